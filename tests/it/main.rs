@@ -1,1 +1,1 @@
-#[test] fn t() {}
+//! Runs the real `orch` against real peers on loopback: one binary for all integration tests.

@@ -1,0 +1,3 @@
+//! Agents.
+mod settings;
+pub use settings::{AgentSettings, DelegationSettings};

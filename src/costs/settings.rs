@@ -1,0 +1,54 @@
+//! What a configuration can say about money.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::usage::Usd;
+
+/// What happens to a call of a model whose price is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnpriced {
+    /// It is refused.
+    Deny,
+    /// It is made, with a warning.
+    Warn,
+    /// It is made.
+    Allow,
+}
+
+/// `settings.budget`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetSettings {
+    /// Cap of one run, USD.
+    #[schemars(with = "Option<f64>")]
+    pub run_usd: Option<Usd>,
+    /// Cap of one conversation, USD.
+    #[schemars(with = "Option<f64>")]
+    pub session_usd: Option<Usd>,
+    /// Cap of one day (UTC), USD.
+    #[schemars(with = "Option<f64>")]
+    pub day_usd: Option<Usd>,
+    /// Cap of one month (UTC), USD.
+    #[schemars(with = "Option<f64>")]
+    pub month_usd: Option<Usd>,
+    /// The fraction of a cap at which a warning is told.
+    pub warn_at: f64,
+    /// What happens to models without a known price; by default `deny` where a cap covers the
+    /// call, else `warn`.
+    pub on_unpriced: Option<OnUnpriced>,
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        Self {
+            run_usd: None,
+            session_usd: None,
+            day_usd: None,
+            month_usd: None,
+            warn_at: 0.8,
+            on_unpriced: None,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a configuration can say about providers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::usage::Usd;
+
+/// A time span written as a number of seconds; 0 means no limit where a limit is meant.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Seconds(pub f64);
+
+impl Seconds {
+    /// As a duration; negative and non-finite values count as zero.
+    pub fn duration(self) -> Duration {
+        Duration::try_from_secs_f64(self.0.max(0.0)).unwrap_or_default()
+    }
+
+    /// As a limit: `None` for 0, which means none.
+    pub fn limit(self) -> Option<Duration> {
+        Some(self.duration()).filter(|duration| !duration.is_zero())
+    }
+}
+
+/// The time limits of one attempt; `None` means no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clocks {
+    /// For the connection.
+    pub connect: Option<Duration>,
+    /// From the request to the first event that shows progress.
+    pub first_event: Option<Duration>,
+    /// Between events that show progress; comments, pings and empty deltas do not.
+    pub idle: Option<Duration>,
+    /// For the whole attempt.
+    pub total: Option<Duration>,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        Self {
+            connect: seconds(10),
+            first_event: seconds(120),
+            idle: seconds(60),
+            total: seconds(300),
+        }
+    }
+}
+
+/// `clocks:` of the settings or of a provider, seconds; what is absent keeps the wider setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClockSettings {
+    /// Seconds for the connection.
+    pub connect: Option<Seconds>,
+    /// Seconds to the first event that shows progress.
+    pub first_event: Option<Seconds>,
+    /// Seconds between events that show progress.
+    pub idle: Option<Seconds>,
+}
+
+impl Clocks {
+    /// These clocks where `settings` says nothing.
+    #[must_use]
+    pub fn adjusted(mut self, settings: &ClockSettings) -> Self {
+        for (clock, setting) in [
+            (&mut self.connect, settings.connect),
+            (&mut self.first_event, settings.first_event),
+            (&mut self.idle, settings.idle),
+        ] {
+            if let Some(seconds) = setting {
+                *clock = seconds.limit();
+            }
+        }
+        self
+    }
+}
+
+/// What protocol a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// The OpenAI chat-completions protocol, spoken by most servers.
+    Openai,
+    /// Anthropic's Messages API.
+    Anthropic,
+    /// The Claude Code CLI as a subprocess.
+    Claude,
+    /// Answers from a recording.
+    Replay,
+}
+
+/// One entry of `providers:`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProviderSettings {
+    /// The protocol; by default that of the vendor with this name, else `openai`.
+    pub kind: Option<ProviderKind>,
+    /// The base URL, without `/chat/completions`.
+    pub base_url: Option<String>,
+    /// The environment variable that holds the key.
+    pub api_key_env: Option<String>,
+    /// Requests a minute, over `settings.rate_limit_per_minute`.
+    pub rate_limit_per_minute: Option<u32>,
+    /// Requests an hour, over `settings.rate_limit_per_hour`.
+    pub rate_limit_per_hour: Option<u32>,
+    /// Tokens a minute, over `settings.tokens_per_minute`.
+    pub tokens_per_minute: Option<u64>,
+    /// Calls in flight at once; for `claude`, CLIs at once.
+    pub max_concurrency: Option<u32>,
+    /// Time limits of one attempt.
+    pub clocks: ClockSettings,
+    /// Extra request headers.
+    pub headers: BTreeMap<String, String>,
+    /// Prices of this provider's models, over the built-in table.
+    pub prices: BTreeMap<String, PriceOverride>,
+    /// `claude`: the CLI's path or name.
+    pub cli_path: Option<String>,
+    /// `claude`: hand the CLI its own tools back.
+    pub native_tools: Option<bool>,
+    /// `replay`: the recording.
+    pub recording: Option<String>,
+}
+
+/// A price of a configuration, USD per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceOverride {
+    /// Input tokens.
+    #[schemars(with = "f64")]
+    pub input: Usd,
+    /// Output tokens.
+    #[schemars(with = "f64")]
+    pub output: Usd,
+    /// Input tokens read from a cache; the input price when absent.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub cache_read: Option<Usd>,
+    /// Input tokens written to a cache; the input price when absent.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub cache_write: Option<Usd>,
+}
