@@ -3,7 +3,7 @@
 //! Events are for eyes. Dropping every one of them changes no answer, ledger row, session or exit
 //! code: whatever matters is in return values.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -204,6 +204,29 @@ pub struct Events {
     run_id: Arc<str>,
     agent: Arc<str>,
     step: Option<Arc<str>>,
+    said: Option<Said>,
+}
+
+/// What a turn has said so far. Its owner keeps it when the turn is cancelled in the middle, whether
+/// anybody watches or not.
+#[derive(Clone, Debug, Default)]
+pub struct Said(Arc<Mutex<(String, String)>>);
+
+impl Said {
+    /// The text and the reasoning so far; empties both.
+    pub fn take(&self) -> (String, String) {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, kind: &EventKind) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kind {
+            EventKind::TextDelta { text } => said.0.push_str(text),
+            EventKind::ReasoningDelta { text } => said.1.push_str(text),
+            EventKind::StreamReset => *said = Default::default(),
+            _ => {}
+        }
+    }
 }
 
 impl Events {
@@ -215,6 +238,7 @@ impl Events {
             run_id: run_id.into(),
             agent: "".into(),
             step: None,
+            said: None,
         };
         (events, receiver)
     }
@@ -226,6 +250,7 @@ impl Events {
             run_id: "".into(),
             agent: "".into(),
             step: None,
+            said: None,
         }
     }
 
@@ -247,6 +272,15 @@ impl Events {
         }
     }
 
+    /// The same channel, keeping what is said through it in `said` as well.
+    #[must_use]
+    pub fn keeping(&self, said: &Said) -> Self {
+        Self {
+            said: Some(said.clone()),
+            ..self.clone()
+        }
+    }
+
     /// The run that these events belong to.
     pub fn run_id(&self) -> &str {
         &self.run_id
@@ -261,6 +295,9 @@ impl Events {
 
     /// Tells an event; waits while the watcher is behind.
     pub async fn emit(&self, kind: EventKind) {
+        if let Some(said) = &self.said {
+            said.note(&kind);
+        }
         if let Some(sender) = &self.sender {
             // A watcher that is gone is no fault: events are for eyes.
             drop(sender.send(self.event(kind)).await);
@@ -269,6 +306,9 @@ impl Events {
 
     /// Tells an event from where waiting is impossible, such as `Drop`; lost when the watcher is behind.
     pub fn try_emit(&self, kind: EventKind) {
+        if let Some(said) = &self.said {
+            said.note(&kind);
+        }
         if let Some(sender) = &self.sender {
             drop(sender.try_send(self.event(kind)));
         }
