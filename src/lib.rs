@@ -27,12 +27,15 @@
 //! 7. One place retries: `resilience`.
 
 pub mod agents;
+pub mod config;
 pub mod costs;
 pub mod error;
 pub mod event;
+pub mod mcp;
 pub mod message;
 pub mod providers;
 pub mod resilience;
 pub mod sandbox;
+pub mod tasks;
 pub mod tools;
 pub mod usage;

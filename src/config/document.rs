@@ -1,0 +1,85 @@
+//! What a configuration file says, whole.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Entries, Env, Settings};
+use crate::agents::AgentSettings;
+use crate::mcp::McpServer;
+use crate::providers::ProviderSettings;
+use crate::tasks::TaskSettings;
+use crate::tools::Server;
+
+/// A configuration file, with the defaults of what is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Document {
+    /// What holds for every agent.
+    pub settings: Settings,
+    /// Model servers and agent CLIs; the known vendors need no entry.
+    pub providers: Entries<ProviderSettings>,
+    /// Machines that the ssh tool may reach.
+    pub servers: Entries<Server>,
+    /// MCP servers whose tools agents may use.
+    pub mcp_servers: Entries<McpServer>,
+    /// The agents.
+    pub agents: Entries<AgentSettings>,
+    /// Work in steps.
+    pub tasks: Entries<TaskSettings>,
+    /// What runs tasks.
+    pub engine: Engine,
+}
+
+/// What runs tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// This process.
+    #[default]
+    Local,
+    /// Many machines; not built yet.
+    Restate,
+}
+
+/// How a configuration was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By `--config` or `$ORCH_CONFIG`.
+    Named,
+    /// In the current directory.
+    Found,
+    /// In the user's own configuration directory.
+    User,
+    /// There is none; everything has its default.
+    Nowhere,
+}
+
+/// A loaded configuration: immutable, complete, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file, absolute; `None` when there is none.
+    pub path: Option<PathBuf>,
+    /// How it was come by.
+    pub origin: Origin,
+    /// The directory that relative paths of the file start from: that of the file; the current
+    /// directory for the user's own configuration.
+    pub base_dir: PathBuf,
+    /// What it says.
+    pub document: Document,
+    /// The workspace of tools (`settings.working_dir`), absolute.
+    pub working_dir: PathBuf,
+    /// Where the agents' Markdown logs go; not created by loading.
+    pub logs_dir: PathBuf,
+    /// Where saved answers go; not created by loading.
+    pub outputs_dir: PathBuf,
+    /// Where the ledger, sessions and runs are kept; not created by loading.
+    pub state_dir: PathBuf,
+    /// The environment, `.env` files included.
+    pub env: Env,
+    /// SHA-256 of the file's bytes in hexadecimal, for trust; empty when there is none.
+    pub hash: String,
+    /// What the user should know but which stops nothing, one line each.
+    pub notices: Vec<String>,
+}

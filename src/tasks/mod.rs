@@ -1,0 +1,7 @@
+//! Tasks: steps of agents and commands, as a graph.
+
+mod settings;
+
+pub use settings::{
+    ForEach, InputSettings, OnBadVerdict, OnFailure, RepeatSettings, StepSettings, TaskSettings,
+};
