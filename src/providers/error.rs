@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::OwnTool;
 use crate::usage::{Usage, Usd};
 
 /// The class of a failure; the first that fits wins when one is chosen.
@@ -41,6 +42,14 @@ pub enum FaultKind {
     Unavailable,
     /// A recording holds no such request.
     NotRecorded,
+    /// A provider that takes its own turns used up those it was given.
+    TurnLimit,
+    /// A provider that takes its own turns stopped at, or has no room below, the money it was given.
+    Budget,
+    /// The answer never met the schema that was asked for.
+    Schema,
+    /// The sandbox that the provider must run in cannot be built here.
+    Denied,
 }
 
 /// How a stream went wrong.
@@ -81,6 +90,10 @@ impl FaultKind {
             Self::Protocol => "protocol",
             Self::Unavailable => "unavailable",
             Self::NotRecorded => "not_recorded",
+            Self::TurnLimit => "turn_limit",
+            Self::Budget => "budget",
+            Self::Schema => "schema",
+            Self::Denied => "denied",
         }
     }
 }
@@ -98,6 +111,8 @@ pub struct Partial {
     pub usage: Option<Usage>,
     /// Cost that the vendor told before the end.
     pub reported_cost: Option<Usd>,
+    /// Tools that a provider of its own turns ran before the end.
+    pub own_tools: Vec<OwnTool>,
     /// Whether the request reached a model: `false` for what was refused before any work, so
     /// that nothing is charged.
     pub reached_model: bool,

@@ -3,9 +3,11 @@
 //! May use the vocabulary, `store`, `process`, `sandbox` and `costs`; never `tools` or settings files.
 
 mod error;
+mod own_loop;
 mod settings;
 
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
+pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, ToolBridge};
 pub use settings::{ClockSettings, Clocks, PriceOverride, ProviderKind, ProviderSettings, Seconds};
 
 use std::pin::Pin;
@@ -91,7 +93,7 @@ pub enum Delivery {
 }
 
 /// Everything of one model call that does not depend on the vendor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The agent that asks.
     pub agent: Arc<str>,
@@ -119,6 +121,8 @@ pub struct Request {
     pub delivery: Delivery,
     /// The conversation of ours that this call belongs to, for providers that keep their own.
     pub session: Option<Arc<str>>,
+    /// What a provider that takes its own turns is given beside; ignored by all others.
+    pub own_loop: OwnLoop,
 }
 
 /// Why a model stopped.
@@ -157,8 +161,11 @@ pub struct Reply {
     pub request_id: Option<String>,
     /// The structured answer, where the vendor gives it apart from the text.
     pub structured: Option<Value>,
-    /// Turns and tools of a provider that runs its own.
+    /// Model turns of a provider that takes its own; 0 for all others.
     pub own_turns: u32,
+    /// The tools that such a provider ran itself, in order; calls through the bridge are not among
+    /// them, since whoever serves the bridge knows them.
+    pub own_tools: Vec<OwnTool>,
     /// What the headers told about limits.
     pub limits: LimitNews,
     /// Things worth telling the user: a field that was dropped, a prompt that seems cut.
