@@ -1,1 +1,13 @@
 //! Runs the real `orch` against real peers on loopback: one binary for all integration tests.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test that meets the unexpected should fail at once, and it starts real processes"
+)]
+
+mod support;
