@@ -1,0 +1,179 @@
+//! What a key looks like when its value is not known.
+
+use std::ops::Range;
+
+/// A token that is longer than this is masked as far as it is there: a stream holds no more back.
+const LONGEST: usize = 16 * 1024;
+
+/// A kind of key.
+pub(super) struct Shape {
+    /// How it begins.
+    pub(super) prefix: &'static str,
+    /// Whether the prefix itself stays readable.
+    keep_prefix: bool,
+    form: Form,
+}
+
+enum Form {
+    /// At least so many letters, digits and `-_.~+/=`, a digit among them.
+    Token(usize),
+    /// Exactly so many capital letters and digits.
+    Capitals(usize),
+    /// A private key between its BEGIN and END lines.
+    Pem,
+}
+
+/// What stands at a prefix.
+pub(super) enum Reading {
+    /// A key.
+    Secret(Range<usize>),
+    /// Something else.
+    Nothing,
+    /// It reaches the end of the text, and the next piece decides.
+    Open,
+}
+
+const fn token(prefix: &'static str, least: usize) -> Shape {
+    Shape {
+        prefix,
+        keep_prefix: false,
+        form: Form::Token(least),
+    }
+}
+
+/// The shapes of the vendors' documentation, and of the scanners of the code hosts.
+pub(super) const SHAPES: &[Shape] = &[
+    token("sk-", 20),
+    token("sk_live_", 16),
+    token("rk_live_", 16),
+    token("gsk_", 20),
+    token("xai-", 20),
+    token("AIza", 30),
+    token("hf_", 20),
+    token("r8_", 20),
+    token("pplx-", 20),
+    token("nvapi-", 20),
+    token("ghp_", 20),
+    token("gho_", 20),
+    token("ghu_", 20),
+    token("ghs_", 20),
+    token("ghr_", 20),
+    token("github_pat_", 20),
+    token("glpat-", 16),
+    token("npm_", 30),
+    token("pypi-", 30),
+    token("xoxb-", 10),
+    token("xoxp-", 10),
+    token("xapp-", 10),
+    Shape {
+        prefix: "AKIA",
+        keep_prefix: false,
+        form: Form::Capitals(16),
+    },
+    Shape {
+        prefix: "ASIA",
+        keep_prefix: false,
+        form: Form::Capitals(16),
+    },
+    Shape {
+        prefix: "Bearer ",
+        keep_prefix: true,
+        form: Form::Token(16),
+    },
+    Shape {
+        prefix: "bearer ",
+        keep_prefix: true,
+        form: Form::Token(16),
+    },
+    Shape {
+        prefix: "-----BEGIN ",
+        keep_prefix: false,
+        form: Form::Pem,
+    },
+];
+
+impl Shape {
+    /// Reads what begins with the prefix at `start`; `previous` is the byte before it, `whole`
+    /// says that no more text follows.
+    pub(super) fn read(
+        &self,
+        bytes: &[u8],
+        start: usize,
+        previous: Option<u8>,
+        whole: bool,
+    ) -> Reading {
+        let tail_start = start + self.prefix.len();
+        let tail = bytes.get(tail_start..).unwrap_or_default();
+        let in_word = previous.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if in_word || (previous == Some(b'-') && matches!(self.form, Form::Token(_))) {
+            return Reading::Nothing;
+        }
+        if matches!(self.form, Form::Pem) {
+            return read_pem(bytes, start, whole);
+        }
+        let belongs: fn(u8) -> bool = match self.form {
+            Form::Capitals(_) => |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+            Form::Token(_) | Form::Pem => {
+                |byte| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte)
+            }
+        };
+        let length = tail
+            .iter()
+            .position(|byte| !belongs(*byte))
+            .unwrap_or(tail.len());
+        if length == tail.len() && !whole && length < LONGEST {
+            return Reading::Open;
+        }
+        let found = tail.get(..length).unwrap_or_default();
+        let is_key = match self.form {
+            Form::Token(least) => length >= least && found.iter().any(u8::is_ascii_digit),
+            Form::Capitals(exactly) => {
+                let goes_on = tail.get(length).is_some_and(u8::is_ascii_alphanumeric);
+                length == exactly && !goes_on
+            }
+            Form::Pem => false,
+        };
+        if !is_key {
+            return Reading::Nothing;
+        }
+        let from = if self.keep_prefix { tail_start } else { start };
+        // A full stop that ends a sentence is no part of the key.
+        let trailing = found.iter().rev().take_while(|byte| **byte == b'.').count();
+        Reading::Secret(from..tail_start + length - trailing)
+    }
+}
+
+fn read_pem(bytes: &[u8], start: usize, whole: bool) -> Reading {
+    let text = bytes.get(start..).unwrap_or_default();
+    let open = !whole && text.len() < LONGEST;
+    let line_end = text
+        .iter()
+        .position(|byte| *byte == b'\n' || *byte == b'\\');
+    let head = text
+        .get(..line_end.unwrap_or(text.len()))
+        .unwrap_or_default();
+    if find(head, b"PRIVATE KEY").is_none() {
+        return if line_end.is_none() && open && head.len() < 80 {
+            Reading::Open
+        } else {
+            Reading::Nothing
+        };
+    }
+    let end_line = find(text, b"-----END ");
+    let end = end_line.and_then(|at| {
+        let rest = text.get(at + 9..).unwrap_or_default();
+        find(rest, b"-----").map(|close| at + 9 + close + 5)
+    });
+    match end {
+        Some(end) => Reading::Secret(start..start + end),
+        None if open => Reading::Open,
+        // Cut off: what is there is still a key.
+        None => Reading::Secret(start..bytes.len()),
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}
