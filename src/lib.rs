@@ -27,6 +27,8 @@
 //! 7. One place retries: `resilience`.
 
 pub mod agents;
+pub mod cancel;
+mod cli;
 pub mod config;
 pub mod costs;
 pub mod error;
@@ -35,6 +37,8 @@ pub mod mcp;
 pub mod message;
 pub mod providers;
 pub mod redact;
+pub mod render;
+mod repl;
 pub mod resilience;
 pub mod sandbox;
 pub mod tasks;

@@ -8,7 +8,12 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 ///
 /// Without an action an interactive session starts.
 #[derive(Debug, Parser)]
-#[command(name = "orch", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "orch",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 #[command(group = ArgGroup::new("action").args([
     "all", "task", "resume", "agents", "models", "status", "health", "costs", "tasks", "runs", "logs",
 ]))]

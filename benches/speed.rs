@@ -1,0 +1,295 @@
+//! What the program must be fast at, beside what everybody has: `cargo bench --bench speed`.
+//!
+//! Medians of alternating runs on one machine, as ratios; the model server is a stub on loopback.
+//! `cargo bench --bench speed -- quick` leaves the 10,000 agents out.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    unreachable_pub,
+    dead_code,
+    missing_docs,
+    reason = "a measuring script: it starts processes, reads the clock and prints"
+)]
+
+#[path = "../tests/it/support/stub.rs"]
+mod stub;
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stub::{Do, Stub};
+
+/// What one process took.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    wall: Duration,
+    cpu: Duration,
+    peak_kib: i64,
+    first_byte: Duration,
+}
+
+fn main() {
+    let quick = std::env::args().any(|arg| arg == "quick");
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(base).unwrap();
+    let directory = tempfile::Builder::new()
+        .prefix("speed-")
+        .tempdir_in(base)
+        .unwrap();
+    let bench = Bench {
+        directory: directory.path().to_owned(),
+    };
+    bench.version();
+    bench.one_prompt();
+    bench.stream();
+    bench.all(1_000, "400 ms (aim 320), 80 MB");
+    bench.turns();
+    if !quick {
+        bench.all(100, "for the growth");
+        bench.all(10_000, "4 s, 500 MB");
+    }
+}
+
+struct Bench {
+    directory: PathBuf,
+}
+
+impl Bench {
+    fn orch(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orch"));
+        command
+            .args(["--config", "orch.yaml"])
+            .args(args)
+            .current_dir(&self.directory)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", &self.directory)
+            .env("ORCH_STATE_DIR", self.directory.join("state"));
+        command
+    }
+
+    fn configure(&self, url: &str, agents: usize) {
+        let mut yaml = format!(
+            "settings: {{max_retries: 0}}\nproviders:\n  stub: {{kind: openai, base_url: \"{url}\"}}\nagents:\n"
+        );
+        for number in 0..agents {
+            yaml.push_str(&format!(
+                "  a{number}: {{role: You are a., provider: stub, model: stub-model}}\n"
+            ));
+        }
+        std::fs::write(self.directory.join("orch.yaml"), yaml).unwrap();
+    }
+
+    fn version(&self) {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..60 {
+            ours.push(run(self.orch(&["--version"])));
+            theirs.push(run(Command::new("true")));
+        }
+        let (ours, theirs) = (
+            median(&ours, |took| took.cpu),
+            median(&theirs, |took| took.cpu),
+        );
+        println!(
+            "orch --version: {} CPU, true: {}, difference {} (at most 3 ms)",
+            ms(ours),
+            ms(theirs),
+            ms(ours.saturating_sub(theirs))
+        );
+    }
+
+    fn one_prompt(&self) {
+        let server = Stub::replies([stub::text("Hello from the stub.")]);
+        self.configure(&server.url(), 1);
+        let body = json!({"model": "stub-model", "stream": true,
+            "stream_options": {"include_usage": true},
+            "messages": [{"role": "system", "content": "You are a."},
+                {"role": "user", "content": "Say hello."}]});
+        std::fs::write(self.directory.join("body.json"), body.to_string()).unwrap();
+        let url = format!("{}/chat/completions", server.url());
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..60 {
+            ours.push(run(self.orch(&["--agent", "a0", "--prompt", "Say hello."])));
+            theirs.push(run(self.curl(&url)));
+        }
+        report("one prompt", &ours, &theirs, "at most 0.65, aim 0.5");
+        println!(
+            "  peak memory {:.1} MB (under 12, aim 10)",
+            peak(&ours) as f64 / 1024.0
+        );
+    }
+
+    fn curl(&self, url: &str) -> Command {
+        let mut command = Command::new("curl");
+        command
+            .args([
+                "-sN",
+                "-H",
+                "content-type: application/json",
+                "--data-binary",
+                "@body.json",
+                url,
+            ])
+            .current_dir(&self.directory);
+        command
+    }
+
+    fn stream(&self) {
+        for chunks in [200, 2_000, 20_000] {
+            let server = Stub::start(move |_| {
+                let mut actions = vec![stub::stream_head()];
+                let content = json!({"content": "word "});
+                actions.extend((0..chunks).map(|_| stub::event(&stub::chunk(&content, None))));
+                actions.push(stub::event(&stub::chunk(&json!({}), Some("stop"))));
+                actions.push(stub::piece("data: [DONE]\n\n"));
+                actions.push(stub::stream_end());
+                actions
+            });
+            self.configure(&server.url(), 1);
+            let url = format!("{}/chat/completions", server.url());
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..15 {
+                ours.push(run(self.orch(&["--agent", "a0", "--prompt", "Count."])));
+                theirs.push(run(self.curl(&url)));
+            }
+            report(
+                &format!("a stream of {chunks} chunks"),
+                &ours,
+                &theirs,
+                "at most 1",
+            );
+            println!(
+                "  first text {} after the start, curl {}",
+                ms(median(&ours, |took| took.first_byte)),
+                ms(median(&theirs, |took| took.first_byte))
+            );
+        }
+    }
+
+    fn all(&self, agents: usize, limit: &str) {
+        let server = Stub::start(|_| {
+            let mut actions = vec![Do::Wait(Duration::from_millis(200))];
+            actions.extend(stub::text("Hello from the stub."));
+            actions
+        });
+        self.configure(&server.url(), agents);
+        let runs: Vec<Took> = (0..5)
+            .map(|_| run(self.orch(&["--all", "--prompt", "Say hello.", "--json", "--no-log"])))
+            .collect();
+        println!(
+            "--all over {agents} agents: {} wall, {} CPU, {:.0} MB ({limit})",
+            ms(median(&runs, |took| took.wall)),
+            ms(median(&runs, |took| took.cpu)),
+            peak(&runs) as f64 / 1024.0
+        );
+    }
+
+    fn turns(&self) {
+        for turns in [5, 50, 200] {
+            let server = Stub::start(move |seen| {
+                if seen.tool_messages().len() < turns {
+                    stub::tool_calls(&[("c", "list_dir", json!({"path": "."}))])
+                } else {
+                    stub::text("Done.")
+                }
+            });
+            let url = server.url();
+            let yaml = format!(
+                "providers:\n  stub: {{kind: openai, base_url: \"{url}\"}}\nagents:\n  a0: {{role: R, \
+                 provider: stub, model: m, tools: [list_dir], max_turns: 1000}}\n"
+            );
+            std::fs::write(self.directory.join("orch.yaml"), yaml).unwrap();
+            let runs: Vec<Took> = (0..5)
+                .map(|_| run(self.orch(&["--agent", "a0", "--prompt", "Go."])))
+                .collect();
+            println!(
+                "{turns} tool turns: {} wall",
+                ms(median(&runs, |took| took.wall))
+            );
+        }
+    }
+}
+
+fn report(what: &str, ours: &[Took], theirs: &[Took], limit: &str) {
+    let (mine, curl) = (
+        median(ours, |took| took.wall),
+        median(theirs, |took| took.wall),
+    );
+    println!(
+        "{what}: {} wall, curl {}, ratio {:.2} ({limit})",
+        ms(mine),
+        ms(curl),
+        mine.as_secs_f64() / curl.as_secs_f64()
+    );
+}
+
+fn median(runs: &[Took], of: impl Fn(&Took) -> Duration) -> Duration {
+    let mut values: Vec<Duration> = runs.iter().map(of).collect();
+    values.sort();
+    values[values.len() / 2]
+}
+
+fn peak(runs: &[Took]) -> i64 {
+    runs.iter()
+        .map(|took| took.peak_kib)
+        .max()
+        .unwrap_or_default()
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
+}
+
+fn run(mut command: Command) -> Took {
+    let name = format!("{command:?}");
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut out = child.stdout.take().unwrap();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut first_byte = None;
+    while out.read(&mut buffer).unwrap() > 0 {
+        first_byte.get_or_insert_with(|| start.elapsed());
+    }
+    let (status, usage) = wait(child.id());
+    let wall = start.elapsed();
+    assert!(status.success(), "{name}: {status}");
+    let time = |time: libc::timeval| {
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap(),
+            u32::try_from(time.tv_usec).unwrap() * 1000,
+        )
+    };
+    Took {
+        wall,
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        peak_kib: usage.ru_maxrss,
+        first_byte: first_byte.unwrap_or(wall),
+    }
+}
+
+#[expect(unsafe_code, reason = "only wait4 tells what one child used")]
+fn wait(pid: u32) -> (ExitStatus, libc::rusage) {
+    let mut status = 0;
+    // SAFETY: rusage is plain data, for which zeroes are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live values of the right types.
+    let waited =
+        unsafe { libc::wait4(pid.try_into().unwrap(), &raw mut status, 0, &raw mut usage) };
+    assert!(waited > 0, "wait4 failed");
+    (ExitStatus::from_raw(status), usage)
+}

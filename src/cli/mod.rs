@@ -1,0 +1,3 @@
+//! The command line: what the arguments mean, and the housekeeping commands.
+
+mod args;

@@ -1,0 +1,136 @@
+//! What people and programs see: the only place that prints.
+//!
+//! A closed standard output is the end, not an error: writing returns [`Closed`] and the run stops.
+
+mod json;
+mod lines;
+mod screen;
+mod text;
+
+use std::io::{self, IsTerminal, Write};
+
+pub use json::event_line;
+pub use lines::progress_line;
+pub use screen::{Screen, Style};
+pub use text::error_text;
+
+use tokio::sync::mpsc;
+
+use crate::agents::RunResult;
+use crate::event::Event;
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The answer as it comes.
+    Text,
+    /// One object at the end.
+    Json,
+    /// One event a line, the result last.
+    StreamJson,
+}
+
+/// Standard output is gone: nobody reads any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("standard output is closed")]
+pub struct Closed;
+
+/// Writes to standard output and flushes.
+///
+/// # Errors
+/// When nobody reads any more.
+pub fn stdout(text: &str) -> Result<(), Closed> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|_| Closed)
+}
+
+/// Writes a line to standard error; a closed one is nobody's loss.
+pub fn stderr_line(line: &str) {
+    let mut err = io::stderr().lock();
+    drop(err.write_all(format!("{line}\n").as_bytes()));
+}
+
+/// Whether standard output is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Shows the events of one run as they come, until the run drops its end of the channel.
+#[derive(Debug)]
+pub struct View {
+    form: Form,
+    screen: Screen,
+    /// Answers are printed as they come; off where several agents speak at once.
+    stream_text: bool,
+    sequence: u64,
+    /// What was last written to standard output ended in the middle of a line.
+    open_line: bool,
+    wrote: bool,
+}
+
+impl View {
+    /// A view of a run whose text is streamed.
+    pub fn new(form: Form, screen: Screen) -> Self {
+        Self {
+            form,
+            screen,
+            stream_text: true,
+            sequence: 0,
+            open_line: false,
+            wrote: false,
+        }
+    }
+
+    /// The same view without the text of answers: they are printed whole.
+    #[must_use]
+    pub fn without_text(mut self) -> Self {
+        self.stream_text = false;
+        self
+    }
+
+    /// Shows events until the channel closes.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub async fn watch(&mut self, events: &mut mpsc::Receiver<Event>) -> Result<(), Closed> {
+        while let Some(event) = events.recv().await {
+            self.show(&event)?;
+        }
+        Ok(())
+    }
+
+    /// Prints the result of a run, whose events were shown before.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn finish(&mut self, result: &RunResult) -> Result<(), Closed> {
+        match self.form {
+            Form::Text => self.finish_text(result),
+            Form::Json => stdout(&format!("{}\n", json::object(result))),
+            Form::StreamJson => {
+                let line = json::result_line(self.sequence, result);
+                self.sequence += 1;
+                stdout(&line)
+            }
+        }
+    }
+
+    fn show(&mut self, event: &Event) -> Result<(), Closed> {
+        match self.form {
+            Form::Text => self.show_text(event),
+            Form::Json => {
+                if self.screen.verbose > 0 {
+                    self.show_progress(event);
+                }
+                Ok(())
+            }
+            Form::StreamJson => {
+                let line = json::event_line(self.sequence, event);
+                self.sequence += 1;
+                stdout(&line)
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Output for people.
+
+use super::{Closed, Screen, View, lines, stderr_line, stdout};
+use crate::agents::{ErrorReport, RunResult};
+use crate::event::{Event, EventKind};
+
+impl View {
+    pub(super) fn show_text(&mut self, event: &Event) -> Result<(), Closed> {
+        match &event.kind {
+            EventKind::TextDelta { text } if self.stream_text => {
+                if !text.is_empty() {
+                    self.wrote = true;
+                    self.open_line = !text.ends_with('\n');
+                    stdout(text)?;
+                }
+            }
+            // What a turn said before it asked for tools and what the next one says are two paragraphs.
+            EventKind::TurnStarted { turn } if *turn > 1 && self.stream_text => {
+                self.end_line()?;
+                if std::mem::take(&mut self.wrote) {
+                    stdout("\n")?;
+                }
+            }
+            EventKind::StreamReset if self.stream_text => {
+                self.end_line()?;
+                self.show_progress(event);
+            }
+            _ => self.show_progress(event),
+        }
+        Ok(())
+    }
+
+    pub(super) fn show_progress(&mut self, event: &Event) {
+        if self.screen.quiet {
+            return;
+        }
+        let several = !self.stream_text && !event.agent.is_empty();
+        if let Some(line) = lines::progress_line(&event.kind, self.screen.err) {
+            // Progress that cuts into a line of the answer starts on a line of its own on a screen.
+            if self.open_line && super::stdout_is_terminal() {
+                self.open_line = false;
+                _ = stdout("\n");
+            }
+            stderr_line(&if several {
+                format!("[{}] {line}", event.agent)
+            } else {
+                line
+            });
+        }
+    }
+
+    pub(super) fn finish_text(&mut self, result: &RunResult) -> Result<(), Closed> {
+        if self.stream_text {
+            if !self.wrote && result.ok && !result.output.is_empty() {
+                stdout(&result.output)?;
+                self.open_line = !result.output.ends_with('\n');
+            }
+            self.end_line()?;
+        }
+        for warning in result.warnings.iter().filter(|_| !self.screen.quiet) {
+            stderr_line(&self.screen.err.yellow(&format!("warning: {warning}")));
+        }
+        if let Some(error) = &result.error {
+            stderr_line(&error_text(error, self.screen));
+        }
+        if !self.screen.quiet && result.attempts > 0 {
+            stderr_line(&self.screen.err.dim(&summary(result)));
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<(), Closed> {
+        if std::mem::take(&mut self.open_line) {
+            stdout("\n")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// An error as people read it: the message, what it came from, the fix.
+pub fn error_text(error: &ErrorReport, screen: Screen) -> String {
+    let mut text = format!("{} {}", screen.err.red("error:"), error.message);
+    if error.attempts.len() > 1 {
+        for (index, attempt) in error.attempts.iter().enumerate() {
+            text.push_str(&format!(
+                "\n  attempt {}: {}: {} ({})",
+                index + 1,
+                attempt.model,
+                attempt.message,
+                attempt.class
+            ));
+        }
+    }
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!("\n\nhint: {hint}"));
+    }
+    text
+}
+
+/// What the run took, in one line.
+fn summary(result: &RunResult) -> String {
+    use crate::usage::CostSource;
+    let tokens = format!(
+        "{} in / {} out tokens",
+        result.usage.input_tokens, result.usage.output_tokens
+    );
+    let cost = match result.cost_source {
+        CostSource::Unpriced => "price unknown".to_owned(),
+        CostSource::Subscription => "subscription".to_owned(),
+        CostSource::Estimated => format!("about ${}", result.cost_usd),
+        CostSource::Computed | CostSource::Reported => format!("${}", result.cost_usd),
+    };
+    let tools = match result.tools.len() {
+        0 => String::new(),
+        1 => ", 1 tool call".to_owned(),
+        count => format!(", {count} tool calls"),
+    };
+    format!(
+        "{} · {} · {cost}{tools} · {}.{} s",
+        if result.model.is_empty() {
+            &result.requested_model
+        } else {
+            &result.model
+        },
+        tokens,
+        result.duration_ms / 1000,
+        result.duration_ms % 1000 / 100
+    )
+}

@@ -1,0 +1,222 @@
+//! What a line of a session means; no effects.
+
+/// A slash command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// Its name, without the slash.
+    pub(crate) name: &'static str,
+    /// What may follow, for the help.
+    pub(crate) arguments: &'static str,
+    /// What it does, for the help.
+    pub(crate) about: &'static str,
+}
+
+/// Every slash command, in the order of the help.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        name: "status",
+        arguments: "",
+        about: "Show configuration, limits and costs",
+    },
+    Command {
+        name: "agents",
+        arguments: "",
+        about: "List the agents",
+    },
+    Command {
+        name: "agent",
+        arguments: "NAME",
+        about: "Switch to an agent",
+    },
+    Command {
+        name: "models",
+        arguments: "",
+        about: "List the models and their aliases",
+    },
+    Command {
+        name: "model",
+        arguments: "NAME",
+        about: "Use another model in this session",
+    },
+    Command {
+        name: "logs",
+        arguments: "[NAME]",
+        about: "Show the last entries of an agent's log",
+    },
+    Command {
+        name: "costs",
+        arguments: "[reset]",
+        about: "Show what was spent",
+    },
+    Command {
+        name: "health",
+        arguments: "",
+        about: "Check every agent's provider",
+    },
+    Command {
+        name: "reload",
+        arguments: "",
+        about: "Read the configuration again",
+    },
+    Command {
+        name: "all",
+        arguments: "[TEXT]",
+        about: "Ask every agent, in parallel",
+    },
+    Command {
+        name: "session",
+        arguments: "[NAME]",
+        about: "Show or switch the conversation",
+    },
+    Command {
+        name: "sessions",
+        arguments: "",
+        about: "List the agent's conversations",
+    },
+    Command {
+        name: "fork",
+        arguments: "[NAME]",
+        about: "Go on in a copy of the conversation",
+    },
+    Command {
+        name: "export",
+        arguments: "FILE",
+        about: "Write the conversation as .md or .json",
+    },
+    Command {
+        name: "new",
+        arguments: "",
+        about: "Start a new conversation",
+    },
+    Command {
+        name: "tools",
+        arguments: "[last]",
+        about: "List the agent's tools, or its last calls",
+    },
+    Command {
+        name: "budget",
+        arguments: "[USD]",
+        about: "Show the budgets, or cap this session",
+    },
+    Command {
+        name: "tasks",
+        arguments: "",
+        about: "List the tasks",
+    },
+    Command {
+        name: "runs",
+        arguments: "",
+        about: "List the runs",
+    },
+    Command {
+        name: "help",
+        arguments: "",
+        about: "Show this help",
+    },
+    Command {
+        name: "quit",
+        arguments: "",
+        about: "Leave; /exit and Ctrl-D do too",
+    },
+];
+
+/// What a line means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Input<'a> {
+    /// Nothing.
+    Empty,
+    /// A command and what follows it.
+    Command(&'static str, &'a str),
+    /// An unknown command and the nearest known one.
+    Unknown(&'a str, Option<&'static str>),
+    /// A shell line of the user's own.
+    Shell(&'a str),
+    /// A prompt for another agent, without switching.
+    At(&'a str, &'a str),
+    /// A prompt.
+    Prompt(&'a str),
+}
+
+/// Reads a line; `agents` are the names that `@name` may mean.
+pub(crate) fn read<'a>(line: &'a str, agents: &[&str]) -> Input<'a> {
+    if line.trim().is_empty() {
+        return Input::Empty;
+    }
+    if line.starts_with("//") {
+        return Input::Prompt(line.get(1..).unwrap_or_default());
+    }
+    if let Some(rest) = line.strip_prefix('/') {
+        let (name, arguments) = split_word(rest);
+        let known = |name: &str| COMMANDS.iter().find(|command| command.name == name);
+        return match if name == "exit" {
+            known("quit")
+        } else {
+            known(name)
+        } {
+            Some(command) => Input::Command(command.name, arguments),
+            None => Input::Unknown(name, nearest(name)),
+        };
+    }
+    if let Some(command) = line.strip_prefix('!') {
+        return Input::Shell(command.trim());
+    }
+    if let Some(rest) = line.strip_prefix('@') {
+        let (name, text) = split_word(rest);
+        if agents.contains(&name) && !text.is_empty() {
+            return Input::At(name, text);
+        }
+    }
+    Input::Prompt(line)
+}
+
+fn split_word(text: &str) -> (&str, &str) {
+    text.split_once(char::is_whitespace)
+        .map_or((text, ""), |(word, rest)| (word, rest.trim()))
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    COMMANDS
+        .iter()
+        .map(|command| {
+            (
+                strsim::damerau_levenshtein(name, command.name),
+                command.name,
+            )
+        })
+        .min()
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 3)
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_told_apart() {
+        let agents = ["coder", "reviewer"];
+        for (line, expected) in [
+            ("", Input::Empty),
+            ("  \t", Input::Empty),
+            ("hello", Input::Prompt("hello")),
+            ("/agents", Input::Command("agents", "")),
+            ("/agent  coder ", Input::Command("agent", "coder")),
+            ("/all do it now", Input::Command("all", "do it now")),
+            ("/exit", Input::Command("quit", "")),
+            ("/agnets", Input::Unknown("agnets", Some("agents"))),
+            ("/zzzzzzzz", Input::Unknown("zzzzzzzz", None)),
+            (
+                "//etc/passwd is what?",
+                Input::Prompt("/etc/passwd is what?"),
+            ),
+            (" /status", Input::Prompt(" /status")),
+            ("!ls -l", Input::Shell("ls -l")),
+            ("@coder fix it", Input::At("coder", "fix it")),
+            ("@coder", Input::Prompt("@coder")),
+            ("@nobody hi", Input::Prompt("@nobody hi")),
+            ("@src/lib.rs explain", Input::Prompt("@src/lib.rs explain")),
+        ] {
+            assert_eq!(read(line, &agents), expected, "{line:?}");
+        }
+    }
+}

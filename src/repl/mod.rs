@@ -1,0 +1,3 @@
+//! The interactive session.
+
+mod input;
