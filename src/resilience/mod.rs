@@ -3,6 +3,14 @@
 //!
 //! May use the vocabulary, `store`, `costs` and `providers`.
 
+mod breaker;
+mod call;
+mod retry;
 mod settings;
 
+pub use breaker::{Breaker, BreakerSettings, BreakerStatistics, Gate, Permit, State, Verdict};
+pub use call::{
+    Answer, AttemptReport, CallContext, CallError, CallErrorKind, FallbackReport, Link,
+};
+pub use retry::{Decision, GiveUp, MAX_RETRY_AFTER, RetryBudget, Situation, decide};
 pub use settings::EndpointSettings;
