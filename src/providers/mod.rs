@@ -2,12 +2,22 @@
 //!
 //! May use the vocabulary, `store`, `process`, `sandbox` and `costs`; never `tools` or settings files.
 
+mod address;
+mod aliases;
+mod connect;
 mod error;
+mod facts;
 mod own_loop;
+mod proxy;
 mod settings;
+pub mod vendors;
 
+pub use aliases::{Alias, Resolved, available_models, resolve};
+pub use connect::{ConnectSpec, Variables};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
+pub use facts::ModelFacts;
 pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, ToolBridge};
+pub use proxy::ProxySettings;
 pub use settings::{ClockSettings, Clocks, PriceOverride, ProviderKind, ProviderSettings, Seconds};
 
 use std::pin::Pin;
@@ -34,6 +44,11 @@ pub trait Provider: Send + Sync {
 
     /// Whether it runs its tools itself: then tool events are news and no request comes back.
     fn runs_own_tools(&self) -> bool {
+        false
+    }
+
+    /// Whether its replies come from a recording, which a run says.
+    fn is_recorded(&self) -> bool {
         false
     }
 
@@ -99,6 +114,8 @@ pub struct Request {
     pub agent: Arc<str>,
     /// The vendor's own model name.
     pub model: String,
+    /// What is known about the model.
+    pub facts: Option<ModelFacts>,
     /// The system prompt; empty for none.
     pub system: String,
     /// The conversation, oldest first; ends with a user or tool message.

@@ -1,0 +1,358 @@
+//! From the model that a user wrote to the vendor that answers and the name that it knows.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::vendors::{self, Vendor};
+
+/// Where a model's requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The provider: a vendor's prefix, a name from `providers:`, `claude` or `replay`.
+    pub vendor: String,
+    /// The vendor's own name of the model, sent as it is.
+    pub model: String,
+    /// `vendor/model`: the name in results, ledger and price table.
+    pub canonical: String,
+    /// What the user should know about the choice.
+    pub notice: Option<String>,
+}
+
+/// An alias that can be written for a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// What is written.
+    pub name: &'static str,
+    /// Under which provider: `claude`, `anthropic`, or empty for all others.
+    pub provider: &'static str,
+    /// What it means: `vendor/model`, or the CLI's own name.
+    pub target: &'static str,
+    /// Why it is not what it once was.
+    pub notice: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
+struct Tables {
+    claude_cli: BTreeMap<&'static str, &'static str>,
+    anthropic: BTreeMap<&'static str, &'static str>,
+    http: BTreeMap<&'static str, Renamed>,
+    more: BTreeMap<&'static str, &'static str>,
+}
+
+/// An alias of the original program.
+#[derive(Deserialize)]
+struct Renamed {
+    original: &'static str,
+    now: &'static str,
+    note: &'static str,
+}
+
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("model-aliases.json")).unwrap_or_else(|_| Tables {
+        // A test reads the same text, so this cannot happen in a built program.
+        claude_cli: BTreeMap::new(),
+        anthropic: BTreeMap::new(),
+        http: BTreeMap::new(),
+        more: BTreeMap::new(),
+    })
+});
+
+impl Renamed {
+    fn notice(&self, alias: &str) -> Option<String> {
+        let original = if self.original.contains('/') {
+            self.original.to_owned()
+        } else {
+            format!("{}/{}", bare_vendor(self.original), self.original)
+        };
+        if original == self.now {
+            return None;
+        }
+        let fate = match self.note.rsplit_once(": ") {
+            Some((_, "absent")) | None => "which is no longer offered",
+            Some((_, fate)) => fate,
+        };
+        Some(format!(
+            "`{alias}` meant {original}, {fate}; {} answers instead",
+            self.now
+        ))
+    }
+}
+
+/// Resolves a model as an agent wrote it, under the agent's provider: a vendor's prefix, a name from
+/// `providers:`, `claude`, `replay`, or `litellm` for "by the model's prefix". Models of a fallback
+/// chain are resolved under `litellm`, since they may belong to anybody.
+pub fn resolve(provider: &str, model: &str) -> Resolved {
+    if provider == "claude" {
+        return claude(model);
+    }
+    let own = vendors::find(provider);
+    match own {
+        // A provider of the user's own, or one on the user's machines, knows its models itself.
+        None if provider != "litellm" => sent_to(provider, stripped(model, &[provider]), None),
+        Some(vendor) if vendor.local => match alias(vendor.prefix, model) {
+            Some((target, notice)) if prefix_of(target) == vendor.prefix => {
+                by_target(target, notice)
+            }
+            _ => at_vendor(vendor, model),
+        },
+        _ => {
+            if let Some((target, notice)) = alias(provider, model) {
+                let elsewhere = own.is_some_and(|vendor| vendor.prefix != prefix_of(target));
+                let notice = notice.or_else(|| {
+                    elsewhere.then(|| format!("`{model}` is {target}, not a model of `{provider}`"))
+                });
+                return by_target(target, notice);
+            }
+            match own {
+                Some(vendor) => at_vendor(vendor, model),
+                None => by_prefix(model),
+            }
+        }
+    }
+}
+
+/// Every alias, for `--models`.
+pub fn available_models() -> Vec<Alias> {
+    let tables = &*TABLES;
+    let plain = |provider, (&name, &target): (&&'static str, &&'static str)| Alias {
+        name,
+        provider,
+        target,
+        notice: None,
+    };
+    let mut all = Vec::new();
+    all.extend(tables.claude_cli.iter().map(|entry| plain("claude", entry)));
+    all.extend(
+        tables
+            .anthropic
+            .iter()
+            .map(|entry| plain("anthropic", entry)),
+    );
+    all.extend(tables.http.iter().map(|(&name, renamed)| Alias {
+        name,
+        provider: "",
+        target: renamed.now,
+        notice: renamed.notice(name),
+    }));
+    all.extend(tables.more.iter().map(|entry| plain("", entry)));
+    all
+}
+
+/// The model that took the place of a retired one, `vendor/model`.
+pub(super) fn successor(vendor: &str, model: &str) -> Option<&'static str> {
+    TABLES.http.values().find_map(|renamed| {
+        let original = stripped(renamed.original, &[vendor]);
+        let is_it = original == model && prefix_of(renamed.now) == vendor;
+        (is_it && renamed.now != format!("{vendor}/{model}")).then_some(renamed.now)
+    })
+}
+
+/// What an alias means under a provider, and what to say about it.
+fn alias(provider: &str, name: &str) -> Option<(&'static str, Option<String>)> {
+    let tables = &*TABLES;
+    if provider == "anthropic"
+        && let Some(target) = tables.anthropic.get(name)
+    {
+        return Some((target, None));
+    }
+    if let Some(renamed) = tables.http.get(name) {
+        return Some((renamed.now, renamed.notice(name)));
+    }
+    let target = tables
+        .more
+        .get(name)
+        .or_else(|| tables.anthropic.get(name))?;
+    Some((target, None))
+}
+
+fn claude(model: &str) -> Resolved {
+    let model = stripped(model, &["claude"]);
+    let model = TABLES.claude_cli.get(model).copied().unwrap_or(model);
+    // The CLI knows its own short names; for prices they mean what the API's mean.
+    let canonical = match TABLES.anthropic.get(model) {
+        Some(target) => by_target(target, None).canonical,
+        None if model.starts_with("claude-") => format!("anthropic/{model}"),
+        None => format!("claude/{model}"),
+    };
+    Resolved {
+        vendor: "claude".to_owned(),
+        model: model.to_owned(),
+        canonical,
+        notice: None,
+    }
+}
+
+/// A name that is no alias, under a vendor's own name: only a vendor whose names hold no slashes
+/// leaves a prefix any meaning.
+fn at_vendor(vendor: &'static Vendor, model: &str) -> Resolved {
+    let names: Vec<&str> = [vendor.prefix]
+        .into_iter()
+        .chain(vendor.other_prefixes.iter().copied())
+        .collect();
+    if !vendor.slash_names
+        && let Some((prefix, _)) = model.split_once('/')
+        && vendors::find(prefix).is_some()
+    {
+        return by_target(model, None);
+    }
+    if vendor.prefix == "openai" && model.starts_with("claude-") {
+        return by_prefix(model);
+    }
+    sent_to(vendor.prefix, stripped(model, &names), None)
+}
+
+/// A name that is no alias, under no vendor's name.
+fn by_prefix(model: &str) -> Resolved {
+    if model.contains('/') {
+        by_target(model, None)
+    } else {
+        sent_to(bare_vendor(model), model, None)
+    }
+}
+
+fn by_target(target: &str, notice: Option<String>) -> Resolved {
+    let (prefix, model) = match target.split_once('/') {
+        Some((prefix, model)) => (prefix, model),
+        None => (bare_vendor(target), target),
+    };
+    let vendor = vendors::find(prefix).map_or(prefix, |vendor| vendor.prefix);
+    sent_to(vendor, model, notice)
+}
+
+fn sent_to(vendor: &str, model: &str, notice: Option<String>) -> Resolved {
+    Resolved {
+        vendor: vendor.to_owned(),
+        model: model.to_owned(),
+        canonical: format!("{vendor}/{model}"),
+        notice,
+    }
+}
+
+/// The vendor of a name without prefix.
+fn bare_vendor(model: &str) -> &'static str {
+    if model.starts_with("claude-") {
+        "anthropic"
+    } else {
+        "openai"
+    }
+}
+
+fn prefix_of(target: &str) -> &str {
+    target
+        .split_once('/')
+        .map_or_else(|| bare_vendor(target), |(prefix, _)| prefix)
+}
+
+/// A name without the provider's own prefix.
+fn stripped<'a>(model: &'a str, prefixes: &[&str]) -> &'a str {
+    match model.split_once('/') {
+        Some((prefix, rest)) if prefixes.contains(&prefix) && !rest.is_empty() => rest,
+        _ => model,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(provider: &str, model: &str) -> String {
+        resolve(provider, model).canonical
+    }
+
+    #[test]
+    fn names_go_where_their_provider_and_prefix_say() {
+        for (provider, model, expected) in [
+            ("litellm", "gpt4o", "openai/gpt-4o"),
+            ("openai", "gpt4o", "openai/gpt-4o"),
+            ("openai", "gpt-4o", "openai/gpt-4o"),
+            ("openai", "openai/gpt-4o", "openai/gpt-4o"),
+            ("openai", "my-org/my-model", "openai/my-org/my-model"),
+            ("openai", "sonnet", "anthropic/claude-sonnet-5-5"),
+            ("anthropic", "sonnet", "anthropic/claude-sonnet-5-5"),
+            ("anthropic", "fast", "anthropic/claude-haiku-5-5"),
+            ("anthropic", "claude-x", "anthropic/claude-x"),
+            ("litellm", "claude-x", "anthropic/claude-x"),
+            ("litellm", "powerful", "anthropic/claude-opus-5-5"),
+            ("litellm", "hosted_vllm/a/b", "vllm/a/b"),
+            ("litellm", "lab/a", "lab/a"),
+            (
+                "litellm",
+                "openrouter/anthropic/c",
+                "openrouter/anthropic/c",
+            ),
+            ("openrouter", "anthropic/c", "openrouter/anthropic/c"),
+            ("groq", "openai/gpt-oss-120b", "groq/openai/gpt-oss-120b"),
+            ("gemini", "gemini-pro", "gemini/gemini-4-argon"),
+            ("xai", "groq/x", "groq/x"),
+            ("lab", "gpt4o", "lab/gpt4o"),
+            ("lab", "lab/m", "lab/m"),
+            ("lab", "openai/gpt-oss-20b", "lab/openai/gpt-oss-20b"),
+            ("replay", "gpt4o", "replay/gpt4o"),
+            ("claude", "smart", "anthropic/claude-sonnet-5-5"),
+            ("claude", "opus", "anthropic/claude-opus-5-5"),
+            ("claude", "claude-x", "anthropic/claude-x"),
+        ] {
+            assert_eq!(canonical(provider, model), expected, "{provider} {model}");
+        }
+        assert_eq!(resolve("claude", "powerful").model, "opus");
+    }
+
+    #[test]
+    fn nothing_moves_from_a_local_model_to_a_remote_one() {
+        for alias in available_models() {
+            for provider in ["ollama", "lm_studio", "vllm", "lab"] {
+                assert_eq!(
+                    resolve(provider, alias.name).vendor,
+                    provider,
+                    "{}",
+                    alias.name
+                );
+            }
+        }
+        assert_eq!(canonical("ollama", "deepseek"), "ollama/deepseek-r1");
+        assert_eq!(canonical("ollama", "mistral"), "ollama/mistral");
+    }
+
+    #[test]
+    fn every_alias_of_the_original_answers_and_a_retired_one_says_so() {
+        let tables: Tables =
+            serde_json::from_str(include_str!("model-aliases.json")).expect("the table is JSON");
+        assert_eq!((tables.http.len(), tables.claude_cli.len()), (29, 7));
+        for (name, renamed) in &tables.http {
+            let resolved = resolve("litellm", name);
+            assert_eq!(resolved.canonical, renamed.now);
+            assert!(vendors::find(&resolved.vendor).is_some(), "{name}");
+            let same = renamed.original.rsplit('/').next() == renamed.now.rsplit('/').next();
+            assert_eq!(
+                resolved.notice.is_none(),
+                same,
+                "{name}: {:?}",
+                resolved.notice
+            );
+        }
+        assert_eq!(
+            resolve("litellm", "gpt4").notice.as_deref(),
+            Some("`gpt4` meant openai/gpt-4, retired 2026-10-23; openai/gpt-4.1 answers instead")
+        );
+        assert_eq!(
+            resolve("litellm", "gemini").notice.as_deref(),
+            Some(
+                "`gemini` meant gemini/gemini-1.5-pro, which is no longer offered; \
+                 gemini/gemini-4-argon answers instead"
+            )
+        );
+    }
+
+    #[test]
+    fn a_retired_name_has_a_successor() {
+        assert_eq!(successor("openai", "gpt-4"), Some("openai/gpt-4.1"));
+        assert_eq!(successor("openai", "gpt-4o"), None);
+        assert_eq!(
+            successor("groq", "mixtral-8x7b-32768"),
+            Some("groq/openai/gpt-oss-20b")
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! From names and settings to a provider that can be called.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::vendors::{self, Vendor};
+use super::{FaultKind, ProviderError, ProviderKind, ProviderSettings, ProxySettings, address};
+
+/// Everything that a provider is made of, resolved.
+#[derive(Clone)]
+pub struct ConnectSpec {
+    /// The name as configured: a vendor's prefix, a name from `providers:`, `claude`, `replay`.
+    pub name: String,
+    /// The protocol.
+    pub kind: ProviderKind,
+    /// The known vendor of this name, if it is one.
+    pub vendor: Option<&'static Vendor>,
+    /// The base URL, without the path of the call; the CLI's path for `claude`.
+    pub base_url: String,
+    /// The key.
+    pub key: Option<SecretString>,
+    /// Whether the key goes as `Authorization: Bearer` although the vendor has a header of its own.
+    pub bearer: bool,
+    /// The variables that may hold the key, for messages.
+    pub key_variables: Vec<String>,
+    /// Extra request headers; they may hold secrets.
+    pub headers: BTreeMap<String, String>,
+    /// Proxies.
+    pub proxy: ProxySettings,
+    /// The recording of a `replay` provider.
+    pub recording: Option<PathBuf>,
+}
+
+/// Where the values of variables come from.
+#[derive(Clone, Copy)]
+pub struct Variables<'a> {
+    /// Keys: the process environment, then `.env` files.
+    pub secret: &'a dyn Fn(&str) -> Option<SecretString>,
+    /// Everything else: the process environment alone, so that a file in somebody else's directory
+    /// cannot send a key elsewhere.
+    pub plain: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl ConnectSpec {
+    /// Puts together what the vendor's table, the configuration and the environment say about a
+    /// provider.
+    ///
+    /// # Errors
+    /// When no base URL is known. A missing key is told when a provider is connected.
+    pub fn new(
+        name: &str,
+        settings: Option<&ProviderSettings>,
+        variables: Variables<'_>,
+    ) -> Result<Self, ProviderError> {
+        let none = ProviderSettings::default();
+        let settings = settings.unwrap_or(&none);
+        let vendor = vendors::find(name);
+        let kind = settings.kind.unwrap_or_else(|| match name {
+            "claude" => ProviderKind::Claude,
+            "replay" => ProviderKind::Replay,
+            _ => vendor.map_or(ProviderKind::Openai, |vendor| vendor.kind),
+        });
+        let base_url = match kind {
+            ProviderKind::Replay => String::new(),
+            ProviderKind::Claude => settings.cli_path.clone().unwrap_or_else(|| "claude".into()),
+            ProviderKind::Openai | ProviderKind::Anthropic => {
+                base_url(name, kind, vendor, settings, variables)?
+            }
+        };
+        let key_variables: Vec<String> = match &settings.api_key_env {
+            Some(variable) => vec![variable.clone()],
+            None => vendor
+                .map(|vendor| vendor.key_variables)
+                .unwrap_or_default()
+                .iter()
+                .map(|&variable| variable.to_owned())
+                .collect(),
+        };
+        let found = key_variables
+            .iter()
+            .find_map(|variable| Some((variable, (variables.secret)(variable)?)));
+        let bearer = found.as_ref().is_some_and(|(variable, _)| {
+            vendor.is_some_and(|vendor| vendor.bearer_variables.contains(&variable.as_str()))
+        });
+        let mut headers = settings.headers.clone();
+        for &(variable, header) in vendor
+            .map(|vendor| vendor.header_variables)
+            .unwrap_or_default()
+        {
+            if let Some(value) = (variables.plain)(variable) {
+                headers.entry(header.to_owned()).or_insert(value);
+            }
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            kind,
+            vendor,
+            base_url,
+            key: found.map(|(_, key)| key),
+            bearer,
+            key_variables,
+            headers,
+            proxy: ProxySettings::from_variables(variables.plain),
+            recording: settings.recording.as_ref().map(PathBuf::from),
+        })
+    }
+}
+
+fn base_url(
+    name: &str,
+    kind: ProviderKind,
+    vendor: Option<&Vendor>,
+    settings: &ProviderSettings,
+    variables: Variables<'_>,
+) -> Result<String, ProviderError> {
+    let from_variable = || {
+        vendor?
+            .base_variables
+            .iter()
+            .find_map(|variable| (variables.plain)(variable))
+    };
+    let written = settings.base_url.clone().or_else(from_variable);
+    match (written, vendor) {
+        (Some(url), Some(vendor)) if vendor.prefix == "ollama" => Ok(address::ollama(&url)),
+        (Some(url), _) if kind == ProviderKind::Anthropic => Ok(address::anthropic(&url)),
+        (Some(url), _) => Ok(url),
+        (None, Some(vendor)) => Ok(vendor.base_url.to_owned()),
+        (None, None) => Err(no_base_url(name)),
+    }
+}
+
+fn no_base_url(name: &str) -> ProviderError {
+    if name == "azure" {
+        let message = "`azure` models are reached through a deployment of your own";
+        return ProviderError::new(name, FaultKind::BadRequest, message).with_hint(
+            "add to `providers:` an entry `azure` with \
+             `base_url: https://RESOURCE.openai.azure.com/openai/v1` and \
+             `api_key_env: AZURE_API_KEY`",
+        );
+    }
+    let known: Vec<&str> = vendors::VENDORS
+        .iter()
+        .map(|vendor| vendor.prefix)
+        .collect();
+    ProviderError::new(
+        name,
+        FaultKind::BadRequest,
+        format!("provider `{name}` has no `base_url`"),
+    )
+    .with_hint(format!(
+        "give it one under `providers:`, or use a known vendor: {}",
+        known.join(", ")
+    ))
+}
