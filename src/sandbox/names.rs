@@ -1,0 +1,169 @@
+//! Which names hold secrets and which files change what runs later: pure rules over names.
+//!
+//! Letters are compared without case: on a case-folding file system `.ENV` opens `.env`.
+
+/// Names that `orch` itself would read as configuration, in the directories where it looks.
+pub(super) const CONFIGURATION_NAMES: [&[u8]; 4] =
+    [b"orch.yaml", b"config.yaml", b"config.yml", b".env"];
+
+/// Whether a file of this name holds a secret by convention: `.env*` other than templates, private
+/// keys, key stores, files of credentials.
+pub(super) fn holds_secret(name: &[u8]) -> bool {
+    const EXACT: [&[u8]; 9] = [
+        b".netrc",
+        b"_netrc",
+        b".pgpass",
+        b".pypirc",
+        b".git-credentials",
+        b".dockercfg",
+        b"key.pem",
+        b"private.pem",
+        b"privkey.pem",
+    ];
+    const ENDINGS: [&[u8]; 8] = [
+        b".key",
+        b".ppk",
+        b".p12",
+        b".pfx",
+        b".kdbx",
+        b".jks",
+        b"-key.pem",
+        b"_key.pem",
+    ];
+    let name = name.to_ascii_lowercase();
+    if name.starts_with(b".env") {
+        return ![&b"example"[..], b"sample", b"template"]
+            .iter()
+            .any(|word| {
+                name.split(|byte| !byte.is_ascii_alphanumeric())
+                    .any(|part| part == *word)
+            });
+    }
+    EXACT.contains(&name.as_slice())
+        || ENDINGS
+            .iter()
+            .any(|ending| name.len() > ending.len() && name.ends_with(ending))
+        || is_ssh_key(&name)
+}
+
+/// `id_rsa`, `id_ed25519_sk`, `id_ecdsa.old`: private halves as ssh-keygen names them.
+fn is_ssh_key(name: &[u8]) -> bool {
+    [&b"id_rsa"[..], b"id_dsa", b"id_ecdsa", b"id_ed25519"]
+        .iter()
+        .filter_map(|start| name.strip_prefix(*start))
+        .any(|rest| {
+            (rest.is_empty() || matches!(rest.first(), Some(b'.' | b'_' | b'-')))
+                && !rest.ends_with(b".pub")
+        })
+}
+
+/// Whether a path changes what git runs later, outside the sandbox: `.git` itself, `config`, `hooks` and
+/// what redirects to other ones, in the repository and in its submodules and worktrees.
+pub(super) fn steers_git<'a>(components: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut inside = false;
+    let mut rest: Vec<Vec<u8>> = Vec::new();
+    for component in components {
+        let component = component.to_ascii_lowercase();
+        if component == b".git" {
+            inside = true;
+            rest.clear();
+        } else if inside {
+            rest.push(component);
+        }
+    }
+    inside && steers_gitdir(&rest)
+}
+
+/// The same for a path relative to the git directory.
+fn steers_gitdir(rest: &[Vec<u8>]) -> bool {
+    match rest {
+        [] => true,
+        [first, ..] if GIT_STEERING.contains(&first.as_slice()) => true,
+        [first, inner @ ..] if first == b"modules" => inner
+            .iter()
+            .any(|component| GIT_STEERING.contains(&component.as_slice())),
+        [first, _, inner] if first == b"worktrees" => GIT_STEERING.contains(&inner.as_slice()),
+        _ => false,
+    }
+}
+
+/// Entries of a git directory that decide which programs git starts.
+pub(super) const GIT_STEERING: [&[u8]; 4] = [b"config", b"hooks", b"config.worktree", b"commondir"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_names() {
+        for name in [
+            ".env",
+            ".ENV",
+            ".env.local",
+            ".env.production",
+            ".envrc",
+            "id_rsa",
+            "id_ed25519",
+            "id_ed25519_sk",
+            "id_rsa.bak",
+            "server.key",
+            "tls-key.pem",
+            "cert.P12",
+            ".netrc",
+            ".git-credentials",
+        ] {
+            assert!(holds_secret(name.as_bytes()), "{name}");
+        }
+        for name in [
+            ".env.example",
+            ".env.sample",
+            ".env.template",
+            ".env.local.example",
+            ".env-sample",
+            "env",
+            "environment.ts",
+            "id_rsa.pub",
+            "id_ed25519_sk.pub",
+            "id_rsatest",
+            "cert.pem",
+            "ca.pem",
+            ".key",
+            "monkey",
+            "keyboard.rs",
+        ] {
+            assert!(!holds_secret(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_steers_git() {
+        let steers = |path: &str| steers_git(path.split('/').map(str::as_bytes));
+        for path in [
+            ".git",
+            "sub/.git",
+            ".git/config",
+            ".GIT/Config",
+            ".git/hooks",
+            ".git/hooks/post-commit",
+            ".git/commondir",
+            ".git/config.worktree",
+            ".git/modules/a/config",
+            ".git/modules/a/b/hooks/pre-push",
+            ".git/worktrees/w/config.worktree",
+            "vendor/x/.git/hooks/update",
+        ] {
+            assert!(steers(path), "{path}");
+        }
+        for path in [
+            "src/config",
+            "hooks/x",
+            ".git/index",
+            ".git/refs/heads/config",
+            ".git/objects/ab/cd",
+            ".gitignore",
+            ".github/hooks",
+        ] {
+            assert!(!steers(path), "{path}");
+        }
+    }
+}
