@@ -1,0 +1,136 @@
+//! Opening the database: where it lies, who may read it, how its connections behave.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, FileType, Mode};
+
+use super::writer::LOG_SIZE;
+use super::{StoreError, StoreErrorKind, migrations};
+
+/// How often a locked database is tried again before a write gives up: about ten seconds.
+const BUSY_TRIES: i32 = 100 + 10_000;
+
+/// Waits a little for another process. Short waits, since a transaction takes less than a
+/// millisecond; SQLite's own timeout waits ever longer and lets late comers pass.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "runs on the writer's own thread, or at the opening before anything else runs"
+)]
+fn wait_while_busy(tries: i32) -> bool {
+    let pause = if tries < 100 { 50 } else { 1_000 };
+    std::thread::sleep(Duration::from_micros(pause));
+    tries < BUSY_TRIES
+}
+
+/// Creates the directory (0700) and the file (0600), opens it and brings its schema up to date.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    create_file(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(wait_while_busy))?;
+    for tries in 0.. {
+        match prepare(&mut connection) {
+            // Switching to WAL and the first recovery answer "busy" without asking the handler.
+            Err(error) if error.kind == StoreErrorKind::Busy && wait_while_busy(tries) => {}
+            other => return other.map(|()| connection),
+        }
+    }
+    Err(StoreError::closed())
+}
+
+/// An in-memory database with the same schema.
+pub(super) fn open_memory() -> Result<Connection, StoreError> {
+    let mut connection = Connection::open_in_memory()?;
+    migrations::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// A connection that reads and leaves every byte on the disk as it is; `None` where there is no
+/// database.
+///
+/// With the log's index (`-shm`) beside it the log is read, without the index being touched. Without
+/// one there is no log with content either, unless files were moved by hand: then the state before
+/// the log is read.
+pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreError> {
+    if !path.try_exists().map_err(|error| StoreError::io(&error))? {
+        return Ok(None);
+    }
+    let mut index = path.as_os_str().to_owned();
+    index.push("-shm");
+    let mut uri = url::Url::from_file_path(
+        std::path::absolute(path).map_err(|error| StoreError::io(&error))?,
+    )
+    .map_err(|()| StoreError::new(StoreErrorKind::NotWritable, "its path is not valid"))?;
+    let how = if Path::new(&index).exists() {
+        "readonly_shm"
+    } else {
+        "immutable"
+    };
+    uri.query_pairs_mut().append_pair(how, "1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let mut connection = Connection::open_with_flags(uri.as_str(), flags)?;
+    connection.busy_handler(Some(wait_while_busy))?;
+    keep_log_on_close(&connection)?;
+    migrations::accept(&connection)?;
+    Ok(Some(connection))
+}
+
+/// A second connection that only reads; the writer's must be open.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(wait_while_busy))?;
+    keep_log_on_close(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
+    migrations::accept(connection)?;
+    keep_log_on_close(connection)?;
+    // The writer syncs the log itself, after its transaction has let go of the lock.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // The writer moves the log itself, when nobody waits for it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_SIZE)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        let detail = format!("its file system has no shared memory (journal mode `{mode}`)");
+        return Err(StoreError::new(StoreErrorKind::NotWritable, detail));
+    }
+    migrations::migrate(connection)
+}
+
+/// Leaves the log as it is when the last connection closes: a checkpoint would cost more than the
+/// whole run of a short command.
+fn keep_log_on_close(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map(drop)
+}
+
+/// The file is made without being opened: closing a descriptor of it would drop the locks that
+/// another connection of this process holds.
+fn create_file(path: &Path) -> Result<(), StoreError> {
+    if let Some(directory) = path.parent()
+        && !directory.is_dir()
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| StoreError::io(&error))?;
+    }
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::mknodat(CWD, path, FileType::RegularFile, mode, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(StoreError::io(&errno.into())),
+    }
+}

@@ -1,0 +1,254 @@
+//! One SQLite file for everything that outlives a process: the ledger, sessions, journals of runs,
+//! limits, children.
+//!
+//! May use the vocabulary only. Reading is synchronous and quick; writing goes through one thread
+//! that groups what is queued into one transaction. Many processes may use the file at once.
+//! An area that keeps something here adds its tables in [`migrations`].
+
+mod connection;
+mod error;
+pub mod migrations;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::{StoreError, StoreErrorKind};
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction};
+use tokio::sync::oneshot;
+
+use writer::{Job, Keep};
+
+/// The file's name in the state directory.
+pub const FILE_NAME: &str = "orch.db";
+
+/// When a write is reported as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on the disk: survives a power cut. For holds, sessions and journals.
+    Full,
+    /// When it is committed: survives the death of the process. For what a power cut may take
+    /// because the older state is the safe one, such as the settlement of a hold.
+    Normal,
+}
+
+/// A handle of the store; clones share the connections. The last one to go waits until everything
+/// queued is written.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: Option<PathBuf>,
+    /// Taken on drop, which ends the writer once its queue is empty.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    /// Opened when first used; a command that only writes needs none.
+    reader: Mutex<Option<Connection>>,
+    /// The first failure of a write that nobody waited for.
+    lost: Arc<Mutex<Option<StoreError>>>,
+}
+
+impl Store {
+    /// Opens the store of a state directory, creating both where needed, and brings it up to date.
+    ///
+    /// # Errors
+    /// When it cannot be created, opened or written, is damaged, of another program, of a newer
+    /// schema, or locked for longer than ten seconds. The error's hint says what helps.
+    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let path = state_dir.join(FILE_NAME);
+        connection::open_writer(&path)
+            .and_then(|connection| Self::start(connection, Some(path.clone())))
+            .map_err(|error| error.at(&path))
+    }
+
+    /// Opens the store for reading without writing anything to the disk; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, of another program or of a newer schema.
+    pub fn open_read_only(state_dir: &Path) -> Result<Option<Self>, StoreError> {
+        let path = state_dir.join(FILE_NAME);
+        let reader = connection::open_untouched(&path).map_err(|error| error.at(&path))?;
+        Ok(reader.map(|reader| Self {
+            inner: Arc::new(Inner {
+                path: Some(path),
+                jobs: None,
+                writer: None,
+                reader: Mutex::new(Some(reader)),
+                lost: Arc::default(),
+            }),
+        }))
+    }
+
+    /// A store in memory, forgotten with its last handle.
+    ///
+    /// # Errors
+    /// When the writer's thread cannot be started.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::start(connection::open_memory()?, None)
+    }
+
+    fn start(connection: Connection, path: Option<PathBuf>) -> Result<Self, StoreError> {
+        let (sender, receiver) = mpsc::channel();
+        let for_writer = path.clone();
+        let writer = std::thread::Builder::new()
+            .name("store".to_owned())
+            .stack_size(1 << 20)
+            .spawn(move || writer::run(connection, for_writer.as_deref(), &receiver))
+            .map_err(|error| StoreError::io(&error))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                jobs: Some(sender),
+                writer: Some(writer),
+                reader: Mutex::new(None),
+                lost: Arc::default(),
+            }),
+        })
+    }
+
+    /// The database file; `None` for a store in memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.inner.path.as_deref()
+    }
+
+    /// Queues a job and returns at once; the returned future tells how it ended. Dropping the
+    /// future does not undo the job.
+    ///
+    /// The job sees the changes of every job queued before it. When it fails, its own changes are
+    /// undone and those of others stay.
+    ///
+    /// # Errors
+    /// The future yields what the job or its transaction failed with.
+    pub fn write<T, F>(
+        &self,
+        durability: Durability,
+        job: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(durability, job, |result| {
+            // A caller that is gone does not want to know.
+            drop(sender.send(result));
+        });
+        async move { receiver.await.unwrap_or_else(|_| Err(StoreError::closed())) }
+    }
+
+    /// Queues a job that nobody waits for, as in `Drop`. [`Store::close`] tells if one failed.
+    pub fn write_detached<F>(&self, durability: Durability, job: F)
+    where
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
+    {
+        let lost = Arc::clone(&self.inner.lost);
+        self.submit(durability, job, move |result| {
+            if let Err(error) = result {
+                lock(&lost).get_or_insert(error);
+            }
+        });
+    }
+
+    /// Queues a job; `finish` runs on the writer's thread once its transaction has ended.
+    pub(crate) fn submit<T, F, G>(&self, durability: Durability, job: F, finish: G)
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        G: FnOnce(Result<T, StoreError>) + Send + 'static,
+    {
+        let path = self.inner.path.clone();
+        let finish = move |result: Result<T, StoreError>| {
+            finish(result.map_err(|error| match &path {
+                Some(path) => error.at(path),
+                None => error,
+            }));
+        };
+        let work: writer::Work = Box::new(move |transaction| {
+            match transaction.and_then(|transaction| job(transaction).map_err(StoreError::from)) {
+                Ok(value) => (
+                    Keep::Yes,
+                    Box::new(move |ended| finish(ended.map(|()| value))),
+                ),
+                Err(error) => (Keep::No, Box::new(move |_| finish(Err(error)))),
+            }
+        });
+        let refused = match &self.inner.jobs {
+            Some(jobs) => jobs
+                .send(Job { durability, work })
+                .err()
+                .map(|unsent| (unsent.0.work, StoreError::closed())),
+            None => Some((work, StoreError::read_only())),
+        };
+        if let Some((work, error)) = refused {
+            work(Err(error.clone())).1(Err(error));
+        }
+    }
+
+    /// Reads on a connection of its own: sees everything committed so far, blocks no writer.
+    ///
+    /// # Errors
+    /// What the query fails with.
+    pub fn read<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let Some(path) = &self.inner.path else {
+            // A database in memory belongs to its one connection.
+            let (sender, receiver) = mpsc::channel();
+            self.submit(
+                Durability::Normal,
+                |transaction| query(transaction),
+                move |result| drop(sender.send(result)),
+            );
+            return receiver
+                .recv()
+                .unwrap_or_else(|_| Err(StoreError::closed()));
+        };
+        let mut reader = lock(&self.inner.reader);
+        let connection = match reader.take() {
+            Some(connection) => connection,
+            None => connection::open_reader(path).map_err(|error| error.at(path))?,
+        };
+        let result = query(&connection);
+        *reader = Some(connection);
+        result.map_err(|error| StoreError::from(error).at(path))
+    }
+
+    /// Waits until everything queued so far is written and durable.
+    ///
+    /// # Errors
+    /// The first failure of a write that nobody waited for, or of this wait.
+    pub async fn close(self) -> Result<(), StoreError> {
+        if self.inner.jobs.is_some() {
+            self.write(Durability::Full, |_| Ok(())).await?;
+        }
+        match lock(&self.inner.lost).take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(writer) = self.writer.take()
+            && writer.thread().id() != std::thread::current().id()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn insert(
+    scope: &'static str,
+    spent: i64,
+) -> impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()> {
+    move |transaction| {
+        transaction
+            .prepare_cached("INSERT INTO totals (scope, spent) VALUES (?1, ?2)")?
+            .execute((scope, spent))
+            .map(drop)
+    }
+}
+
+fn scopes(store: &Store) -> Vec<String> {
+    store
+        .read(|connection| {
+            connection
+                .prepare("SELECT scope FROM totals ORDER BY scope")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        })
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_by_this_and_by_the_next_handle() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("a/b");
+    let store = Store::open(&state).unwrap();
+    store
+        .write(Durability::Full, insert("one", 1))
+        .await
+        .unwrap();
+    store.write_detached(Durability::Normal, insert("two", 2));
+    let other = Store::open(&state).unwrap();
+    assert!(scopes(&other).contains(&"one".to_owned()));
+    store.close().await.unwrap();
+    assert_eq!(scopes(&other), ["one", "two"]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&state), 0o700);
+    for name in ["orch.db", "orch.db-wal", "orch.db-shm"] {
+        assert_eq!(mode(&state.join(name)), 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_handle_waits_for_what_nobody_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    for _ in 0..100 {
+        store.write_detached(Durability::Normal, |transaction| {
+            transaction
+                .execute("INSERT INTO totals VALUES ('x', 1, 0) ON CONFLICT DO UPDATE SET spent = spent + 1", [])
+                .map(drop)
+        });
+    }
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    let spent: i64 = store
+        .read(|connection| connection.query_row("SELECT spent FROM totals", [], |row| row.get(0)))
+        .unwrap();
+    assert_eq!(spent, 100);
+}
+
+#[tokio::test]
+async fn a_failing_job_undoes_itself_and_leaves_the_others_of_its_transaction() {
+    for store in [
+        Store::in_memory().unwrap(),
+        Store::open(tempfile::tempdir().unwrap().path()).unwrap(),
+    ] {
+        let first = store.write(Durability::Full, insert("a", 1));
+        let second = store.write(Durability::Full, |transaction| {
+            insert("b", 1)(transaction)?;
+            insert("a", 1)(transaction)
+        });
+        let third = store.write(Durability::Normal, insert("c", 1));
+        let (first, second, third) = (first.await, second.await, third.await);
+        assert_eq!(first, Ok(()));
+        assert_eq!(second.unwrap_err().kind, StoreErrorKind::Statement);
+        assert_eq!(third, Ok(()));
+        assert_eq!(scopes(&store), ["a", "c"]);
+        store.write_detached(Durability::Normal, insert("a", 1));
+        assert!(store.close().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn jobs_that_queue_up_share_one_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let (release, blocked) = mpsc::channel::<()>();
+    let blocker = store.write(Durability::Normal, move |_| {
+        blocked.recv().unwrap();
+        Ok(())
+    });
+    for scope in ["a", "b", "c"] {
+        store.write_detached(Durability::Full, insert(scope, 1));
+    }
+    let path = directory.path().join(FILE_NAME);
+    let last = store.write(Durability::Normal, move |transaction| {
+        let count = "SELECT count(*) FROM totals";
+        let inside: i64 = transaction.query_row(count, [], |row| row.get(0))?;
+        let outside: i64 = Connection::open(path)?.query_row(count, [], |row| row.get(0))?;
+        Ok((inside, outside))
+    });
+    release.send(()).unwrap();
+    blocker.await.unwrap();
+    assert_eq!(last.await.unwrap(), (3, 0));
+}
+
+#[tokio::test]
+async fn many_handles_on_one_file_lose_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let state = directory.path().join("state");
+            std::thread::spawn(move || {
+                let store = Store::open(&state).unwrap();
+                for _ in 0..25 {
+                    store.write_detached(Durability::Full, |transaction| {
+                        transaction
+                            .execute("INSERT INTO totals VALUES ('x', 1, 0) ON CONFLICT DO UPDATE SET spent = spent + 1", [])
+                            .map(drop)
+                    });
+                }
+                let lost = Arc::clone(&store.inner.lost);
+                drop(store);
+                assert_eq!(*lock(&lost), None);
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let store = Store::open(&directory.path().join("state")).unwrap();
+    let spent: i64 = store
+        .read(|connection| connection.query_row("SELECT spent FROM totals", [], |row| row.get(0)))
+        .unwrap();
+    assert_eq!(spent, 200);
+}
+
+fn snapshot(directory: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let modified = entry.metadata().unwrap().modified().unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read(entry.path()).unwrap(), modified)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn reading_only_changes_no_byte_on_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state with % and ?");
+    assert!(Store::open_read_only(&state).unwrap().is_none());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    let store = Store::open(&state).unwrap();
+    store
+        .write(Durability::Normal, insert("one", 1))
+        .await
+        .unwrap();
+    let beside_a_writer = Store::open_read_only(&state).unwrap().unwrap();
+    assert_eq!(scopes(&beside_a_writer), ["one"]);
+    drop(store);
+
+    let before = snapshot(&state);
+    assert_eq!(before.len(), 3);
+    let alone = Store::open_read_only(&state).unwrap().unwrap();
+    assert_eq!(scopes(&alone), ["one"]);
+    let refused = alone.write(Durability::Full, insert("two", 1)).await;
+    assert_eq!(refused.unwrap_err().kind, StoreErrorKind::NotWritable);
+    drop((alone, beside_a_writer));
+    assert_eq!(snapshot(&state), before);
+
+    // As after another program closed the database last: everything moved, the log gone.
+    let path = state.join(FILE_NAME);
+    let other = Connection::open(&path).unwrap();
+    other
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    drop(other);
+    let before = snapshot(&state);
+    assert_eq!(before.len(), 1);
+    assert_eq!(
+        scopes(&Store::open_read_only(&state).unwrap().unwrap()),
+        ["one"]
+    );
+    assert_eq!(snapshot(&state), before);
+}
+
+fn kind_of_opening(state: &Path) -> StoreErrorKind {
+    let error = Store::open(state).unwrap_err();
+    assert_eq!(error.path, Some(state.join(FILE_NAME)));
+    assert!(!error.hint().is_empty());
+    error.kind
+}
+
+#[test]
+fn what_cannot_be_used_is_told_by_its_kind() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = |name: &str| {
+        let state = directory.path().join(name);
+        fs::create_dir_all(&state).unwrap();
+        state
+    };
+    let text = state("text");
+    fs::write(text.join(FILE_NAME), "x".repeat(5000)).unwrap();
+    assert_eq!(kind_of_opening(&text), StoreErrorKind::Foreign);
+
+    let foreign = state("foreign");
+    let other = Connection::open(foreign.join(FILE_NAME)).unwrap();
+    other.execute_batch("CREATE TABLE notes (x)").unwrap();
+    assert_eq!(kind_of_opening(&foreign), StoreErrorKind::Foreign);
+
+    let newer = state("newer");
+    drop(Store::open(&newer).unwrap());
+    let other = Connection::open(newer.join(FILE_NAME)).unwrap();
+    other.pragma_update(None, "user_version", 99).unwrap();
+    assert_eq!(kind_of_opening(&newer), StoreErrorKind::NewerSchema);
+    let error = Store::open_read_only(&newer).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NewerSchema);
+
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert_eq!(kind_of_opening(&file), StoreErrorKind::NotWritable);
+
+    let folder = state("folder");
+    fs::create_dir(folder.join(FILE_NAME)).unwrap();
+    assert_eq!(kind_of_opening(&folder), StoreErrorKind::NotWritable);
+}
