@@ -41,6 +41,7 @@ pub mod render;
 mod repl;
 pub mod resilience;
 pub mod sandbox;
+pub mod sessions;
 pub mod store;
 pub mod tasks;
 pub mod tools;

@@ -7,7 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// The steps; the schema's version is how many of them were applied.
-const STEPS: &[&[&str]] = &[&[include_str!("migrations/001/ledger.sql")]];
+const STEPS: &[&[&str]] = &[&[
+    include_str!("migrations/001/ledger.sql"),
+    include_str!("migrations/001/sessions.sql"),
+]];
 
 /// Marks a SQLite file as a store of this program: `orch` in ASCII.
 const APPLICATION_ID: i64 = 0x6f72_6368;

@@ -1,0 +1,254 @@
+//! Conversations that outlive a process, kept in whole turns.
+//!
+//! May use the vocabulary and `store`.
+
+mod export;
+
+pub use export::{json, markdown};
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde::Serialize;
+
+use crate::message::Message;
+use crate::store::{Durability, Store, StoreError};
+
+/// A conversation of one agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Session {
+    /// Its id, a UUID.
+    pub id: String,
+    /// The agent.
+    pub agent: String,
+    /// The user's name for it.
+    pub name: Option<String>,
+    /// The conversation that it was forked from.
+    pub parent: Option<String>,
+    /// When something was last said, milliseconds since 1970.
+    pub updated_ms: i64,
+    /// How many turns it has; 0 for one that is not in the store yet.
+    pub turns: i64,
+}
+
+impl Session {
+    /// A conversation that begins; it enters the store with its first turn.
+    pub fn begin(agent: &str, name: Option<&str>) -> Self {
+        Self {
+            id: uuid::Uuid::now_v7().to_string(),
+            agent: agent.to_owned(),
+            name: name.map(str::to_owned),
+            parent: None,
+            updated_ms: now_ms(),
+            turns: 0,
+        }
+    }
+}
+
+const COLUMNS: &str = "id, agent, name, parent, updated_ms, turns";
+
+fn session(row: &rusqlite::Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        id: row.get(0)?,
+        agent: row.get(1)?,
+        name: row.get(2)?,
+        parent: row.get(3)?,
+        updated_ms: row.get(4)?,
+        turns: row.get(5)?,
+    })
+}
+
+/// The conversation of an agent with this name or id.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn find(store: &Store, agent: &str, name: &str) -> Result<Option<Session>, StoreError> {
+    let (agent, name) = (agent.to_owned(), name.to_owned());
+    store.read(move |connection| {
+        let query =
+            format!("SELECT {COLUMNS} FROM sessions WHERE agent = ?1 AND (name = ?2 OR id = ?2)");
+        connection
+            .query_row(&query, params![agent, name], session)
+            .optional()
+    })
+}
+
+/// The conversation in which the agent last said something.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn last(store: &Store, agent: &str) -> Result<Option<Session>, StoreError> {
+    Ok(list(store, agent, 1)?.pop())
+}
+
+/// The conversations of an agent, newest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn list(store: &Store, agent: &str, most: u32) -> Result<Vec<Session>, StoreError> {
+    let agent = agent.to_owned();
+    store.read(move |connection| {
+        let query = format!(
+            "SELECT {COLUMNS} FROM sessions WHERE agent = ?1 ORDER BY updated_ms DESC, id DESC LIMIT ?2"
+        );
+        connection.prepare(&query)?.query_map(params![agent, most], session)?.collect()
+    })
+}
+
+/// What was said in a conversation, oldest first.
+///
+/// # Errors
+/// When the store cannot be read, or a turn in it is damaged.
+pub fn history(store: &Store, session: &Session) -> Result<Vec<Message>, StoreError> {
+    let id = session.id.clone();
+    store.read(move |connection| {
+        let mut statement = connection
+            .prepare("SELECT messages FROM session_turns WHERE session = ?1 ORDER BY turn")?;
+        let mut rows = statement.query(params![id])?;
+        let mut messages = Vec::new();
+        while let Some(row) = rows.next()? {
+            let turn: Vec<Message> = serde_json::from_str(row.get_ref(0)?.as_str()?)
+                .map_err(|error| invalid_column(error.into()))?;
+            messages.extend(turn);
+        }
+        Ok(messages)
+    })
+}
+
+fn invalid_column(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error)
+}
+
+/// Appends a whole turn; the conversation enters the store with its first. A turn that another process
+/// appended meanwhile stays, and this one follows it.
+///
+/// # Errors
+/// When it is not on the disk.
+pub async fn append(
+    store: &Store,
+    session: &Session,
+    run: &str,
+    messages: &[Message],
+) -> Result<(), StoreError> {
+    let (session, run) = (session.clone(), run.to_owned());
+    let text = serde_json::to_string(messages).unwrap_or_default();
+    store
+        .write(Durability::Full, move |transaction| {
+            enter(transaction, &session)?;
+            transaction
+                .prepare_cached(
+                    "INSERT INTO session_turns (session, turn, run, at_ms, messages)
+                     SELECT id, turns + 1, ?2, ?3, ?4 FROM sessions WHERE id = ?1",
+                )?
+                .execute(params![session.id, run, now_ms(), text])?;
+            transaction
+                .prepare_cached(
+                    "UPDATE sessions SET turns = turns + 1, updated_ms = ?2 WHERE id = ?1",
+                )?
+                .execute(params![session.id, now_ms()])?;
+            Ok(())
+        })
+        .await
+}
+
+fn enter(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO sessions (id, agent, name, parent, created_ms, updated_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            session.id,
+            session.agent,
+            session.name,
+            session.parent,
+            now_ms()
+        ])?;
+    Ok(())
+}
+
+/// A copy of a conversation that goes its own way from here.
+///
+/// # Errors
+/// When it cannot be written, or the agent has a conversation of this name.
+pub async fn fork(
+    store: &Store,
+    session: &Session,
+    name: Option<&str>,
+) -> Result<Session, StoreError> {
+    let mut copy = Session::begin(&session.agent, name);
+    copy.parent = Some(session.id.clone());
+    let (original, written) = (session.id.clone(), copy.clone());
+    copy.turns = store
+        .write(Durability::Full, move |transaction| {
+            enter(transaction, &written)?;
+            transaction.execute(
+                "INSERT INTO session_turns (session, turn, run, at_ms, messages)
+                 SELECT ?2, turn, run, at_ms, messages FROM session_turns WHERE session = ?1",
+                params![original, written.id],
+            )?;
+            transaction.query_row(
+                "UPDATE sessions SET turns = (SELECT count(*) FROM session_turns WHERE session = ?1)
+                 WHERE id = ?1 RETURNING turns",
+                params![written.id],
+                |row| row.get(0),
+            )
+        })
+        .await?;
+    Ok(copy)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> Message {
+        Message::User {
+            text: text.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn conversations_are_kept_by_agent_and_name() {
+        let store = Store::in_memory().unwrap();
+        assert_eq!(last(&store, "a").unwrap(), None);
+        let named = Session::begin("a", Some("n"));
+        append(&store, &named, "r1", &[user("1")]).await.unwrap();
+        append(&store, &named, "r2", &[user("2"), user("3")])
+            .await
+            .unwrap();
+        let other = Session::begin("b", Some("n"));
+        append(&store, &other, "r3", &[user("x")]).await.unwrap();
+
+        let found = find(&store, "a", "n").unwrap().unwrap();
+        assert_eq!((found.id.as_str(), found.turns), (named.id.as_str(), 2));
+        assert_eq!(find(&store, "a", &named.id).unwrap().unwrap().id, named.id);
+        assert_eq!(find(&store, "b", &named.id).unwrap(), None);
+        assert_eq!(last(&store, "a").unwrap().unwrap().id, named.id);
+        assert_eq!(
+            history(&store, &found).unwrap(),
+            [user("1"), user("2"), user("3")]
+        );
+
+        let copy = fork(&store, &found, Some("m")).await.unwrap();
+        append(&store, &copy, "r4", &[user("4")]).await.unwrap();
+        assert_eq!(
+            history(&store, &copy).unwrap(),
+            [user("1"), user("2"), user("3"), user("4")]
+        );
+        assert_eq!(history(&store, &found).unwrap().len(), 3);
+        assert_eq!(
+            find(&store, "a", "m").unwrap().unwrap().parent,
+            Some(named.id)
+        );
+        assert!(fork(&store, &found, Some("m")).await.is_err());
+        assert_eq!(list(&store, "a", 10).unwrap().len(), 2);
+    }
+}
