@@ -4,6 +4,7 @@
 
 mod address;
 mod aliases;
+pub mod claude_cli;
 mod connect;
 mod error;
 mod facts;

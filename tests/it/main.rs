@@ -10,4 +10,5 @@
     reason = "a test that meets the unexpected should fail at once, and it starts real processes"
 )]
 
+mod claude_outcomes;
 mod support;

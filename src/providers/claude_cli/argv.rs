@@ -1,0 +1,226 @@
+//! The command line and the environment of the CLI, as pure functions of what a run is to be.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::message::ToolSpec;
+use crate::providers::ToolBridge;
+use crate::usage::Usd;
+
+/// The name under which our tools are served to the CLI; it calls `mcp__orch__NAME`.
+pub const SERVER: &str = "orch";
+
+/// What one run of the CLI is to be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spec {
+    /// The model's alias or full name.
+    pub model: String,
+    /// Which conversation of the CLI it works on.
+    pub session: SessionChoice,
+    /// A file with the system prompt; the CLI's own without one.
+    pub system_prompt_file: Option<PathBuf>,
+    /// The CLI's own tools that it may use, by the CLI's names; none at all by default.
+    pub native_tools: Vec<&'static str>,
+    /// A file with the MCP server that the CLI starts: the relay to our tools.
+    pub mcp_config_file: Option<PathBuf>,
+    /// Model turns.
+    pub max_turns: Option<u32>,
+    /// The CLI's own cap, which it checks after each reply.
+    pub max_budget: Option<Usd>,
+    /// The model that answers when the first has no capacity.
+    pub fallback_model: Option<String>,
+    /// JSON Schema of the answer.
+    pub output_schema: Option<Value>,
+    /// Flags that this version of the CLI does not know and that a run can do without.
+    pub without: Vec<String>,
+}
+
+/// Which conversation of the CLI a run works on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SessionChoice {
+    /// One that is not kept.
+    #[default]
+    Throwaway,
+    /// A new one with this UUID.
+    New(String),
+    /// The one with this UUID, from where it ended.
+    Resume(String),
+}
+
+/// Flags that only make a run nicer: a CLI that does not know them runs without.
+pub const OPTIONAL_FLAGS: [&str; 4] = [
+    "--include-partial-messages",
+    "--system-prompt-snapshot",
+    "--fallback-model",
+    "--no-session-persistence",
+];
+
+/// The arguments of the CLI. The prompt is not among them: it goes to standard input, so that
+/// neither its length nor a leading `-` matters.
+pub fn arguments(spec: &Spec) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut push = |words: &[&str]| {
+        let known = words
+            .first()
+            .is_some_and(|flag| !spec.without.iter().any(|absent| absent == flag));
+        if known {
+            arguments.extend(words.iter().map(OsString::from));
+        }
+    };
+    push(&["-p"]);
+    push(&["--output-format", "stream-json"]);
+    push(&["--verbose"]);
+    push(&["--include-partial-messages"]);
+    push(&["--model", &spec.model]);
+    // Exactly these tools: an empty list is none, while leaving the flag out would be all of them.
+    push(&["--tools", &spec.native_tools.join(",")]);
+    let mut allowed = spec.native_tools.clone();
+    if spec.mcp_config_file.is_some() {
+        allowed.push("mcp__orch");
+    }
+    if !allowed.is_empty() {
+        push(&["--allowedTools", &allowed.join(",")]);
+    }
+    push(&["--permission-mode", "dontAsk"]);
+    push(&["--setting-sources", ""]);
+    push(&["--strict-mcp-config"]);
+    if let Some(file) = &spec.mcp_config_file {
+        push(&["--mcp-config", &file.to_string_lossy()]);
+    }
+    if let Some(file) = &spec.system_prompt_file {
+        push(&["--system-prompt-file", &file.to_string_lossy()]);
+        // Else a resumed conversation keeps its first system prompt in silence.
+        push(&["--system-prompt-snapshot", "off"]);
+    }
+    if let Some(turns) = spec.max_turns {
+        push(&["--max-turns", &turns.to_string()]);
+    }
+    if let Some(budget) = spec.max_budget {
+        push(&["--max-budget-usd", &budget.to_string()]);
+    }
+    if let Some(model) = &spec.fallback_model {
+        push(&["--fallback-model", model]);
+    }
+    if let Some(schema) = &spec.output_schema {
+        push(&["--json-schema", &schema.to_string()]);
+    }
+    match &spec.session {
+        SessionChoice::Throwaway => push(&["--no-session-persistence"]),
+        SessionChoice::New(uuid) => push(&["--session-id", uuid]),
+        SessionChoice::Resume(uuid) => push(&["--resume", uuid]),
+    }
+    arguments
+}
+
+/// The CLI's names of those of our tools that it has itself; the others reach it over the bridge or
+/// not at all.
+pub fn native_names(tools: &[ToolSpec]) -> Vec<&'static str> {
+    tools
+        .iter()
+        .filter_map(|tool| match tool.name.as_str() {
+            "bash" => Some("Bash"),
+            "read" => Some("Read"),
+            "write" => Some("Write"),
+            "edit" => Some("Edit"),
+            "glob" => Some("Glob"),
+            "grep" => Some("Grep"),
+            "web_fetch" => Some("WebFetch"),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The content of the `--mcp-config` file: one server, which is our relay.
+pub fn mcp_config(bridge: &ToolBridge) -> Value {
+    let mut words = bridge
+        .relay
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .chain([bridge.socket.to_string_lossy().into_owned()]);
+    let command = words.next().unwrap_or_default();
+    let arguments: Vec<String> = words.collect();
+    json!({"mcpServers": {SERVER: {"type": "stdio", "command": command, "args": arguments, "env": {}}}})
+}
+
+/// Whether the CLI gets this variable of our own environment: what it needs to run, to find its
+/// login and to reach its API, and no key of anybody else.
+pub fn inherits(name: &str) -> bool {
+    const NAMES: [&str; 25] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "TZ",
+        "TMPDIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "NODE_EXTRA_CA_CERTS",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_CUSTOM_HEADERS",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "CLAUDE_CONFIG_DIR",
+        "CLAUDE_CODE_USE_BEDROCK",
+        "CLAUDE_CODE_USE_VERTEX",
+        "XDG_RUNTIME_DIR",
+    ];
+    NAMES.contains(&name) || name.starts_with("LC_")
+}
+
+/// Whether the CLI gets this variable when it calls its model through a cloud of the user's.
+pub fn inherits_for_cloud(name: &str, bedrock: bool, vertex: bool) -> bool {
+    (bedrock && name.starts_with("AWS_"))
+        || (vertex
+            && (name.starts_with("GOOGLE_")
+                || name.starts_with("CLOUDSDK_")
+                || name.starts_with("VERTEX_")
+                || name == "CLOUD_ML_REGION"))
+        || ((bedrock || vertex)
+            && name.starts_with("ANTHROPIC_")
+            && (name.ends_with("_MODEL") || name.contains("VERTEX") || name.contains("BEDROCK")))
+}
+
+/// The variables that every run sets.
+///
+/// One retry is left to the CLI, because the line that announces it is the only place where the
+/// server's `retry-after` is told. The driver ends a run that is about to retry its first request,
+/// so that attempts are counted in one place; in the middle of a run the retry keeps the work.
+pub fn fixed_environment(
+    max_output_tokens: Option<u64>,
+    tool_seconds: u64,
+) -> Vec<(String, String)> {
+    let milliseconds = tool_seconds.saturating_mul(1000).to_string();
+    let mut variables: Vec<(String, String)> = [
+        ("DISABLE_AUTOUPDATER", "1"),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1"),
+        ("CLAUDE_CODE_MAX_RETRIES", "1"),
+        ("ENABLE_TOOL_SEARCH", "false"),
+        ("BASH_DEFAULT_TIMEOUT_MS", &milliseconds),
+        ("BASH_MAX_TIMEOUT_MS", &milliseconds),
+        // Our executor decides how long a tool of ours may take.
+        ("MCP_TOOL_TIMEOUT", "86400000"),
+        ("MCP_TIMEOUT", "30000"),
+        ("TERM", "dumb"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    if let Some(tokens) = max_output_tokens {
+        variables.push((
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS".to_owned(),
+            tokens.to_string(),
+        ));
+    }
+    variables
+}
