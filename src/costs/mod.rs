@@ -2,6 +2,14 @@
 //!
 //! May use the vocabulary and `store`.
 
+mod calendar;
+mod ledger;
+pub mod prices;
 mod settings;
 
-pub use settings::{BudgetSettings, OnUnpriced};
+pub use ledger::{
+    Attempt, Budget, BudgetWarning, Caps, Ended, Hold, Ledger, Outcome, OverBudget, PromptSize,
+    Purpose, Refused, Scope, Settled, Spending, estimate_tokens,
+};
+pub use prices::{Price, Prices, Pricing};
+pub use settings::{BudgetSettings, OnUnpriced, PriceOverride};

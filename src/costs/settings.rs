@@ -52,3 +52,23 @@ impl Default for BudgetSettings {
         }
     }
 }
+
+/// A price of a configuration, USD per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceOverride {
+    /// Input tokens.
+    #[schemars(with = "f64")]
+    pub input: Usd,
+    /// Output tokens.
+    #[schemars(with = "f64")]
+    pub output: Usd,
+    /// Input tokens read from a cache; the input price when absent.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub cache_read: Option<Usd>,
+    /// Input tokens written to a cache; the input price when absent.
+    #[serde(default)]
+    #[schemars(with = "Option<f64>")]
+    pub cache_write: Option<Usd>,
+}

@@ -13,13 +13,14 @@ mod proxy;
 mod settings;
 pub mod vendors;
 
+pub use crate::costs::PriceOverride;
 pub use aliases::{Alias, Resolved, available_models, resolve};
 pub use connect::{ConnectSpec, Variables};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
 pub use facts::ModelFacts;
 pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, ToolBridge};
 pub use proxy::ProxySettings;
-pub use settings::{ClockSettings, Clocks, PriceOverride, ProviderKind, ProviderSettings, Seconds};
+pub use settings::{ClockSettings, Clocks, ProviderKind, ProviderSettings, Seconds};
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::usage::Usd;
+use crate::costs::PriceOverride;
 
 /// A time span written as a number of seconds; 0 means no limit where a limit is meant.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
@@ -123,24 +123,4 @@ pub struct ProviderSettings {
     pub native_tools: Option<bool>,
     /// `replay`: the recording.
     pub recording: Option<String>,
-}
-
-/// A price of a configuration, USD per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PriceOverride {
-    /// Input tokens.
-    #[schemars(with = "f64")]
-    pub input: Usd,
-    /// Output tokens.
-    #[schemars(with = "f64")]
-    pub output: Usd,
-    /// Input tokens read from a cache; the input price when absent.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    pub cache_read: Option<Usd>,
-    /// Input tokens written to a cache; the input price when absent.
-    #[serde(default)]
-    #[schemars(with = "Option<f64>")]
-    pub cache_write: Option<Usd>,
 }

@@ -72,7 +72,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self::new(StoreErrorKind::Closed, "")
     }
 

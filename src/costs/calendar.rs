@@ -1,0 +1,72 @@
+//! Days and months, UTC.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
+
+/// A day, UTC; displayed as `YYYY-MM-DD`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Day(Date);
+
+impl Day {
+    /// The day of a time.
+    pub(super) fn of(time: SystemTime) -> Self {
+        Self(jiff::tz::Offset::UTC.to_datetime(timestamp(time)).date())
+    }
+
+    /// `YYYY-MM`.
+    pub(super) fn month(self) -> String {
+        format!("{:04}-{:02}", self.0.year(), self.0.month())
+    }
+
+    pub(super) fn next(self) -> Self {
+        Self(self.0.saturating_add(1.day()))
+    }
+
+    /// The first day of the next month.
+    pub(super) fn next_month(self) -> Self {
+        Self(self.0.first_of_month().saturating_add(1.month()))
+    }
+
+    /// Its first instant.
+    pub(super) fn start(self) -> SystemTime {
+        let start = jiff::tz::Offset::UTC.to_timestamp(self.0.at(0, 0, 0, 0));
+        start.map_or(UNIX_EPOCH, |start| {
+            from_milliseconds(start.as_millisecond())
+        })
+    }
+
+    /// `YYYY-MM-DD HH:MM UTC`.
+    pub(super) fn minute_of(time: SystemTime) -> String {
+        let time = jiff::tz::Offset::UTC.to_datetime(timestamp(time));
+        format!(
+            "{} {:02}:{:02} UTC",
+            time.date(),
+            time.hour(),
+            time.minute()
+        )
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Milliseconds since 1970, as the ledger keeps times.
+pub(super) fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The time of a number of milliseconds since 1970.
+pub(super) fn from_milliseconds(milliseconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}

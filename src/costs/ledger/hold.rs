@@ -1,0 +1,230 @@
+//! A hold lives as long as its attempt. It is settled once, whatever happens to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::Ledger;
+use super::budget::{Budget, BudgetWarning, Standing};
+use super::rows::{self, Settlement};
+use super::settlement::{Basis, Charge, Ended, Outcome, Way, charge};
+use crate::store::{Durability, StoreError};
+use crate::usage::{CostSource, Meter, Usd};
+
+/// Money set aside for one attempt.
+///
+/// Dropping it means that the attempt was cancelled: it is charged an estimate of what had come by
+/// then, or, where nothing had come at all, stays at its hold.
+#[derive(Debug)]
+#[must_use = "dropping a hold cancels its attempt"]
+pub struct Hold {
+    ledger: Ledger,
+    state: State,
+    slot: Slot,
+    basis: Basis,
+    scopes: Arc<[String]>,
+    /// The budgets that cover it, each with the key of its running total.
+    capped: Vec<(String, Budget)>,
+    warn_at: f64,
+    meter: Arc<Meter>,
+    max_output_tokens: u64,
+    warning: Option<String>,
+    began: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The row may or may not be written; no request was sent.
+    Pending,
+    /// The row is written; the attempt runs.
+    Open,
+    /// Settled, or never held.
+    Done,
+}
+
+/// The id of the row, from when it is written; none again when its transaction was undone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slot(Arc<AtomicI64>);
+
+impl Slot {
+    pub(super) fn set(&self, id: Option<i64>) {
+        self.0.store(id.unwrap_or(0), Ordering::Release);
+    }
+
+    fn id(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|id| *id != 0)
+    }
+}
+
+/// What an attempt cost in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// What it is charged.
+    pub cost: Usd,
+    /// Where that comes from.
+    pub source: CostSource,
+    /// Its tokens, estimated where the vendor told none.
+    pub usage: crate::usage::Usage,
+    /// What the price list says, where a subscription pays.
+    pub list_price: Option<Usd>,
+    /// What stays held, because nobody knows what became of the attempt.
+    pub held: Usd,
+    /// Budgets that are nearly used up; each is told once a process.
+    pub warnings: Vec<BudgetWarning>,
+}
+
+impl Hold {
+    pub(super) fn pending(
+        ledger: &Ledger,
+        basis: Basis,
+        scopes: Arc<[String]>,
+        capped: (Vec<(String, Budget)>, f64),
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self {
+            ledger: ledger.clone(),
+            state: State::Pending,
+            slot: Slot::default(),
+            basis,
+            scopes,
+            capped: capped.0,
+            warn_at: capped.1,
+            meter,
+            max_output_tokens: 0,
+            warning: None,
+            began: Instant::now(),
+        }
+    }
+
+    pub(super) fn slot(&self) -> Slot {
+        self.slot.clone()
+    }
+
+    pub(super) fn open(&mut self, amount: Usd, max_output_tokens: u64, warning: Option<String>) {
+        self.state = State::Open;
+        self.basis.hold = amount;
+        self.max_output_tokens = max_output_tokens;
+        self.warning = warning;
+    }
+
+    /// Nothing was held.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// What is held.
+    pub fn amount(&self) -> Usd {
+        self.basis.hold
+    }
+
+    /// The output tokens that the hold covers: no more may be asked for.
+    pub fn max_output_tokens(&self) -> u64 {
+        self.max_output_tokens
+    }
+
+    /// Something the user should know before the call, such as an unknown price; told once.
+    pub fn take_warning(&mut self) -> Option<String> {
+        self.warning.take()
+    }
+
+    /// Settles the attempt at what it was. Once this was polled, dropping it changes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be written: the attempt then counts at its hold.
+    pub async fn settle(mut self, outcome: Outcome) -> Result<Settled, StoreError> {
+        let way = match &outcome.ended {
+            Ended::Answered => Way::Whole,
+            Ended::Failed { .. } => Way::Cut,
+            Ended::Refused { .. } => Way::Never,
+        };
+        self.basis.subscription |= outcome.subscription;
+        let mut reading = self.meter.reading();
+        reading.reported = outcome.usage.or(reading.reported);
+        reading.reported_cost = outcome.reported_cost.or(reading.reported_cost);
+        let now = SystemTime::now();
+        let charge = charge(&self.basis, way, reading, now);
+        let settlement = self.settlement(charge, outcome.ended.name(), now, &outcome);
+        let capped = std::mem::take(&mut self.capped);
+        let ledger = self.ledger.clone();
+        let written = ledger.store.write(Durability::Normal, move |transaction| {
+            rows::settle(transaction, &settlement)?;
+            rows::standings(transaction, capped)
+        });
+        self.state = State::Done;
+        let (hold, warn_at) = (self.basis.hold, self.warn_at);
+        drop(self);
+        let standings = written.await?;
+        let on_subscription = charge.source == CostSource::Subscription;
+        Ok(Settled {
+            cost: charge.cost,
+            source: charge.source,
+            usage: charge.usage,
+            list_price: charge.computed.filter(|_| on_subscription),
+            held: if charge.stays_held { hold } else { Usd::ZERO },
+            warnings: ledger.warnings(standings, warn_at),
+        })
+    }
+
+    fn settlement(
+        &self,
+        charge: Charge,
+        ended: &str,
+        now: SystemTime,
+        outcome: &Outcome,
+    ) -> Settlement {
+        Settlement {
+            id: self.slot.id(),
+            charge,
+            outcome: ended.to_owned(),
+            model: outcome.model.clone(),
+            request_id: outcome.request_id.clone(),
+            ended: now,
+            duration: self.began.elapsed(),
+            scopes: Arc::clone(&self.scopes),
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let now = SystemTime::now();
+        let (way, ended) = match self.state {
+            State::Done => return,
+            State::Pending => (Way::Never, "not_sent"),
+            State::Open => (Way::Cut, "cancelled"),
+        };
+        self.state = State::Done;
+        let charge = charge(&self.basis, way, self.meter.reading(), now);
+        let mut settlement = self.settlement(charge, ended, now, &Outcome::default());
+        let slot = self.slot.clone();
+        // The queue is in order: by the time this runs, the row was written or never will be.
+        self.ledger
+            .store
+            .write_detached(Durability::Normal, move |transaction| {
+                settlement.id = slot.id();
+                rows::settle(transaction, &settlement)
+            });
+    }
+}
+
+impl Ledger {
+    /// The budgets of which so much is used that the user should know, each once a process.
+    fn warnings(&self, standings: Vec<Standing>, warn_at: f64) -> Vec<BudgetWarning> {
+        standings
+            .into_iter()
+            .filter_map(|standing| {
+                let used = standing.spent + standing.held;
+                let limit = standing.budget.limit;
+                let is_near = used > Usd::ZERO && used >= limit.fraction(warn_at);
+                let told = format!("near/{}/{}", standing.budget.scope, standing.key);
+                (is_near && self.tell_once(told)).then(|| BudgetWarning {
+                    budget: standing.budget.scope.to_string(),
+                    used,
+                    limit,
+                })
+            })
+            .collect()
+    }
+}

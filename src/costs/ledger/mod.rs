@@ -1,0 +1,273 @@
+//! The ledger: one row an attempt, held against every budget before it is made, settled after it.
+
+mod attempt;
+mod budget;
+mod hold;
+pub(super) mod holder;
+mod rows;
+mod settlement;
+#[cfg(test)]
+mod tests;
+
+pub use attempt::{Attempt, PromptSize, Purpose, estimate_tokens};
+pub use budget::{Budget, BudgetWarning, Caps, OverBudget, Refused, Scope};
+pub use hold::{Hold, Settled};
+pub use settlement::{Ended, Outcome};
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use super::OnUnpriced;
+use super::calendar::Day;
+use super::prices::{Asked, Prices, Pricing};
+use crate::store::{Durability, Store, StoreError};
+use crate::usage::{Meter, Usd};
+use budget::{Ask, Standing};
+use holder::Holder;
+use settlement::Basis;
+
+/// The ledger of a process; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    store: Store,
+    prices: Arc<Prices>,
+    holder: Arc<OnceLock<Holder>>,
+    /// What was told once in this process: budgets nearly used up, models without a price.
+    told: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// What a run, or all of it, costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// What is settled.
+    pub spent: Usd,
+    /// What is held: attempts under way, and those of which nobody knows what became of them.
+    pub held: Usd,
+}
+
+impl Ledger {
+    /// A ledger in a store. [`Store::in_memory`] gives one that is forgotten.
+    pub fn new(store: Store, prices: Arc<Prices>) -> Self {
+        Self {
+            store,
+            prices,
+            holder: Arc::default(),
+            told: Arc::default(),
+        }
+    }
+
+    /// The prices that it charges.
+    pub fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
+    /// The store it is kept in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Holds the most that an attempt can cost against every budget that covers it: all of them or
+    /// none, in one transaction over all processes. The attempt is made while the hold lives.
+    ///
+    /// Dropping the future before it is done leaves nothing held. `meter` is what the provider
+    /// writes while the attempt runs; it decides what a hold that is dropped is charged.
+    ///
+    /// # Errors
+    /// When a budget would be exceeded, the price is unknown and that is not allowed, or the store
+    /// cannot be written.
+    pub async fn start_attempt(
+        &self,
+        attempt: &Attempt,
+        caps: &Caps,
+        meter: Arc<Meter>,
+    ) -> Result<Hold, Refused> {
+        self.start_attempt_at(attempt, caps, meter, SystemTime::now())
+            .await
+    }
+
+    async fn start_attempt_at(
+        &self,
+        attempt: &Attempt,
+        caps: &Caps,
+        meter: Arc<Meter>,
+        now: SystemTime,
+    ) -> Result<Hold, Refused> {
+        let day = Day::of(now);
+        let pricing = self.pricing(attempt);
+        let (ask, warning) = self.ask(attempt, caps, &pricing)?;
+        let scopes: Arc<[String]> = budget::charged_scopes(attempt, day).into();
+        let row = rows::NewRow::new(attempt, &pricing, self.holder(), now);
+        let capped = capped(attempt, caps, day);
+        let basis = Basis {
+            pricing,
+            subscription: attempt.subscription,
+            hold: Usd::ZERO,
+            prompt_tokens: attempt.prompt.likely_tokens(),
+            began: now,
+        };
+        let mut hold = Hold::pending(
+            self,
+            basis,
+            Arc::clone(&scopes),
+            (capped.clone(), caps.warn_at),
+            meter,
+        );
+        // What cannot cost anything is worth no sync of the disk.
+        let durability = match ask {
+            Ask::Nothing => Durability::Normal,
+            Ask::Fixed(_) | Ask::Priced { .. } => Durability::Full,
+        };
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (slot, written) = (hold.slot(), hold.slot());
+        self.store.submit(
+            durability,
+            move |transaction| {
+                let standings = rows::standings(transaction, capped)?;
+                match budget::admit(&ask, &standings, day) {
+                    Ok(granted) => {
+                        let id = rows::insert(transaction, &row, &scopes, granted.amount)?;
+                        slot.set(Some(id));
+                        Ok(Ok(granted))
+                    }
+                    Err(over) => Ok(Err(over)),
+                }
+            },
+            move |result| {
+                if result.is_err() {
+                    written.set(None);
+                }
+                // Who is gone has left word in the queue to release the row.
+                drop(sender.send(result));
+            },
+        );
+        let admitted = receiver.await.unwrap_or_else(|_| Err(StoreError::closed()));
+        match admitted {
+            Ok(Ok(granted)) => {
+                let output_tokens = granted.output_tokens.unwrap_or(attempt.max_output_tokens);
+                hold.open(granted.amount, output_tokens, warning);
+                Ok(hold)
+            }
+            Ok(Err(over)) => {
+                hold.abandon();
+                Err(Refused::Budget(over))
+            }
+            Err(error) => {
+                hold.abandon();
+                Err(Refused::Store(error))
+            }
+        }
+    }
+
+    /// How many output tokens the tightest budget affords an attempt; `None` when no budget limits
+    /// them. Others may take it in the meantime: [`Attempt::least_output_tokens`] asks for the same
+    /// at the moment of the hold.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn affordable_output_tokens(
+        &self,
+        attempt: &Attempt,
+        caps: &Caps,
+    ) -> Result<Option<u64>, StoreError> {
+        let Pricing::Known(price) = self.pricing(attempt) else {
+            return Ok(None);
+        };
+        let left = self.left(attempt, caps)?.filter(|_| !attempt.subscription);
+        Ok(left.and_then(|left| price.affordable_output(left, attempt.worst_case())))
+    }
+
+    /// What the tightest budget leaves to an attempt; `None` when no budget covers it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn left(&self, attempt: &Attempt, caps: &Caps) -> Result<Option<Usd>, StoreError> {
+        let capped = capped(attempt, caps, Day::of(SystemTime::now()));
+        if capped.is_empty() {
+            return Ok(None);
+        }
+        let standings = self
+            .store
+            .read(|connection| rows::standings(connection, capped))?;
+        let least = standings.iter().map(Standing::left).min();
+        Ok(least.map(Usd::at_least_zero))
+    }
+
+    /// What a run has cost so far, earlier parts of it included.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn run_cost(&self, run_id: &str) -> Result<Spending, StoreError> {
+        let key = format!("run/{run_id}");
+        self.store
+            .read(move |connection| rows::total(connection, &key))
+    }
+
+    fn pricing(&self, attempt: &Attempt) -> Pricing {
+        self.prices.price(Asked {
+            model: &attempt.model,
+            provider: &attempt.provider,
+            local: attempt.local,
+            configured: attempt.price.as_ref(),
+        })
+    }
+
+    fn holder(&self) -> Holder {
+        *self.holder.get_or_init(Holder::this_process)
+    }
+
+    /// What the attempt asks to hold, and what the user should know about it.
+    fn ask(
+        &self,
+        attempt: &Attempt,
+        caps: &Caps,
+        pricing: &Pricing,
+    ) -> Result<(Ask, Option<String>), Refused> {
+        if attempt.subscription {
+            return Ok((Ask::Nothing, None));
+        }
+        if let Some(most) = attempt.most {
+            return Ok((Ask::Fixed(most), None));
+        }
+        match pricing {
+            Pricing::Local => Ok((Ask::Nothing, None)),
+            Pricing::Known(price) => {
+                let priced = Ask::Priced {
+                    price: Arc::clone(price),
+                    worst: attempt.worst_case(),
+                    least_output: attempt.least_output_tokens,
+                };
+                Ok((priced, None))
+            }
+            Pricing::Unpriced => match caps.on_unpriced() {
+                OnUnpriced::Deny => Err(Refused::Unpriced {
+                    model: attempt.model.clone(),
+                }),
+                OnUnpriced::Allow => Ok((Ask::Nothing, None)),
+                OnUnpriced::Warn => {
+                    let model = &attempt.model;
+                    let warning = self.tell_once(format!("unpriced/{model}")).then(|| {
+                        format!("the price of `{model}` is not known: its calls are not counted as money")
+                    });
+                    Ok((Ask::Nothing, warning))
+                }
+            },
+        }
+    }
+
+    /// Whether this has not been told yet in this process.
+    fn tell_once(&self, what: String) -> bool {
+        self.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(what)
+    }
+}
+
+/// The budgets that cover an attempt, each with the key of its running total.
+fn capped(attempt: &Attempt, caps: &Caps, day: Day) -> Vec<(String, Budget)> {
+    let budgets = caps.budgets.iter();
+    budgets
+        .filter_map(|budget| Some((budget.scope.key(attempt, day)?, budget.clone())))
+        .collect()
+}

@@ -1,0 +1,226 @@
+//! What a call costs at given prices: exact integers, no clock, no table.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::usage::{Usage, Usd};
+
+/// Prices of one model, USD per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// Input tokens that no cache is concerned with.
+    pub input: Usd,
+    /// Output tokens, reasoning included.
+    pub output: Usd,
+    /// Input tokens read from a cache; the input price when absent.
+    pub cache_read: Option<Usd>,
+    /// Input tokens written to a cache for five minutes; the input price when absent.
+    pub cache_write: Option<Usd>,
+    /// Input tokens written to a cache for one hour; like `cache_write` when absent.
+    pub cache_write_1h: Option<Usd>,
+}
+
+/// Prices that apply to a whole request once its prompt is long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Prompt tokens, cached ones included, above which it applies.
+    pub above_input_tokens: u64,
+    /// Its prices; what the vendor's list leaves out was filled in from the base prices.
+    pub rates: Rates,
+}
+
+/// Lower prices at certain hours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffPeak {
+    /// Its prices.
+    pub rates: Rates,
+    /// When it applies.
+    pub windows: Vec<Window>,
+}
+
+/// Hours of certain weekdays, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The weekdays as bits: bit 1 is Monday, bit 7 Sunday.
+    pub weekdays: u8,
+    /// The first minute of the day.
+    pub from_minute: u16,
+    /// The first minute after it.
+    pub to_minute: u16,
+}
+
+/// Where a price comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PriceSource {
+    /// `providers.*.prices` of the configuration.
+    Config,
+    /// The user's own price file.
+    User,
+    /// The table built into the program.
+    BuiltIn,
+}
+
+impl PriceSource {
+    /// As the ledger and `orch prices` name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::User => "user",
+            Self::BuiltIn => "builtin",
+        }
+    }
+}
+
+/// Everything that decides what a call of one model costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// The prices of a short prompt at ordinary hours.
+    pub base: Rates,
+    /// Prices of longer prompts, by rising threshold.
+    pub tiers: Vec<Tier>,
+    /// Whether a tier begins at its threshold already (xAI), not only above it.
+    pub tiers_include_threshold: bool,
+    /// Prices at certain hours; never together with tiers.
+    pub off_peak: Option<OffPeak>,
+    /// Where it comes from.
+    pub source: PriceSource,
+    /// Which edition of that source; empty for the configuration.
+    pub version: String,
+}
+
+impl Rates {
+    /// What these tokens cost, rounded up to a picodollar; exact for prices of six decimals.
+    pub fn cost(&self, usage: &Usage) -> Usd {
+        let cache_read = usage.cache_read_tokens.min(usage.input_tokens);
+        let cache_write = usage
+            .cache_write_tokens
+            .min(usage.input_tokens - cache_read);
+        let one_hour = usage.cache_write_1h_tokens.min(cache_write);
+        let plain = usage.input_tokens - cache_read - cache_write;
+        let write_rate = self.cache_write.unwrap_or(self.input);
+        per_million([
+            (plain, self.input),
+            (cache_read, self.cache_read.unwrap_or(self.input)),
+            (cache_write - one_hour, write_rate),
+            (one_hour, self.cache_write_1h.unwrap_or(write_rate)),
+            (usage.output_tokens, self.output),
+        ])
+    }
+
+    /// The dearest that an input token can be.
+    fn dearest_input(&self, one_hour_cache: bool) -> Usd {
+        let one_hour = self.cache_write_1h.filter(|_| one_hour_cache);
+        [self.cache_read, self.cache_write, one_hour]
+            .into_iter()
+            .flatten()
+            .fold(self.input, Usd::max)
+    }
+}
+
+/// Sums in full precision, so that only the end is rounded.
+fn per_million<const N: usize>(items: [(u64, Usd); N]) -> Usd {
+    let millionths: i128 = items
+        .into_iter()
+        .map(|(tokens, rate)| i128::from(tokens) * i128::from(rate.pico()))
+        .fold(0, i128::saturating_add);
+    let pico = millionths.saturating_add(999_999).div_euclid(1_000_000);
+    Usd::from_pico(i64::try_from(pico).unwrap_or(i64::MAX))
+}
+
+impl Price {
+    /// What a finished call costs. Lower prices of certain hours apply when it began and ended in
+    /// them: vendors do not say which of the two counts, and the ledger must not say too little.
+    pub fn cost(&self, usage: &Usage, began: SystemTime, ended: SystemTime) -> Usd {
+        self.rates(usage.input_tokens, Some((began, ended)))
+            .cost(usage)
+    }
+
+    /// The most that a call can cost with this much input and output, at any hour.
+    pub fn worst_case(&self, worst: WorstCase) -> Usd {
+        self.reachable(worst.input_tokens)
+            .map(|rates| {
+                per_million([
+                    (
+                        worst.input_tokens,
+                        rates.dearest_input(worst.one_hour_cache),
+                    ),
+                    (worst.output_tokens, rates.output),
+                ])
+            })
+            .fold(Usd::ZERO, Usd::max)
+    }
+
+    /// How many output tokens `amount` pays for beside the input of `worst`; `None` for any number.
+    pub fn affordable_output(&self, amount: Usd, worst: WorstCase) -> Option<u64> {
+        self.reachable(worst.input_tokens)
+            .filter(|rates| rates.output > Usd::ZERO)
+            .map(|rates| {
+                let input = per_million([(
+                    worst.input_tokens,
+                    rates.dearest_input(worst.one_hour_cache),
+                )]);
+                let left = i128::from((amount - input).at_least_zero().pico());
+                let tokens = left * 1_000_000 / i128::from(rates.output.pico());
+                u64::try_from(tokens).unwrap_or(u64::MAX)
+            })
+            .min()
+    }
+
+    /// The prices that may apply to a prompt of at most this size.
+    fn reachable(&self, input_tokens: u64) -> impl Iterator<Item = Rates> {
+        let tiers = self.tiers.iter();
+        std::iter::once(self.base).chain(
+            tiers
+                .filter(move |tier| self.reaches(tier, input_tokens))
+                .map(|tier| tier.rates),
+        )
+    }
+
+    fn rates(&self, input_tokens: u64, times: Option<(SystemTime, SystemTime)>) -> Rates {
+        let tier = self
+            .tiers
+            .iter()
+            .rfind(|tier| self.reaches(tier, input_tokens));
+        if let Some(tier) = tier {
+            return tier.rates;
+        }
+        match (&self.off_peak, times) {
+            (Some(off_peak), Some((began, ended)))
+                if off_peak.covers(began) && off_peak.covers(ended) =>
+            {
+                off_peak.rates
+            }
+            _ => self.base,
+        }
+    }
+
+    fn reaches(&self, tier: &Tier, input_tokens: u64) -> bool {
+        input_tokens > tier.above_input_tokens
+            || (self.tiers_include_threshold && input_tokens == tier.above_input_tokens)
+    }
+}
+
+/// The largest that a call can get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorstCase {
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Whether the prompt is written to a cache for one hour.
+    pub one_hour_cache: bool,
+}
+
+impl OffPeak {
+    fn covers(&self, time: SystemTime) -> bool {
+        let seconds = time
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        // 1 January 1970 was a Thursday.
+        let weekday = (seconds / 86_400 + 3) % 7 + 1;
+        let minute = seconds % 86_400 / 60;
+        self.windows.iter().any(|window| {
+            window.weekdays >> weekday & 1 == 1
+                && (u64::from(window.from_minute)..u64::from(window.to_minute)).contains(&minute)
+        })
+    }
+}

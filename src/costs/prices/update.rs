@@ -1,0 +1,143 @@
+//! The user's own price file: checked as a whole, replaced at once, never fetched.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::row::Row;
+
+/// What is wrong with a price file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the price file `{}` {fault}", path.display())]
+pub struct PriceFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, in words that follow its name.
+    pub fault: String,
+}
+
+impl PriceFileError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> &'static str {
+        "a price file is {\"schema\": 1, \"updated\": \"YYYY-MM-DD\", \"models\": {\"vendor/model\": \
+         {\"input_per_mtok\": \"2.5\", \"output_per_mtok\": \"10\"}}}, in USD per million tokens; \
+         `orch prices --update FILE` checks and installs one"
+    }
+}
+
+/// A price file that was checked.
+#[derive(Debug)]
+pub(super) struct PriceFile {
+    pub(super) updated: String,
+    pub(super) models: BTreeMap<String, Row>,
+}
+
+/// What an update did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Updated {
+    /// The file that holds the prices from now on.
+    pub path: PathBuf,
+    /// How many models it prices.
+    pub models: usize,
+    /// Its edition.
+    pub version: String,
+}
+
+/// The outer form; sources and notes beside the models are welcome and ignored.
+#[derive(Deserialize)]
+struct Document<'a> {
+    schema: u32,
+    #[serde(default)]
+    updated: String,
+    #[serde(borrow)]
+    models: BTreeMap<String, &'a RawValue>,
+}
+
+/// Reads and checks a price file; `None` where there is none.
+pub(super) fn read(path: &Path) -> Result<Option<PriceFile>, PriceFileError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(path, &text).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault(path, format!("cannot be read: {error}"))),
+    }
+}
+
+/// Checks a price file and makes it the user's own, which goes over the built-in table from then on.
+///
+/// # Errors
+/// When `file` is missing or wrong, with everything that is wrong with it, or when `installed`
+/// cannot be written; the prices in use stay as they are.
+pub fn update(file: &Path, installed: &Path) -> Result<Updated, PriceFileError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| fault(file, format!("cannot be read: {error}")))?;
+    let checked = parse(file, &text)?;
+    replace(installed, &text)
+        .map_err(|error| fault(installed, format!("cannot be written: {error}")))?;
+    Ok(Updated {
+        path: installed.to_owned(),
+        models: checked.models.len(),
+        version: checked.updated,
+    })
+}
+
+fn parse(path: &Path, text: &str) -> Result<PriceFile, PriceFileError> {
+    let document: Document<'_> = serde_json::from_str(text)
+        .map_err(|error| fault(path, format!("is no price file: {error}")))?;
+    if document.schema != 1 {
+        let schema = document.schema;
+        return Err(fault(path, format!("has schema {schema}, only 1 is known")));
+    }
+    let mut faults = Vec::new();
+    let mut models = BTreeMap::new();
+    for (name, text) in document.models {
+        match serde_json::from_str::<Row>(text.get()) {
+            Ok(row) => match row.fault() {
+                Some(words) => faults.push(format!("`{name}` {words}")),
+                None => drop(models.insert(name, row)),
+            },
+            Err(error) => faults.push(format!("`{name}`: {error}")),
+        }
+    }
+    if faults.is_empty() {
+        Ok(PriceFile {
+            updated: document.updated,
+            models,
+        })
+    } else {
+        Err(fault(path, format!("is wrong: {}", faults.join("; "))))
+    }
+}
+
+/// A new file under a temporary name, synced, then renamed over the old one.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        drop(std::fs::remove_file(&temporary));
+    }
+    written?;
+    std::fs::File::open(directory)?.sync_all()
+}
+
+fn fault(path: &Path, fault: String) -> PriceFileError {
+    PriceFileError {
+        path: path.to_owned(),
+        fault,
+    }
+}
