@@ -3,6 +3,33 @@
 //! May use the vocabulary, `process` and `sandbox`; never `providers`' calls (only their words for
 //! time) and no settings file.
 
+mod approvals;
+mod bash;
+mod cap;
+mod context;
+mod definition;
+mod edit;
+mod executor;
+mod glob;
+mod grep;
+mod list_dir;
+mod params;
+mod read;
+mod search;
 mod settings;
+mod ssh;
+mod table;
+#[cfg(test)]
+mod testing;
+mod workspace;
+mod write;
 
+pub use approvals::{ApprovalRequest, Approver, Asked, decide};
+pub use context::ToolContext;
+pub use definition::{
+    Before, Change, Effect, Subject, ToolAnswer, ToolDef, ToolError, ToolOutput, ToolStatus,
+};
+pub use executor::{Guard, ToolOutcome, execute, guarded};
 pub use settings::{Action, ApprovalSettings, HttpSettings, Rule, Server};
+pub use table::{SchemaForm, TOOLS, canonical_name, describe, names, spec, specs};
+pub use workspace::Workspace;
