@@ -5,6 +5,7 @@
 
 mod breaker;
 mod call;
+mod limiter;
 mod retry;
 mod settings;
 
