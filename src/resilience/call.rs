@@ -7,7 +7,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::EndpointSettings;
-use crate::providers::{Clocks, FaultKind, Partial, PriceOverride, Provider, Reply, ToolMode};
+use crate::providers::{
+    Clocks, FaultKind, ModelFacts, Partial, PriceOverride, Provider, Reply, ToolMode,
+};
 use crate::usage::{CostSource, Usage, Usd};
 
 /// One model of a fallback chain, with everything that is settled about it before the call.
@@ -25,9 +27,10 @@ pub struct Link {
     pub clocks: Clocks,
     /// How tools are offered to it.
     pub tool_mode: ToolMode,
-    /// Tokens that its window holds, where that is known.
-    pub max_input_tokens: Option<u64>,
-    /// Cap of generated tokens.
+    /// What is known about it.
+    pub facts: Option<ModelFacts>,
+    /// Cap of generated tokens as configured. Without one it is what the model can, at most 8192,
+    /// and gives way to what the budgets afford.
     pub max_output_tokens: Option<u64>,
     /// Its price in the configuration, over the built-in table.
     pub price: Option<PriceOverride>,

@@ -181,24 +181,29 @@ impl Limiter {
         } else {
             self.advance_shared(id, ask, now)
         };
-        match turn {
-            Turn::Admitted(_) => {
-                self.in_flight += 1;
-                self.part(id, ticket, now);
-                self.wake_crowd();
-            }
-            _ => {
-                if turn != Turn::Blocked(Cause::Concurrency) {
-                    self.leave_crowd((ticket, id));
-                }
-                if let Some(lane) = self.lanes.get_mut(id.0)
-                    && !lane.queue.contains_key(&ticket)
-                {
-                    lane.join(ticket, ask, now);
-                }
-            }
+        if let Turn::Admitted(_) = turn {
+            self.in_flight += 1;
+            self.part(id, ticket, now);
+            self.wake_crowd();
+            return turn;
+        }
+        if turn != Turn::Blocked(Cause::Concurrency) {
+            self.leave_crowd((ticket, id));
+        }
+        if let Some(lane) = self.lanes.get_mut(id.0) {
+            lane.join(ticket, ask, now);
         }
         turn
+    }
+
+    /// Has a request stand in the line without looking at its limits; tells whether it is at the head.
+    pub fn stand(&mut self, id: LaneId, ticket: Ticket, ask: Ask, now: Instant) -> bool {
+        self.leave_crowd((ticket, id));
+        let Some(lane) = self.lanes.get_mut(id.0) else {
+            return false;
+        };
+        lane.join(ticket, ask, now);
+        lane.is_head(ticket)
     }
 
     /// Has a request that stands in the line woken through `waker`; `true` when something has

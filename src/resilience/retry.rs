@@ -149,7 +149,7 @@ fn can_help(error: &ProviderError) -> bool {
 ///
 /// Full jitter, because an orchestrator sends many calls at once: a quarter more or less would keep
 /// them in step.
-fn delay(told: Option<Duration>, situation: &Situation) -> Duration {
+pub(super) fn delay(told: Option<Duration>, situation: &Situation) -> Duration {
     let random = situation.random.clamp(0.0, 1.0);
     match told {
         Some(told) => told + (told / 10).min(TOLD_JITTER).mul_f64(random),

@@ -293,17 +293,18 @@ impl Lane {
         self.settle_tokens(taken, 0);
     }
 
+    /// Puts somebody in the line who is not in it yet.
     pub(super) fn join(&mut self, ticket: Ticket, ask: Ask, now: Instant) {
-        self.queued_tokens += ask.tokens;
-        self.queue.insert(
-            ticket,
+        let waiter = self.queue.entry(ticket).or_insert_with(|| {
+            self.queued_tokens += ask.tokens;
             Waiter {
                 ask,
                 since: now,
                 waker: None,
                 woken: false,
-            },
-        );
+            }
+        });
+        waiter.woken = false;
     }
 
     /// Takes somebody out of the line; tells how long he waited and whether he was at the head.
@@ -322,10 +323,11 @@ impl Lane {
     }
 
     pub(super) fn reset(&mut self) {
-        for window in [&mut self.minute, &mut self.hour, &mut self.tokens] {
-            if let Some(window) = window {
-                window.clear();
-            }
+        for window in [&mut self.minute, &mut self.hour, &mut self.tokens]
+            .into_iter()
+            .flatten()
+        {
+            window.clear();
         }
         self.pace = Pace::Free;
         self.strikes = 0;
