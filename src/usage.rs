@@ -1,10 +1,12 @@
 //! What a model call consumed, and what that costs: tokens and exact money.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -236,7 +238,14 @@ pub enum CostSource {
 /// What an attempt has received so far, readable from outside while it runs: a provider writes it, the
 /// ledger reads it when the attempt is dropped in the middle.
 #[derive(Debug, Default)]
-pub struct Meter(Mutex<Reading>);
+pub struct Meter(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    reading: Reading,
+    /// Who waits for the first byte.
+    waiting: Option<Waker>,
+}
 
 /// A reading of a [`Meter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -283,19 +292,32 @@ impl Meter {
 
     /// What was received by now.
     pub fn reading(&self) -> Reading {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner().reading
+    }
+
+    /// Waits for the first byte of an answer. Only one may wait at a time.
+    pub async fn first_answer(&self) {
+        poll_fn(|context| {
+            let mut inner = self.inner();
+            if inner.reading.answered {
+                return Poll::Ready(());
+            }
+            inner.waiting = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     fn update(&self, change: impl FnOnce(&mut Reading)) {
-        change(
-            &mut self
-                .0
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        let mut inner = self.inner();
+        change(&mut inner.reading);
+        if let Some(waker) = inner.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::EndpointSettings;
+use crate::costs::{Caps, Purpose, Refused};
 use crate::providers::{
     Clocks, FaultKind, ModelFacts, Partial, PriceOverride, Provider, Reply, ToolMode,
 };
@@ -51,8 +52,25 @@ pub struct CallContext {
     pub agent: Arc<str>,
     /// The model turn, counted from 1.
     pub turn: u32,
-    /// When the run must be over; the link's own total clock counts as well.
+    /// Why the model is asked.
+    pub purpose: Purpose,
+    /// The agents that delegated to it, whose budgets cover the call as well.
+    pub delegators: Vec<Arc<str>>,
+    /// The budgets that cover the call.
+    pub caps: Arc<Caps>,
+    /// When the run must be over; the first link's own total clock counts as well.
     pub deadline: Option<Instant>,
+    /// What the vendor has counted of this conversation before.
+    pub counted: Option<Counted>,
+}
+
+/// What a vendor has counted of a conversation: more exact than any estimate of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The tokens of the system prompt, the tools and the first messages.
+    pub tokens: u64,
+    /// How many messages those were.
+    pub messages: usize,
 }
 
 /// A whole answer and how it was come by.
@@ -134,7 +152,9 @@ pub enum CallErrorKind {
     CircuitOpen,
     /// The time of the call or of the run is up.
     Deadline,
-    /// The ledger could not be written; nothing was spent without being noted.
+    /// A budget would be exceeded, or the price is not known and that is not allowed.
+    Budget(Refused),
+    /// The ledger could not be written, so nothing was spent.
     Ledger,
 }
 
@@ -146,6 +166,7 @@ impl CallErrorKind {
             Self::RateLimit => "rate_limit",
             Self::CircuitOpen => "circuit_open",
             Self::Deadline => "deadline",
+            Self::Budget(_) => "budget",
             Self::Ledger => "ledger",
         }
     }
@@ -183,4 +204,6 @@ pub struct CallError {
     pub cost_source: CostSource,
     /// What the last attempt had said.
     pub partial: Partial,
+    /// Things worth telling the user beside the failure.
+    pub warnings: Vec<String>,
 }

@@ -23,7 +23,7 @@ enum Next {
 fn next_for(kind: &CallErrorKind) -> Next {
     match kind {
         CallErrorKind::RateLimit | CallErrorKind::CircuitOpen => Next::Anybody,
-        CallErrorKind::Deadline | CallErrorKind::Ledger => Next::Nobody,
+        CallErrorKind::Deadline | CallErrorKind::Budget(_) | CallErrorKind::Ledger => Next::Nobody,
         CallErrorKind::Provider(fault) => match fault {
             FaultKind::ContextLength => Next::Larger,
             FaultKind::Quota | FaultKind::Auth => Next::OtherAccount,

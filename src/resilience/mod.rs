@@ -3,21 +3,28 @@
 //!
 //! May use the vocabulary, `store`, `costs` and `providers`.
 
+mod attempt;
 mod breaker;
 mod call;
 mod chain;
 mod endpoint;
+mod guarded;
 mod limiter;
 mod pass;
+mod prompt;
 mod retry;
 mod settings;
+mod status;
+mod tally;
 mod wait;
 mod words;
 
 pub use breaker::{Breaker, BreakerSettings, BreakerStatistics, Gate, Permit, State, Verdict};
 pub use call::{
-    Answer, AttemptReport, CallContext, CallError, CallErrorKind, FallbackReport, Link,
+    Answer, AttemptReport, CallContext, CallError, CallErrorKind, Counted, FallbackReport, Link,
 };
+pub use guarded::Resilience;
 pub use limiter::{Admission, Ask, Cause, LaneId, LaneStatistics, Limiter, Ticket, Turn};
 pub use retry::{Decision, GiveUp, MAX_RETRY_AFTER, RetryBudget, Situation, decide};
 pub use settings::EndpointSettings;
+pub use status::{BreakerStatus, LimitStatus, Status, Used};

@@ -5,8 +5,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, ZonedDateTime};
 use tokio::time::Instant;
 
-use super::endpoint::{Known, Reason};
+use super::breaker::State;
+use super::endpoint::{Known, Reason, Refusal};
 use super::limiter::Cause;
+use super::pass::BreakerChange;
+use crate::event::EventKind;
 
 /// The time of day after a while, in the user's own time zone: `14:03:20`, with the date where it is
 /// not today.
@@ -27,9 +30,32 @@ pub(super) fn try_again(wait: Duration) -> String {
     format!("try again at {}", time_after(wait))
 }
 
-/// The same for an instant.
-pub(super) fn try_again_at(until: Instant) -> String {
-    try_again(until.saturating_duration_since(Instant::now()))
+/// What a refused call would have had to wait for; empty where the refusal says it all.
+pub(super) fn refused_by(refusal: &Refusal, known: &Known, model: usize) -> String {
+    match refusal {
+        Refusal::Late { cause, .. } => waiting_for(Reason::Limiter(*cause), known, model),
+        Refusal::Deadline { reason } => waiting_for(*reason, known, model),
+        Refusal::CircuitOpen { .. }
+        | Refusal::CoolingDown { .. }
+        | Refusal::TooLarge { .. }
+        | Refusal::Dead { .. } => String::new(),
+    }
+}
+
+/// The event of a breaker that has changed.
+pub(super) fn breaker_event(change: BreakerChange) -> EventKind {
+    let retry_in_ms = match change.state {
+        State::Open { until } => {
+            let left = until.saturating_duration_since(Instant::now());
+            Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+        }
+        State::Closed | State::HalfOpen { .. } => None,
+    };
+    EventKind::Breaker {
+        endpoint: change.name,
+        state: change.state.name(),
+        retry_in_ms,
+    }
 }
 
 /// What a call waits for.

@@ -1,0 +1,288 @@
+//! One attempt: held in the ledger, sent, settled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::call::{CallContext, Link};
+use super::pass::{BreakerChange, Pass, Tries};
+use super::retry::Decision;
+use super::tally::{Failure, Tally, report};
+use super::words;
+use crate::costs::{self, Ended, Hold, Ledger, Outcome, PromptSize};
+use crate::event::{EventKind, Events};
+use crate::providers::{FaultKind, Provider, ProviderError, Reply, Request};
+use crate::usage::{Meter, Usage};
+
+/// What a model can be asked for at most unless configured.
+const MAX_OUTPUT_TOKENS: u64 = 8192;
+
+/// Less output than this is not worth asking for.
+const LEAST_OUTPUT_TOKENS: u64 = 256;
+
+/// A provider ends its attempt by itself when its time is up, so that what had come by then is not
+/// lost. One that does not is cut this much later.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What every attempt of one call shares.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) context: &'a CallContext,
+    pub(super) events: &'a Events,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// How an attempt ended.
+pub(super) enum Attempted {
+    /// With an answer.
+    Answered(Box<Reply>),
+    /// It failed, and this is what follows.
+    Failed(Box<ProviderError>, Decision),
+    /// It was not made.
+    NotMade(Box<Failure>),
+}
+
+/// What is settled about the attempts on one link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OnLink {
+    pub(super) prompt: PromptSize,
+    /// The output tokens to ask for.
+    pub(super) max_output_tokens: u64,
+    /// Whether it may wait for an open breaker.
+    pub(super) patient: bool,
+    /// Attempts made on this link, this one included.
+    pub(super) attempts: u32,
+    /// What the last retry took from the retry budget.
+    pub(super) last_price: Option<u32>,
+}
+
+/// The output tokens to ask a link for.
+pub(super) fn max_output_tokens(link: &Link) -> u64 {
+    link.max_output_tokens.unwrap_or_else(|| {
+        let most = link
+            .facts
+            .as_ref()
+            .and_then(|facts| facts.max_output_tokens);
+        most.unwrap_or(MAX_OUTPUT_TOKENS).min(MAX_OUTPUT_TOKENS)
+    })
+}
+
+impl Around<'_> {
+    /// Makes one attempt. Dropping the future gives everything back: the ledger charges an estimate.
+    pub(super) async fn attempt(
+        self,
+        mut pass: Pass<'_>,
+        link: &Link,
+        request: &mut Request,
+        on_link: &OnLink,
+        tally: &mut Tally,
+    ) -> Attempted {
+        let meter = Arc::new(Meter::default());
+        let attempt = self.ledger_attempt(link, request, on_link, tally.attempts + 1);
+        let held = self
+            .ledger
+            .start_attempt(&attempt, &self.context.caps, Arc::clone(&meter));
+        let held = match self.deadline {
+            Some(deadline) => timeout_at(deadline, held).await.ok(),
+            None => Some(held.await),
+        };
+        let mut hold = match held {
+            Some(Ok(hold)) => hold,
+            Some(Err(refused)) => return Attempted::NotMade(Box::new(Failure::of_ledger(refused))),
+            None => return Attempted::NotMade(Box::new(Failure::late(None, "the ledger is busy"))),
+        };
+        if let Some(warning) = hold.take_warning() {
+            tally.warnings.push(warning);
+        }
+        if hold.max_output_tokens() < on_link.max_output_tokens {
+            let most = hold.max_output_tokens();
+            tally.warnings.push(format!(
+                "the budget leaves room for {most} output tokens of `{}`",
+                link.canonical
+            ));
+        }
+        let began = Instant::now();
+        request.max_output_tokens = Some(hold.max_output_tokens());
+        request.clocks = link.clocks;
+        request.clocks.total = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(began));
+        tally.attempts += 1;
+        pass.sent();
+        let result = self
+            .ask(&mut pass, link.provider.as_ref(), request, &meter)
+            .await;
+        let now = Instant::now();
+        match result {
+            Ok(reply) => {
+                let tokens = reply.usage.as_ref().map(Usage::total_tokens);
+                let now = (now, fastrand::f64());
+                let changes = pass.succeeded(tokens, &reply.limits, on_link.last_price, now);
+                self.tell(changes).await;
+                let outcome = Outcome {
+                    ended: Ended::Answered,
+                    usage: reply.usage,
+                    reported_cost: reply.reported_cost,
+                    model: reply.model.clone(),
+                    request_id: reply.request_id.clone(),
+                    subscription: reply.subscription,
+                };
+                self.settle(hold, outcome, tally).await;
+                Attempted::Answered(Box::new(reply))
+            }
+            Err(error) => {
+                let tries = Tries {
+                    attempts: on_link.attempts,
+                    max_retries: link.settings.max_retries,
+                    base: link.settings.retry_delay,
+                    deadline: self.deadline,
+                    committed: is_final(&error, request, tally),
+                };
+                let (decision, changes) = pass.failed(&error, &tries, (now, fastrand::f64()));
+                self.tell(changes).await;
+                tally
+                    .failures
+                    .push(report(tally.attempts, &link.canonical, &error, now - began));
+                let class = error.kind.class().to_owned();
+                let outcome = Outcome {
+                    ended: if error.partial.reached_model {
+                        Ended::Failed { class }
+                    } else {
+                        Ended::Refused { class }
+                    },
+                    usage: error.partial.usage,
+                    reported_cost: error.partial.reported_cost,
+                    model: None,
+                    request_id: error.request_id.clone(),
+                    subscription: false,
+                };
+                self.settle(hold, outcome, tally).await;
+                Attempted::Failed(Box::new(error), decision)
+            }
+        }
+    }
+
+    /// Asks the provider. Where others wait for what comes of it, they are told of the first byte.
+    async fn ask(
+        self,
+        pass: &mut Pass<'_>,
+        provider: &dyn Provider,
+        request: &Request,
+        meter: &Meter,
+    ) -> Result<Reply, ProviderError> {
+        let mut answer = provider.complete(request, meter, self.events);
+        let asked = async {
+            if pass.is_trial() {
+                tokio::select! {
+                    biased;
+                    result = &mut answer => return result,
+                    () = meter.first_answer() => {}
+                }
+                let changes = pass.accepted(Instant::now(), fastrand::f64());
+                self.tell(changes).await;
+            }
+            answer.await
+        };
+        let Some(deadline) = self.deadline else {
+            return asked.await;
+        };
+        timeout_at(deadline + GRACE, asked)
+            .await
+            .unwrap_or_else(|_| {
+                let mut error = ProviderError::new(
+                    provider.name(),
+                    FaultKind::Deadline,
+                    "the time of the call is up",
+                );
+                error.partial.reached_model = true;
+                error.committed = meter.reading().output_bytes > 0;
+                Err(error)
+            })
+    }
+
+    async fn settle(self, hold: Hold, outcome: Outcome, tally: &mut Tally) {
+        let held = hold.amount();
+        match hold.settle(outcome).await {
+            Ok(settled) => {
+                tally.settled(&settled);
+                self.events
+                    .emit(EventKind::Usage {
+                        usage: settled.usage,
+                        cost_usd: settled.cost,
+                    })
+                    .await;
+                for warning in settled.warnings {
+                    self.events
+                        .emit(EventKind::BudgetWarning {
+                            budget: warning.budget,
+                            used_usd: warning.used,
+                            limit_usd: warning.limit,
+                        })
+                        .await;
+                }
+            }
+            Err(error) => {
+                tally.unsettled(held);
+                tally.warnings.push(format!(
+                    "what an attempt cost could not be recorded: {error}"
+                ));
+            }
+        }
+    }
+
+    /// Tells of breakers that have changed.
+    pub(super) async fn tell(self, changes: Vec<BreakerChange>) {
+        for change in changes {
+            self.events.emit(words::breaker_event(change)).await;
+        }
+    }
+
+    fn ledger_attempt(
+        self,
+        link: &Link,
+        request: &Request,
+        on_link: &OnLink,
+        attempt: u32,
+    ) -> costs::Attempt {
+        let context = self.context;
+        let own_turns = link.provider.runs_own_tools();
+        costs::Attempt {
+            run_id: Arc::clone(&context.run_id),
+            step: context.step.clone(),
+            task: context.task.clone(),
+            session: context.session.clone(),
+            agent: Arc::clone(&context.agent),
+            delegators: context.delegators.clone(),
+            turn: context.turn,
+            attempt,
+            purpose: context.purpose,
+            provider: link.provider.name().to_owned(),
+            model: link.canonical.clone(),
+            price: link.price,
+            local: link.provider.endpoint().loopback,
+            subscription: false,
+            prompt: on_link.prompt,
+            max_output_tokens: on_link.max_output_tokens,
+            least_output_tokens: link
+                .max_output_tokens
+                .is_none()
+                .then_some(LEAST_OUTPUT_TOKENS.min(on_link.max_output_tokens)),
+            one_hour_cache: false,
+            most: request.own_loop.budget.filter(|_| own_turns),
+        }
+    }
+}
+
+/// Whether what was handed out of a failed answer rules another attempt out: a pipe cannot take
+/// anything back, a terminal does so once, and who uses only whole answers has not seen it.
+fn is_final(error: &ProviderError, request: &Request, tally: &Tally) -> bool {
+    use crate::providers::Delivery;
+    error.committed
+        && match request.delivery {
+            Delivery::Buffered => false,
+            Delivery::Live => tally.resets > 0,
+            Delivery::Raw => true,
+        }
+}
