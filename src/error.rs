@@ -106,6 +106,15 @@ impl OrchError {
         self
     }
 
+    /// The same error with what caused `error`, whose own words are in the message already.
+    #[must_use]
+    pub fn caused_by_source(self, error: &dyn std::error::Error) -> Self {
+        match error.source() {
+            Some(source) => self.caused_by(source),
+            None => self,
+        }
+    }
+
     /// The same error with a cause.
     #[must_use]
     pub fn caused_by(mut self, cause: &(dyn std::error::Error + 'static)) -> Self {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::error::ErrorClass;
 use crate::providers::Finish;
+use crate::resilience::{AttemptReport, FallbackReport};
 use crate::usage::{CostSource, Usage, Usd};
 
 /// The version of the result object.
@@ -47,7 +48,7 @@ pub struct RunResult {
     /// The model that answered.
     pub model: String,
     /// Models that failed before another answered.
-    pub fallbacks: Vec<Fallback>,
+    pub fallbacks: Vec<FallbackReport>,
     /// Model calls, failed ones included.
     pub attempts: u32,
     /// Attempts after a failed one.
@@ -152,32 +153,6 @@ impl ErrorReport {
     }
 }
 
-/// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AttemptReport {
-    /// The model that was asked.
-    pub model: String,
-    /// The class of the failure.
-    pub class: String,
-    /// HTTP status.
-    pub status: Option<u16>,
-    /// What happened.
-    pub message: String,
-    /// The vendor's id of the request.
-    pub request_id: Option<String>,
-}
-
-/// A model that failed before another answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fallback {
-    /// The model that failed.
-    pub from: String,
-    /// The model that was asked next.
-    pub to: String,
-    /// The class of the failure.
-    pub class: String,
-}
-
 /// A tool that ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ToolReport {
@@ -187,4 +162,18 @@ pub struct ToolReport {
     pub ok: bool,
     /// How long it took, milliseconds.
     pub ms: u64,
+}
+
+impl From<crate::error::OrchError> for ErrorReport {
+    fn from(error: crate::error::OrchError) -> Self {
+        let mut message = error.message;
+        for cause in error.causes {
+            message.push_str(": ");
+            message.push_str(&cause);
+        }
+        Self {
+            hint: error.hint,
+            ..Self::new(error.class, message)
+        }
+    }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Who answers when a call must be asked about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Approver {
     /// Always yes (`--yes`).
     Yes,
     /// Always no: there is no terminal, or `--no-input`.
+    #[default]
     Nobody,
     /// Whoever reads the other end: the terminal.
     Ask(mpsc::Sender<ApprovalRequest>),
