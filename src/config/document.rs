@@ -61,6 +61,8 @@ pub enum Origin {
 pub struct Config {
     /// The file, absolute; `None` when there is none.
     pub path: Option<PathBuf>,
+    /// The file as the user knows it, for messages.
+    pub file: String,
     /// How it was come by.
     pub origin: Origin,
     /// The directory that relative paths of the file start from: that of the file; the current
@@ -76,10 +78,21 @@ pub struct Config {
     pub outputs_dir: PathBuf,
     /// Where the ledger, sessions and runs are kept; not created by loading.
     pub state_dir: PathBuf,
+    /// Where it is kept which found configurations are trusted: never where the configuration
+    /// itself could put it.
+    pub trust_dir: PathBuf,
     /// The environment, `.env` files included.
     pub env: Env,
-    /// SHA-256 of the file's bytes in hexadecimal, for trust; empty when there is none.
+    /// SHA-256 of a found file's bytes in hexadecimal, for trust; empty for all others.
     pub hash: String,
     /// What the user should know but which stops nothing, one line each.
     pub notices: Vec<String>,
+}
+
+impl Config {
+    /// A path that the configuration names: `~` is the home directory, relative paths start at
+    /// `base_dir`.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.base_dir.join(self.env.expand(path))
+    }
 }

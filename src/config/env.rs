@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -51,11 +52,57 @@ impl Env {
         self.get(name).map(SecretString::from)
     }
 
+    /// Every value that must not be shown: what `.env` files hold, and the variables of the process
+    /// whose names sound like keys.
+    pub fn secrets(&self) -> impl Iterator<Item = SecretString> {
+        let of_process = self
+            .process
+            .iter()
+            .filter(|(name, _)| super::mask::sounds_secret(name))
+            .filter_map(|(_, value)| value.to_str())
+            .map(SecretString::from);
+        let of_files = self
+            .files
+            .iter()
+            .filter(|(name, _)| super::mask::sounds_secret(name))
+            .map(|(_, value)| value.clone());
+        of_process.chain(of_files)
+    }
+
     /// All variables of the process environment as they were, for children that inherit some.
     pub fn process_variables(&self) -> impl Iterator<Item = (&str, &OsStr)> {
         self.process
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_os_str()))
+    }
+
+    /// The home directory (`$HOME`), when it is set and absolute.
+    pub fn home(&self) -> Option<&Path> {
+        self.directory("HOME")
+    }
+
+    /// A directory of the process environment; relative ones are ignored, as the XDG rules want it.
+    pub(super) fn directory(&self, name: &str) -> Option<&Path> {
+        self.process(name)
+            .map(Path::new)
+            .filter(|path| path.is_absolute())
+    }
+
+    /// A path as a configuration writes it, with `~` and `~/…` for the home directory.
+    pub fn expand(&self, path: &str) -> PathBuf {
+        let Some(rest) = path.strip_prefix('~') else {
+            return PathBuf::from(path);
+        };
+        match self.home() {
+            Some(home) if rest.is_empty() => home.to_owned(),
+            Some(home) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+            _ => PathBuf::from(path),
+        }
+    }
+
+    /// Adds a variable of a `.env` file, unless an earlier file set it.
+    pub(super) fn add(&mut self, name: String, value: SecretString) {
+        self.files.entry(name).or_insert(value);
     }
 }
 
@@ -65,5 +112,46 @@ impl fmt::Debug for Env {
             .field("process", &self.process.keys())
             .field("files", &self.files.keys())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_wins_and_empty_means_unset() {
+        let set = |pairs: &[(&str, &str)]| {
+            Env::new(
+                pairs
+                    .iter()
+                    .map(|(name, value)| ((*name).into(), (*value).into())),
+            )
+        };
+        let mut env = set(&[
+            ("A", "process"),
+            ("B", ""),
+            ("HOME", "/home/me"),
+            ("REL", "x"),
+        ]);
+        for (name, value) in [("A", "file"), ("B", "file"), ("C", ""), ("B", "later")] {
+            env.add(name.to_owned(), value.to_owned().into());
+        }
+        assert_eq!(env.get("A"), Some("process"));
+        assert_eq!(env.get("B"), Some("file"));
+        assert_eq!(env.get("C"), None);
+        assert_eq!(env.process("B"), None);
+        assert_eq!(env.directory("REL"), None);
+        for (path, expected) in [
+            ("~", "/home/me"),
+            ("~/x", "/home/me/x"),
+            ("~you/x", "~you/x"),
+            ("/x", "/x"),
+            ("x~", "x~"),
+        ] {
+            assert_eq!(env.expand(path), PathBuf::from(expected));
+        }
+        assert_eq!(set(&[]).expand("~/x"), PathBuf::from("~/x"));
+        assert!(!format!("{env:?}").contains("file\""), "{env:?}");
     }
 }

@@ -29,10 +29,11 @@ impl Findings {
         }
     }
 
-    /// Adds a problem of a value that has a wrong type.
+    /// Adds a problem of a value that has a wrong type; the first of a value is enough.
     pub(super) fn add_wrong(&mut self, value: At, problem: Problem) {
-        self.wrong.insert(value);
-        self.add(problem);
+        if self.wrong.insert(value) {
+            self.add(problem);
+        }
     }
 
     /// Adds a problem of what a value says, unless the value was refused already.
@@ -40,6 +41,12 @@ impl Findings {
         if !self.wrong.contains(&value) {
             self.add(problem);
         }
+    }
+
+    /// Whether looking for a suggestion is worth its while: only the first problems are shown, and
+    /// comparing many words with many words takes long.
+    pub(super) fn may_suggest(&self) -> bool {
+        self.problems.len() < 200
     }
 
     /// Whether the value at this place was refused.

@@ -1,40 +1,18 @@
 //! Keeps secrets out of what is printed of a configuration.
 //!
 //! It works on text, since a file that is no YAML has nothing better: what follows a key that
-//! sounds secret is masked to the end of the line, and so is whatever is shaped like a key.
+//! sounds secret is masked, and so is whatever is shaped like a key.
+
+use crate::redact::{MASK, Redactor};
 
 /// As many stars as there were characters, so that columns stay what they are.
 fn stars(secret: &str) -> String {
     "*".repeat(secret.chars().count())
 }
 
-/// How well-known keys begin.
-const KEY_SHAPES: [&str; 20] = [
-    "sk-",
-    "sk_",
-    "pk_",
-    "rk_",
-    "gsk_",
-    "AIza",
-    "xai-",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "github_pat_",
-    "glpat-",
-    "hf_",
-    "AKIA",
-    "xoxb-",
-    "xoxp-",
-    "r8_",
-    "pplx-",
-    "fw_",
-    "eyJ",
-];
-
-/// A line of a configuration without its secrets. `above` is the last line before it that is not
+/// A line of a configuration without its secrets, each character where it was. `above` is the last line before it that is not
 /// blank: a secret may stand alone on its line.
-pub(super) fn mask_line(line: &str, above: &str) -> String {
+pub(super) fn mask_line(line: &str, above: &str, redactor: &Redactor) -> String {
     let key_above = above
         .trim()
         .trim_end_matches(['|', '>', '-', '+', ' ', '\t']);
@@ -69,7 +47,7 @@ pub(super) fn mask_line(line: &str, above: &str) -> String {
         rest = behind;
     }
     masked.push_str(rest);
-    mask_text(&masked)
+    mask_shapes(&mask_url_passwords(&masked), redactor)
 }
 
 /// Whether a mapping key announces a secret.
@@ -160,66 +138,54 @@ fn is_key_value(line: &str) -> bool {
 }
 
 /// A text without what is shaped like a key, and without passwords of URLs.
-pub(super) fn mask_text(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut at_word_start = true;
-    while let Some(first) = rest.chars().next() {
-        let secret = if at_word_start {
-            secret_length(rest)
-        } else {
-            0
+pub(super) fn mask_text(text: &str, redactor: &Redactor) -> String {
+    mask_url_passwords(&redactor.mask(text))
+}
+
+/// What is shaped like a key becomes stars, so that columns stay what they are.
+fn mask_shapes(line: &str, redactor: &Redactor) -> String {
+    let clean = redactor.mask(line);
+    let mut masked = String::with_capacity(line.len());
+    let mut rest = line;
+    for (index, piece) in clean.split(MASK).enumerate() {
+        let at = match (index, piece) {
+            (0, _) => 0,
+            (_, "") => rest.len(),
+            _ => rest.find(piece).unwrap_or(rest.len()),
         };
-        if secret > 0 {
-            let (secret, behind) = rest.split_at_checked(secret).unwrap_or((rest, ""));
-            masked.push_str(&stars(secret));
-            rest = behind;
-            at_word_start = false;
-            continue;
-        }
-        masked.push(first);
-        at_word_start = !first.is_ascii_alphanumeric();
-        rest = rest.get(first.len_utf8()..).unwrap_or_default();
+        let (secret, behind) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        masked.push_str(&stars(secret));
+        masked.push_str(piece);
+        rest = behind.strip_prefix(piece).unwrap_or_default();
     }
-    mask_url_passwords(&masked)
+    masked
 }
 
-/// How many bytes at the start of `text` are a key; 0 for none.
-fn secret_length(text: &str) -> usize {
-    let is_key_byte = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let run = |from: usize| text.bytes().skip(from).take_while(is_key_byte).count();
-    for word in ["Bearer ", "bearer ", "Basic ", "basic "] {
-        if text.starts_with(word) && run(word.len()) >= 8 {
-            return word.len() + run(word.len());
-        }
-    }
-    let shaped = KEY_SHAPES.iter().any(|shape| text.starts_with(shape));
-    if shaped && run(0) >= 12 { run(0) } else { 0 }
-}
-
-/// `https://user:password@host` without the password.
+/// `https://user:password@host` without the password, with or without the scheme.
 fn mask_url_passwords(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        masked.push_str(before);
-        masked.push_str("://");
-        rest = after;
-        let authority = after
-            .split(['/', ' ', '"', '\'', '`', '?', '#'])
-            .next()
-            .unwrap_or_default();
-        if let Some((user, _)) = authority.rsplit_once('@') {
-            let name = user.split(':').next().unwrap_or_default();
-            if user.len() > name.len() {
-                masked.push_str(name);
-                masked.push_str(&stars(user.get(name.len()..).unwrap_or_default()));
-                rest = after.get(user.len()..).unwrap_or_default();
-            }
+    for (index, part) in text.split('@').enumerate() {
+        if index > 0 {
+            hide_password(&mut masked);
+            masked.push('@');
         }
+        masked.push_str(part);
     }
-    masked.push_str(rest);
     masked
+}
+
+/// Stars over what follows the colon in the last word of a text that stands before an `@`.
+fn hide_password(text: &mut String) {
+    let is_edge = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '{' | '[');
+    let word_start = text.rfind(is_edge).map_or(0, |edge| edge + 1);
+    let word = text.get(word_start..).unwrap_or_default();
+    let user_start = word.find("://").map_or(0, |scheme| scheme + 3);
+    let user = word.get(user_start..).unwrap_or_default();
+    if let Some(colon) = user.find(':') {
+        let password = stars(user.get(colon..).unwrap_or_default());
+        text.truncate(word_start + user_start + colon);
+        text.push_str(&password);
+    }
 }
 
 #[cfg(test)]
@@ -249,9 +215,14 @@ mod tests {
             ("  password: 'open", "", "  password: *****"),
             ("  max_output_tokens: 5m", "", "  max_output_tokens: 5m"),
             (
-                "  model: sk-abcdefghijklmnop",
+                "  model: sk-abcdefghijklmnop01234",
                 "",
-                "  model: *******************",
+                "  model: ************************",
+            ),
+            (
+                "a: {b: gsk_abcdefghijklmnop01234, c: x, d: gsk_abcdefghijklmnop01234}",
+                "",
+                "a: {b: *************************, c: x, d: *************************}",
             ),
             ("  model: skater", "", "  model: skater"),
             ("    hunter2", "  password: |", "    *******"),
@@ -262,22 +233,27 @@ mod tests {
                 "  url: https://me***@host/x",
             ),
             ("  url: https://me@host/x", "", "  url: https://me@host/x"),
+            ("  url: me:pw@host", "", "  url: me***@host"),
+            ("  jump: ops@jump:22", "", "  jump: ops@jump:22"),
             ("  note: a: b: c", "", "  note: a: b: c"),
             ("  pässwörd_key: äöü x", "", "  pässwörd_key: *****"),
         ] {
-            assert_eq!(mask_line(line, above), expected, "{line}");
+            assert_eq!(
+                mask_line(line, above, &Redactor::default()),
+                expected,
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn keys_are_masked_wherever_they_stand() {
         assert_eq!(
-            mask_text("unknown provider `gsk_0123456789abcdef`, not `Bearer abcdefgh.ijk`"),
-            "unknown provider `********************`, not `*******************`"
-        );
-        assert_eq!(
-            mask_text("task-1 desk-abcdefghijklmnop"),
-            "task-1 desk-abcdefghijklmnop"
+            mask_text(
+                "unknown provider `gsk_0123456789abcdefghij` of `https://a:b@c/`",
+                &Redactor::default()
+            ),
+            "unknown provider `[redacted]` of `https://a**@c/`"
         );
     }
 }

@@ -126,6 +126,8 @@ pub(super) struct Tree<'t> {
     pub(super) problems: Vec<Problem>,
     /// The mapping's place and the key that is given twice.
     pub(super) repeated: Vec<(At, String)>,
+    /// Where `{{` begins a text that has no quotes, so that YAML takes it for a mapping.
+    pub(super) unquoted: Vec<At>,
 }
 
 /// Reads a text as one YAML document.
@@ -133,21 +135,25 @@ pub(super) fn parse(text: &str) -> Result<Tree<'_>, Problem> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder {
+        text,
         events: Parser::new_from_str_with_options(text, options),
         anchors: BTreeMap::new(),
         values: 0,
         problems: Vec::new(),
         repeated: Vec::new(),
+        unquoted: Vec::new(),
     };
     let root = builder.document()?;
     Ok(Tree {
         root,
         problems: builder.problems,
         repeated: builder.repeated,
+        unquoted: builder.unquoted,
     })
 }
 
 struct Builder<'t> {
+    text: &'t str,
     events: Parser<'t, StrInput<'t>>,
     /// The anchored values that are complete.
     anchors: BTreeMap<usize, Rc<Node<'t>>>,
@@ -155,13 +161,14 @@ struct Builder<'t> {
     values: usize,
     problems: Vec<Problem>,
     repeated: Vec<(At, String)>,
+    unquoted: Vec<At>,
 }
 
 impl<'t> Builder<'t> {
     fn next(&mut self) -> Result<(Event<'t>, At), Problem> {
         match self.events.next_event() {
             Some(Ok((event, span))) => Ok((event, start(&span))),
-            Some(Err(error)) => Err(syntax_problem(&error)),
+            Some(Err(error)) => Err(syntax_problem(&error, self.text)),
             None => Ok((Event::StreamEnd, At { line: 1, column: 1 })),
         }
     }
@@ -314,7 +321,10 @@ impl<'t> Builder<'t> {
             };
             let (event, value_at) = self.next()?;
             let value = self.node(event, value_at)?;
-            if plain && text.is_empty() {
+            let next_column = mapping.column.saturating_add(1);
+            if plain && text.is_empty() && (at.line, at.column) == (mapping.line, next_column) {
+                self.unquoted.push(mapping);
+            } else if plain && text.is_empty() {
                 self.problems.push(Problem::new(at, "a key must be a name"));
             } else if plain && text == "<<" {
                 merged.push(value);
@@ -420,13 +430,51 @@ fn place(marker: &Marker) -> At {
     }
 }
 
-fn syntax_problem(error: &ScanError) -> Problem {
-    let hint = match error.kind() {
-        ErrorKind::ExpectedBlockMappingKey => Some(
-            "the lines of one mapping must be indented alike, and a text with `: ` or ` #` in it needs quotes",
-        ),
-        _ => None,
+fn syntax_problem(error: &ScanError, text: &str) -> Problem {
+    let at = place(error.marker());
+    let line_before = |line: &str| {
+        let column = usize::try_from(at.column).unwrap_or(usize::MAX);
+        line.chars()
+            .take(column.saturating_sub(1))
+            .collect::<String>()
     };
-    Problem::new(place(error.marker()), format!("not YAML: {}", error.info()))
-        .with_hint(hint.map(str::to_owned))
+    let line = text.lines().nth(error.marker().line().saturating_sub(1));
+    let before = line.map(line_before).unwrap_or_default();
+    let template =
+        Some("put a text such as `{{ item }}` in quotes").filter(|_| before.contains("{{"));
+    let quotes = "put a text that holds `: `, ` #` or begins with a special character in quotes";
+    let (words, hint) = match error.kind() {
+        ErrorKind::ExpectedBlockMappingKey if !before.trim().is_empty() => {
+            ("nothing more can stand on this line".to_owned(), None)
+        }
+        ErrorKind::ExpectedBlockMappingKey => (
+            "this line does not fit those above it".to_owned(),
+            Some("the lines of one mapping are indented alike"),
+        ),
+        ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabNotAllowed
+        | ErrorKind::TabAtBlockScalarStart => {
+            ("a tab cannot indent".to_owned(), Some("use blanks"))
+        }
+        ErrorKind::UnclosedFlowCollection { open } => (format!("`{open}` is never closed"), None),
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
+            (format!("`{open}` is closed by `{close}`"), None)
+        }
+        ErrorKind::UnclosedQuotedScalar => ("the quote is never closed".to_owned(), None),
+        ErrorKind::MappingValueNotAllowed => {
+            ("a `:` that has no place here".to_owned(), Some(quotes))
+        }
+        ErrorKind::UnknownAnchor => (
+            "nothing is anchored with this name".to_owned(),
+            Some(quotes),
+        ),
+        ErrorKind::UnexpectedCharacter { character } => (
+            format!("a text cannot begin with `{character}`"),
+            Some(quotes),
+        ),
+        kind => (kind.to_string(), None),
+    };
+    let hint = template.or(hint).map(str::to_owned);
+    Problem::new(at, format!("not YAML: {words}")).with_hint(hint)
 }

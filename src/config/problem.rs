@@ -5,6 +5,7 @@ use std::fmt;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::mask::{mask_line, mask_text};
+use crate::redact::Redactor;
 
 /// A place in a file; both count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +76,13 @@ impl ConfigError {
     /// Sorts the problems of a file and keeps the lines of `text` that they point at.
     pub(super) fn new(file: String, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.at);
+        let redactor = Redactor::default();
+        for problem in &mut problems {
+            problem.message = printable(&mask_text(&problem.message, &redactor));
+            if let Some(hint) = &mut problem.hint {
+                *hint = printable(&mask_text(hint, &redactor));
+            }
+        }
         let mut wanted: Vec<u32> = problems
             .iter()
             .take(SHOWN)
@@ -86,7 +94,7 @@ impl ConfigError {
         let mut above = "";
         for (number, line) in (1..).zip(text.lines()) {
             if wanted.next_if_eq(&number).is_some() {
-                lines.push((number, mask_line(line, above)));
+                lines.push((number, mask_line(line, above, &redactor)));
             }
             if wanted.peek().is_none() {
                 break;
@@ -117,7 +125,7 @@ impl fmt::Display for ConfigError {
             if index > 0 {
                 f.write_str("\n\n")?;
             }
-            let message = printable(&mask_text(&problem.message));
+            let message = &problem.message;
             match problem.at {
                 Some(at) => {
                     write!(f, "{file}:{}:{}: {message}", at.line, at.column)?;
@@ -128,7 +136,7 @@ impl fmt::Display for ConfigError {
                 None => write!(f, "{file}: {message}")?,
             }
             if let Some(hint) = &problem.hint {
-                write!(f, "\n  {}", printable(&mask_text(hint)))?;
+                write!(f, "\n  {hint}")?;
             }
         }
         if let Some(more) = self

@@ -10,7 +10,6 @@ use crate::costs::PriceOverride;
 
 /// A time span written as a number of seconds; 0 means no limit where a limit is meant.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
 pub struct Seconds(pub f64);
 
 impl Seconds {

@@ -4,4 +4,5 @@ mod settings;
 
 pub use settings::{
     ForEach, InputSettings, OnBadVerdict, OnFailure, RepeatSettings, StepSettings, TaskSettings,
+    default_step_id,
 };

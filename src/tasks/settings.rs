@@ -1,9 +1,11 @@
 //! What a configuration can say about a task.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::providers::Seconds;
@@ -88,14 +90,47 @@ pub struct StepSettings {
     pub output_schema: Option<Value>,
 }
 
+/// The id of a step that has none, by its place from 0: `step1`, `step2`, … in a task, and
+/// `block_1`, `block_2`, … in the block of the step `block`.
+pub fn default_step_id(block: Option<&str>, index: usize) -> String {
+    let number = index.saturating_add(1);
+    match block {
+        Some(block) => format!("{block}_{number}"),
+        None => format!("step{number}"),
+    }
+}
+
 /// What a step with `for_each` goes through.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "a list, or a template that gives one")]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
 pub enum ForEach {
     /// An expression in `{{ }}` that gives a list.
     Template(String),
     /// The items themselves.
     Items(Vec<Value>),
+}
+
+impl<'de> Deserialize<'de> for ForEach {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ForEachVisitor;
+        impl<'de> Visitor<'de> for ForEachVisitor {
+            type Value = ForEach;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list, or a template that gives one")
+            }
+            fn visit_str<E: de::Error>(self, template: &str) -> Result<ForEach, E> {
+                Ok(ForEach::Template(template.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ForEach, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(ForEach::Items(items))
+            }
+        }
+        deserializer.deserialize_any(ForEachVisitor)
+    }
 }
 
 /// `repeat:` of a step.

@@ -4,16 +4,23 @@
 //! reading finds everything. What a type's own code refuses (an amount of money, a missing field)
 //! is reported, left out, and the entry is read again.
 
+mod access;
+mod refusal;
+
 use std::fmt::Display;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 
 use super::findings::{Findings, nearest, suggestion};
-use super::mask::sounds_secret;
 use super::node::{Data, Key, Node};
 use super::problem::{At, Problem};
-use super::scalar::{Number, is_truth, number, span_in_seconds, truth};
+use super::scalar::{Number, is_truth, number, truth};
+use access::{Entries, Items};
+use refusal::{Refusal, SECONDS, not_expected, placed, shorten};
+
+/// About thirty years; longer spans are typing errors.
+const MAX_SECONDS: f64 = 1e9;
 
 /// Reads a value; `None` when nothing of it can be used. Everything wrong is in `findings`.
 pub(super) fn read<T: DeserializeOwned>(
@@ -80,51 +87,6 @@ struct Reader<'d, 't> {
     findings: &'d mut Findings,
 }
 
-/// Why a type did not take a value.
-#[derive(Debug, thiserror::Error)]
-#[error("{words:?}")]
-pub(super) struct Refusal {
-    words: Words,
-    /// The value; known as soon as the refusal leaves its reader.
-    place: Option<At>,
-    problem: Option<Problem>,
-}
-
-#[derive(Debug)]
-enum Words {
-    Own(String),
-    Expected(String),
-    Missing(&'static str),
-}
-
-impl Refusal {
-    fn new(words: Words) -> Self {
-        Self {
-            words,
-            place: None,
-            problem: None,
-        }
-    }
-}
-
-impl de::Error for Refusal {
-    fn custom<T: Display>(words: T) -> Self {
-        Self::new(Words::Own(words.to_string()))
-    }
-
-    fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Words::Expected(expected.to_string()))
-    }
-
-    fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Words::Expected(expected.to_string()))
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self::new(Words::Missing(field))
-    }
-}
-
 impl Reader<'_, '_> {
     /// Reports that the value is not what is expected here.
     fn wrong(&mut self, expected: &str) {
@@ -138,81 +100,15 @@ impl Reader<'_, '_> {
 
     /// A whole number in a range; 0 or the least in its place when it is none.
     fn whole<N: TryFrom<i128> + Display + Copy>(&mut self, least: N, most: N) -> N {
-        match self.number().map(|number| number.whole()) {
-            Some(Some(whole)) => N::try_from(whole).unwrap_or_else(|_| {
-                self.wrong(&format!("a whole number from {least} to {most}"));
-                least
-            }),
-            _ => {
-                self.wrong("a whole number");
-                least
-            }
-        }
-    }
-}
-
-fn not_expected(node: &Node<'_>, name: Name<'_>, expected: &str) -> Problem {
-    let found = match node.data() {
-        Data::Scalar { .. } if sounds_secret(name.key) => String::new(),
-        Data::Scalar { text, .. } => format!(", not `{}`", shorten(text)),
-        Data::Null => ", and nothing is there".to_owned(),
-        Data::Sequence(_) => ", not a list".to_owned(),
-        Data::Mapping(_) | Data::Alias(_) => ", not a mapping".to_owned(),
-    };
-    let message = format!("{} must be {expected}{found}", name.words());
-    let text = node.text().unwrap_or_default();
-    let hint = match expected {
-        "a number of seconds" => span_in_seconds(text).map(|seconds| format!("write {seconds}")),
-        "a list" if node.text().is_some() && !sounds_secret(name.key) => {
-            Some(format!("write `{}: [{}]`", name.key, shorten(text)))
-        }
-        "a text" if node.text().is_some() => Some("put it in quotes".to_owned()),
-        "`true` or `false`" if truth(text).is_some() => Some("write it without quotes".to_owned()),
-        _ => None,
-    };
-    Problem::new(node.place(), message).with_hint(hint)
-}
-
-/// The beginning of a text, for a message.
-fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(40).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
-}
-
-/// Gives a refusal of a type's own code its place and its words.
-fn placed<T>(
-    result: Result<T, Refusal>,
-    node: &Node<'_>,
-    name: Name<'_>,
-    findings: &Findings,
-) -> Result<T, Refusal> {
-    result.map_err(|mut refusal| {
-        if refusal.place.is_some() {
-            return refusal;
-        }
-        let place = node.place();
-        refusal.place = Some(place);
-        refusal.problem = match &refusal.words {
-            Words::Expected(expected) => Some(not_expected(node, name, expected)),
-            Words::Own(_) if sounds_secret(name.key) => Some(Problem::new(
-                place,
-                format!("{} cannot be read", name.words()),
-            )),
-            Words::Own(words) => Some(Problem::new(place, format!("{}: {words}", name.words()))),
-            Words::Missing(field) if findings.is_meant(place, field) => None,
-            Words::Missing(field) => Some(Problem::new(
-                name.at,
-                format!("{} needs `{field}`", name.words()),
-            )),
+        let Some(whole) = self.number().and_then(Number::whole) else {
+            self.wrong("a whole number");
+            return least;
         };
-        if findings.is_wrong(place) {
-            refusal.problem = None;
-        }
-        refusal
-    })
+        N::try_from(whole).unwrap_or_else(|_| {
+            self.wrong(&format!("a whole number from {least} to {most}"));
+            least
+        })
+    }
 }
 
 impl<'de> Deserializer<'de> for Reader<'_, '_> {
@@ -239,7 +135,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
                 _ => visitor.visit_str(text),
             },
             Data::Sequence(items) => visitor.visit_seq(Items::new(items, name, findings)),
-            Data::Mapping(entries) => visitor.visit_map(Entries::new(entries, name, findings)),
+            Data::Mapping(_) => visitor.visit_map(Entries::new(node, findings)),
         };
         placed(result, node, name, findings)
     }
@@ -271,6 +167,15 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         let value = self.number().map(Number::float);
         if !value.is_some_and(f64::is_finite) {
             self.wrong("a number");
+        } else if self.expected.is_some_and(|words| words == SECONDS)
+            && !value.is_some_and(|value| (0.0..=MAX_SECONDS).contains(&value))
+        {
+            let message = format!(
+                "{} must be between 0 and {MAX_SECONDS} seconds",
+                self.name.words()
+            );
+            let place = self.node.place();
+            self.findings.add_wrong(place, Problem::new(place, message));
         }
         visitor.visit_f64(value.filter(|value| value.is_finite()).unwrap_or_default())
     }
@@ -304,7 +209,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         if name == "Seconds" {
-            self.expected = Some("a number of seconds");
+            self.expected = Some(SECONDS);
         }
         visitor.visit_newtype_struct(self)
     }
@@ -322,7 +227,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         if !matches!(self.node.data(), Data::Mapping(_) | Data::Null) {
             self.wrong("a mapping");
         }
-        let entries = Entries::new(self.node.entries(), self.name, self.findings);
+        let entries = Entries::new(self.node, self.findings);
         let result = visitor.visit_map(entries);
         placed(result, self.node, self.name, self.findings)
     }
@@ -337,17 +242,13 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
             self.wrong("a mapping");
         }
         report_unknown_keys(self.node, fields, self.findings);
-        let entries = Entries {
-            fields: Some(fields),
-            place: self.node.place(),
-            ..Entries::new(self.node.entries(), self.name, self.findings)
-        };
+        let entries = Entries::of_struct(self.node, fields, self.findings);
         let result = visitor.visit_map(entries);
         placed(result, self.node, self.name, self.findings)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
-        mut self,
+        self,
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
@@ -402,121 +303,5 @@ pub(super) fn report_unknown_keys(node: &Node<'_>, fields: &[&str], findings: &m
         findings.add(
             Problem::new(key.at, format!("unknown key `{}`", shorten(&key.text))).with_hint(hint),
         );
-    }
-}
-
-/// The items of a list, without those that were refused.
-struct Items<'d, 't> {
-    items: std::slice::Iter<'d, Node<'t>>,
-    next: usize,
-    name: Name<'d>,
-    findings: &'d mut Findings,
-}
-
-impl<'d, 't> Items<'d, 't> {
-    fn new(items: &'d [Node<'t>], name: Name<'d>, findings: &'d mut Findings) -> Self {
-        Self {
-            items: items.iter(),
-            next: 0,
-            name,
-            findings,
-        }
-    }
-}
-
-impl<'de> de::SeqAccess<'de> for Items<'_, '_> {
-    type Error = Refusal;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
-        for node in self.items.by_ref() {
-            self.next += 1;
-            if self.findings.dropped.contains(&node.place()) {
-                continue;
-            }
-            let reader = Reader {
-                node,
-                name: Name {
-                    key: self.name.key,
-                    item: Some(self.next),
-                    at: node.at,
-                },
-                expected: None,
-                findings: self.findings,
-            };
-            return seed.deserialize(reader).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.items.len())
-    }
-}
-
-/// The entries of a mapping, without those that were refused; for a struct also without those
-/// that are unknown or null, so that its defaults apply.
-struct Entries<'d, 't> {
-    entries: std::slice::Iter<'d, (Key<'t>, Node<'t>)>,
-    value: Option<&'d (Key<'t>, Node<'t>)>,
-    fields: Option<&'static [&'static str]>,
-    place: At,
-    name: Name<'d>,
-    findings: &'d mut Findings,
-}
-
-impl<'d, 't> Entries<'d, 't> {
-    fn new(entries: &'d [(Key<'t>, Node<'t>)], name: Name<'d>, findings: &'d mut Findings) -> Self {
-        Self {
-            entries: entries.iter(),
-            value: None,
-            fields: None,
-            place: name.at,
-            name,
-            findings,
-        }
-    }
-}
-
-impl<'de> de::MapAccess<'de> for Entries<'_, '_> {
-    type Error = Refusal;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Refusal> {
-        for entry in self.entries.by_ref() {
-            let (key, node) = entry;
-            if let Some(fields) = self.fields
-                && (node.is_null() || !fields.contains(&&*key.text))
-            {
-                continue;
-            }
-            if self.findings.dropped.contains(&node.place()) {
-                self.findings.add_meant(self.place, &key.text);
-                continue;
-            }
-            self.value = Some(entry);
-            return seed.deserialize(StrDeserializer::new(&key.text)).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refusal> {
-        let Some((key, node)) = self.value.take() else {
-            return Err(de::Error::custom("a value was asked for before its key"));
-        };
-        seed.deserialize(Reader {
-            node,
-            name: Name::of(key),
-            expected: None,
-            findings: self.findings,
-        })
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.entries.len())
     }
 }

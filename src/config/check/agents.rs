@@ -1,0 +1,80 @@
+//! The `agents:` section.
+
+use super::Checker;
+use super::names::Section;
+use crate::agents::AgentSettings;
+use crate::config::node::{Key, Node};
+use crate::config::problem::Problem;
+
+impl Checker<'_> {
+    pub(in crate::config) fn agent(
+        &mut self,
+        key: &Key<'_>,
+        agent: &mut AgentSettings,
+        node: &Node<'_>,
+    ) {
+        self.file_name("an agent", key);
+        if let Some(provider) = node.get("provider") {
+            self.provider_name(provider);
+        }
+        self.normalise_tools(&mut agent.tools, node.get("tools"));
+        self.list_refers(node, "servers", Section::Servers);
+        self.list_refers(node, "mcp_servers", Section::McpServers);
+        self.list_refers(node, "delegates", Section::Agents);
+        if let Some(grants) = node.get("grant") {
+            for (name, tools) in grants.entries() {
+                self.refers_by_name(&name.text, name.at, Section::Agents);
+                if let Some(granted) = agent.grant.get_mut(&*name.text) {
+                    self.normalise_tools(granted, Some(tools));
+                }
+                self.granted_to_delegate(&name.text, name, node);
+            }
+        }
+        for (key, value) in [
+            ("max_turns", agent.max_turns.map(u64::from)),
+            ("max_output_tokens", agent.max_output_tokens),
+        ] {
+            self.findings.refuse_zero(node, key, value);
+        }
+        self.findings
+            .refuse_negative(node, "budget_usd", agent.budget_usd);
+        self.findings.check_temperature(node, agent.temperature);
+        self.schema(node);
+        if let Some(sandbox) = node.get("sandbox") {
+            self.sandbox(sandbox);
+        }
+    }
+
+    /// A grant for an agent that is never called has no effect.
+    fn granted_to_delegate(&mut self, name: &str, key: &Key<'_>, agent: &Node<'_>) {
+        let delegates = agent.get("delegates");
+        let doubtful = self.findings.is_meant(agent.place(), "delegates")
+            || delegates.is_some_and(|node| self.findings.is_wrong(node.place()));
+        let items = delegates.map(Node::items).unwrap_or_default();
+        let is_delegate = items.iter().any(|item| item.text() == Some(name));
+        if !doubtful && !is_delegate && self.agents.allow(name) {
+            let problem = Problem::new(
+                key.at,
+                format!("`{name}` is granted tools and is no delegate"),
+            )
+            .with_hint("name it in `delegates` too".to_owned());
+            self.findings.add(problem);
+        }
+    }
+
+    /// A JSON Schema is a mapping.
+    pub(super) fn schema(&mut self, node: &Node<'_>) {
+        if node
+            .get("output_schema")
+            .is_some_and(|schema| schema.text().is_some() || !schema.items().is_empty())
+        {
+            let hint = Some("such as `{type: object, properties: {passed: {type: boolean}}}`");
+            self.findings.refuse(
+                node,
+                "output_schema",
+                "must be a JSON Schema, a mapping",
+                hint,
+            );
+        }
+    }
+}

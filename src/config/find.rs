@@ -1,0 +1,118 @@
+//! Where a configuration is, and where everything of a run lies.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::dotenv::plain;
+use super::problem::{At, Problem};
+use super::{Env, Origin};
+
+/// Larger files are no configurations.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The configuration file and how it was come by.
+pub(super) fn find(
+    named: Option<&Path>,
+    current_dir: &Path,
+    env: &Env,
+) -> (Option<PathBuf>, Origin) {
+    if let Some(path) = named.or_else(|| env.process("ORCH_CONFIG").map(Path::new)) {
+        return (Some(current_dir.join(path)), Origin::Named);
+    }
+    let own = current_dir.join("orch.yaml");
+    if exists(&own) {
+        return (Some(own), Origin::Found);
+    }
+    for name in ["config.yaml", "config.yml"] {
+        let path = current_dir.join(name);
+        if is_ours(&path) {
+            return (Some(path), Origin::Found);
+        }
+    }
+    let directory = env
+        .directory("XDG_CONFIG_HOME")
+        .map(Path::to_owned)
+        .or_else(|| Some(env.home()?.join(".config")));
+    match directory.map(|directory| directory.join("orch/config.yaml")) {
+        Some(path) if exists(&path) => (Some(path), Origin::User),
+        _ => (None, Origin::Nowhere),
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Whether a file with a common name is a configuration of ours: it has a top-level `agents:`.
+fn is_ours(path: &Path) -> bool {
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let text = if is_file { read(path).ok() } else { None };
+    text.is_some_and(|bytes| {
+        String::from_utf8_lossy(&bytes).lines().any(|line| {
+            let line = line.trim_start_matches('\u{feff}');
+            ["agents", "\"agents\"", "'agents'"].iter().any(|key| {
+                line.strip_prefix(key)
+                    .is_some_and(|rest| rest.trim_start().starts_with(':'))
+            })
+        })
+    })
+}
+
+/// The bytes of a configuration file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Problem::whole("is a directory")
+            .with_hint("name the file in it, such as `orch.yaml`".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let read =
+        fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > MAX_BYTES => Err(Problem::whole(format!(
+            "is larger than {} MiB",
+            MAX_BYTES >> 20
+        ))),
+        Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Problem::whole("there is no such file")
+                .with_hint("`orch init` writes a configuration".to_owned()))
+        }
+        Err(error) => Err(Problem::whole(format!("cannot be read: {}", plain(&error)))),
+    }
+}
+
+/// The bytes as text.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let before = String::from_utf8_lossy(before);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        let at = At {
+            line: number(line),
+            column: number(column),
+        };
+        Problem::new(at, "is not UTF-8 from here on").with_hint("save the file as UTF-8".to_owned())
+    })
+}
+
+/// Where the ledger, sessions and runs are kept when the configuration says nothing; `None` without
+/// a home directory.
+pub(super) fn state_dir(current_dir: &Path, env: &Env) -> Option<PathBuf> {
+    if let Some(path) = env.process("ORCH_STATE_DIR") {
+        return Some(current_dir.join(path));
+    }
+    let state_home = env
+        .directory("XDG_STATE_HOME")
+        .map(Path::to_owned)
+        .or_else(|| Some(env.home()?.join(".local/state")))?;
+    Some(state_home.join("orch"))
+}

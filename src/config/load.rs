@@ -1,0 +1,189 @@
+//! Loads a configuration: found, read, checked, its directories resolved. Nothing is written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::findings::Findings;
+use super::node::{self, Node, Tree};
+use super::problem::{ConfigError, Problem};
+use super::{Config, Document, Env, Origin, dotenv, find, read, trust};
+
+/// What a configuration is loaded from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The file of `--config`.
+    pub named: Option<&'a Path>,
+    /// The current directory, absolute.
+    pub current_dir: &'a Path,
+    /// The names of all tools.
+    pub tools: &'a [&'a str],
+}
+
+/// Loads the configuration; without any file everything has its default and there are no agents.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load(source: Source<'_>, mut env: Env) -> Result<Config, ConfigError> {
+    let (path, origin) = find::find(source.named, source.current_dir, &env);
+    let file = display_name(path.as_deref(), source, origin);
+    let whole = |problem| ConfigError::new(file.clone(), "", vec![problem]);
+    let bytes = match &path {
+        Some(path) => find::read(path).map_err(whole)?,
+        None => Vec::new(),
+    };
+    let text = find::text(&bytes).map_err(whole)?;
+    let tree =
+        node::parse(text).map_err(|problem| ConfigError::new(file.clone(), text, vec![problem]))?;
+    let mut findings = Findings::default();
+    let mut document = read::document(&tree, source.tools, &mut findings);
+
+    let file_dir = path.as_deref().and_then(Path::parent);
+    read_dotenv_files(
+        source.current_dir,
+        file_dir,
+        &mut env,
+        &mut findings.notices,
+    );
+    apply_ssh_variables(&mut document, &tree.root, &env, &mut findings.notices);
+
+    let base_dir = match (origin, file_dir) {
+        (Origin::Named | Origin::Found, Some(directory)) => directory.to_owned(),
+        _ => source.current_dir.to_owned(),
+    };
+    let working_dir = working_dir(&document, &tree, &base_dir, &env, &mut findings);
+    let user_state_dir = find::state_dir(source.current_dir, &env);
+    let state_dir = match &document.settings.state_dir {
+        Some(written) => Some(base_dir.join(env.expand(written))),
+        None => user_state_dir.clone(),
+    };
+    if state_dir.is_none() && findings.problems.is_empty() {
+        let problem = Problem::whole("there is no place for the ledger: `$HOME` is not set")
+            .with_hint("set `$HOME` or `$ORCH_STATE_DIR`".to_owned());
+        findings.add(problem);
+    }
+    if !findings.problems.is_empty() {
+        return Err(ConfigError::new(file, text, findings.problems));
+    }
+    let state_dir = state_dir.unwrap_or_default();
+    let beside = match origin {
+        Origin::Named | Origin::Found => &base_dir,
+        Origin::User | Origin::Nowhere => &state_dir,
+    };
+    let (logs_dir, outputs_dir) = (beside.join("logs"), beside.join("outputs"));
+    Ok(Config {
+        hash: match origin {
+            Origin::Found => trust::hash(&bytes),
+            _ => String::new(),
+        },
+        trust_dir: user_state_dir
+            .unwrap_or_else(|| state_dir.clone())
+            .join("trust"),
+        path,
+        file,
+        origin,
+        base_dir,
+        document,
+        working_dir,
+        logs_dir,
+        outputs_dir,
+        state_dir,
+        env,
+        notices: findings.notices,
+    })
+}
+
+/// The problem of what a path of keys and list positions leads to in the file of `config`, as
+/// `["tasks", "deploy", "steps", "0", "prompt"]`: for checks that are made elsewhere.
+pub fn problem_at(
+    config: &Config,
+    path: &[&str],
+    message: String,
+    hint: Option<String>,
+) -> ConfigError {
+    let bytes = config.path.as_deref().map(find::read);
+    let bytes = bytes.and_then(Result::ok).unwrap_or_default();
+    let text = find::text(&bytes).unwrap_or_default();
+    let at = node::parse(text)
+        .ok()
+        .map(|tree| read::locate(&tree.root, path));
+    let problem = Problem { at, message, hint };
+    ConfigError::new(config.file.clone(), text, vec![problem])
+}
+
+/// The file as the user knows it.
+fn display_name(path: Option<&Path>, source: Source<'_>, origin: Origin) -> String {
+    match (path, origin) {
+        (None, _) => "no configuration".to_owned(),
+        (Some(path), Origin::User) => path.display().to_string(),
+        (Some(path), _) => {
+            let relative = path.strip_prefix(source.current_dir).unwrap_or(path);
+            relative.display().to_string()
+        }
+    }
+}
+
+fn read_dotenv_files(
+    current_dir: &Path,
+    file_dir: Option<&Path>,
+    env: &mut Env,
+    notices: &mut Vec<String>,
+) {
+    dotenv::read(&current_dir.join(".env"), env, notices);
+    if let Some(directory) = file_dir.filter(|directory| *directory != current_dir) {
+        dotenv::read(&directory.join(".env"), env, notices);
+    }
+}
+
+/// `SSH_KEY_PATH` and `SSH_KNOWN_HOSTS_CHECK`, where the file says nothing.
+fn apply_ssh_variables(
+    document: &mut Document,
+    root: &Node<'_>,
+    env: &Env,
+    notices: &mut Vec<String>,
+) {
+    if let Some(key) = env.get("SSH_KEY_PATH") {
+        for (_, server) in document.servers.iter_mut() {
+            server.key.get_or_insert_with(|| key.to_owned());
+        }
+    }
+    let written = root
+        .get("settings")
+        .and_then(|settings| settings.get("ssh_strict_host_checking"));
+    if let Some(value) = env.get("SSH_KNOWN_HOSTS_CHECK")
+        && written.is_none()
+    {
+        match value.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "1" => document.settings.ssh_strict_host_checking = true,
+            "false" | "no" | "0" => document.settings.ssh_strict_host_checking = false,
+            _ => notices.push(
+                "`SSH_KNOWN_HOSTS_CHECK` is neither `true` nor `false`: hosts are checked"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// The workspace, with links resolved; a problem when it is no directory.
+fn working_dir(
+    document: &Document,
+    tree: &Tree<'_>,
+    base_dir: &Path,
+    env: &Env,
+    findings: &mut Findings,
+) -> PathBuf {
+    let written = &document.settings.working_dir;
+    let path = base_dir.join(env.expand(written));
+    let fault = match fs::canonicalize(&path) {
+        Ok(resolved) if resolved.is_dir() => return resolved,
+        Ok(_) => "is no directory".to_owned(),
+        Err(error) => match error.kind() {
+            std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+            _ => format!("cannot be used: {}", dotenv::plain(&error)),
+        },
+    };
+    let at = read::locate(&tree.root, &["settings", "working_dir"]);
+    let message = format!("the working directory `{written}` {fault}");
+    let hint = format!("it is `{}`", path.display());
+    findings.add_about(at, Problem::new(at, message).with_hint(hint));
+    path
+}

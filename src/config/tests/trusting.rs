@@ -1,0 +1,171 @@
+//! Which found configurations must be trusted, and which workspaces are refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::loading::Machine;
+use crate::config::{TrustState, needs_trust, refused_workspace, trust, trust_file, trust_state};
+
+#[test]
+fn what_a_stranger_must_not_do_unasked_is_named() {
+    for (text, expected) in [
+        ("agents: {a: {role: x, tools: [bash]}}", vec![]),
+        ("servers: {p: {host: h, key: /k}}", vec![]),
+        (
+            "providers: {lab: {base_url: \"http://127.0.0.1:8000/v1\"}}",
+            vec![],
+        ),
+        ("providers: {openai: {max_concurrency: 2}}", vec![]),
+        (
+            "settings: {approvals: {default: ask}, sandbox: {read: [~/.gitconfig]}}",
+            vec![],
+        ),
+        (
+            "agents: {a: {sandbox: {tier: full, network: deny}}}",
+            vec![],
+        ),
+        (
+            "mcp_servers: {git: {command: [uvx, mcp-server-git]}, docs: {url: \"https://x/mcp\"}}",
+            vec![
+                "starts the MCP server `git` (`uvx mcp-server-git`)",
+                "connects to the MCP server `docs` at https://x/mcp",
+            ],
+        ),
+        (
+            "providers: {lab: {base_url: \"http://x/v1\", api_key_env: LAB_KEY}}",
+            vec!["sends the key of `lab` to http://x/v1"],
+        ),
+        (
+            "providers: {openai: {base_url: \"http://x/v1\"}, groq: {base_url: \"http://y/v1\"}}",
+            vec!["sends the key of `openai` to http://x/v1"],
+        ),
+        (
+            "providers: {claude: {cli_path: ./claude}}",
+            vec!["runs `./claude` as the Claude CLI"],
+        ),
+        (
+            "settings: {sandbox: {tier: landlock, network: loopback, read: [/opt], write: [/tmp]}, sandbox_paths: false, http: {allow: [\"localhost:1\"]}}",
+            vec![
+                "weakens the sandbox (`tier: landlock`)",
+                "lets commands reach this machine's servers",
+                "lets tools read /opt",
+                "lets tools write /tmp",
+                "opens the whole disk to tools",
+                "lets http tools reach localhost:1",
+            ],
+        ),
+        (
+            "agents: {a: {sandbox: {tier: off, network: allow}}}",
+            vec![
+                "turns the sandbox of `a` off",
+                "lets commands of `a` reach the network",
+            ],
+        ),
+        (
+            "settings: {ssh_strict_host_checking: false}\nservers: {p: {host: h}}",
+            vec!["accepts unknown ssh hosts"],
+        ),
+    ] {
+        let mut machine = Machine::new();
+        machine
+            .set("OPENAI_API_KEY", "sk-x")
+            .write("work/orch.yaml", text);
+        assert_eq!(needs_trust(&machine.load()), expected, "{text}");
+        let named = machine.load_named(Some("orch.yaml")).unwrap();
+        assert_eq!(needs_trust(&named), Vec::<String>::new());
+        assert_eq!(trust_state(&named), TrustState::Trusted);
+    }
+}
+
+#[test]
+fn trust_is_kept_for_one_content_at_one_place() {
+    let text = "providers: {claude: {cli_path: ./claude}}\n";
+    // What a stranger's file says about state must not decide where trust is looked for.
+    let own_state = "settings: {state_dir: /nonexistent}\n";
+    let machine = Machine::new();
+    machine.write("work/orch.yaml", &format!("{text}{own_state}"));
+    let config = machine.load();
+    let reasons = vec!["runs `./claude` as the Claude CLI".to_owned()];
+    assert_eq!(trust_state(&config), TrustState::Asks(reasons.clone()));
+    assert_eq!(
+        TrustState::refusal(&reasons, &config.file),
+        (
+            "`orch.yaml` was found here and is not trusted, though it runs `./claude` as the Claude CLI".to_owned(),
+            "read it, then: orch trust orch.yaml".to_owned()
+        )
+    );
+    let path = config.path.clone().unwrap();
+    trust(&config.trust_dir, &path, &config.hash).unwrap();
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    assert_eq!(
+        config.trust_dir,
+        machine.path("home/.local/state/orch/trust")
+    );
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(config.trust_dir.clone()), 0o700);
+    let entries: Vec<_> = fs::read_dir(&config.trust_dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(mode(entries[0].clone()), 0o600);
+
+    machine.write("work/orch.yaml", &format!("{text}{own_state}# changed\n"));
+    assert_eq!(
+        trust_state(&machine.load()),
+        TrustState::Asks(reasons.clone())
+    );
+    trust_file(&config.trust_dir, &path).unwrap();
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    fs::rename(&path, machine.path("work/config.yaml")).unwrap();
+    machine.write(
+        "work/config.yaml",
+        &format!("{text}{own_state}# changed\nagents: \n"),
+    );
+    assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+}
+
+#[test]
+fn dangerous_workspaces_are_refused_unless_named() {
+    let mut machine = Machine::new();
+    machine
+        .write("home/orch.yaml", "")
+        .write("work/orch.yaml", "");
+    assert_eq!(refused_workspace(&machine.load()), None);
+    for (text, what) in [
+        ("settings: {working_dir: /}", "the whole disk"),
+        ("settings: {working_dir: ../home}", "your home directory"),
+        (
+            "settings: {working_dir: ..}",
+            "the directory that holds orch's own state",
+        ),
+        (
+            "settings: {state_dir: deep/state}",
+            "the directory that holds orch's own state",
+        ),
+    ] {
+        machine.write("work/orch.yaml", text);
+        let config = machine.load();
+        let expected = (
+            format!("the workspace `{}` is {what}", config.working_dir.display()),
+            format!(
+                "work in a directory of its own, or name the file: --config {}",
+                config.path.as_ref().unwrap().display()
+            ),
+        );
+        assert_eq!(refused_workspace(&config), Some(expected), "{text}");
+        assert_eq!(
+            refused_workspace(&machine.load_named(Some("orch.yaml")).unwrap()),
+            None
+        );
+    }
+    fs::remove_file(machine.path("work/orch.yaml")).unwrap();
+    let work = machine.path("work").display().to_string();
+    machine.set("HOME", &work);
+    let (message, fix) = refused_workspace(&machine.load()).unwrap();
+    assert_eq!(
+        message,
+        format!("the workspace `{work}` is your home directory")
+    );
+    assert_eq!(fix, "work in a directory of its own");
+}

@@ -1,0 +1,164 @@
+//! What is said about tasks that hang together wrongly, and about files that are no YAML.
+
+use super::wrong::{marked, messages};
+
+#[test]
+fn tasks_that_hang_together_wrongly_are_found() {
+    let agents = "agents: {a: {role: x}, b: {role: x}, c: {role: x}}\ntasks:\n  t:\n    steps:\n";
+    for (steps, expected) in [
+        ("- {agent: §d, prompt: x}", "unknown agent `d`"),
+        ("- §{agent: a}", "the step `step1` needs a `prompt`"),
+        ("- §{prompt: x}", "the step `step1` has nothing to do"),
+        (
+            "- {agent: a, prompt: x, §run: y}",
+            "`agent` and `run` exclude each other in a step",
+        ),
+        (
+            "- {run: x, §prompt: y}",
+            "`prompt` means nothing in a step with `run`",
+        ),
+        ("- {run: §\"\"}", "`run` is empty"),
+        (
+            "- {id: x, run: a}\n      - {id: §x, run: b}",
+            "two steps have the id `x`",
+        ),
+        (
+            "- {run: a}\n      - {id: §step1, run: b}",
+            "two steps have the id `step1`",
+        ),
+        ("- {id: §a/b, run: a}", "`a/b` cannot be the id of a step"),
+        (
+            "- {id: x, run: a, needs: [§x]}",
+            "the step `x` waits for itself",
+        ),
+        ("- {id: x, run: a, needs: [§z]}", "unknown step `z`"),
+        (
+            "- {id: x, run: a, §needs: [z]}\n      - {id: y, run: b}\n      - {id: z, run: c}",
+            "the steps `x`, `z`, `y` wait for each other",
+        ),
+        (
+            "- {run: a, on_failure: §explode}",
+            "`on_failure` must be `stop` or `continue`, not `explode`",
+        ),
+        (
+            "- {run: a, repeat: {until: x, max: §0}}",
+            "`max` must be at least 1",
+        ),
+        ("- {run: a, §repeat: {until: x}}", "`repeat` needs `max`"),
+        (
+            "- {run: a, for_each: §{b: c}}",
+            "`for_each` must be a list, or a template that gives one, not a mapping",
+        ),
+        (
+            "- {run: a, max_parallel: §0}",
+            "`max_parallel` must be at least 1",
+        ),
+        (
+            "- §{candidates: [a, b], prompt: x}",
+            "the step `step1` does not say how one answer is chosen",
+        ),
+        (
+            "- {candidates: §[], vote: true, prompt: x}",
+            "`candidates` names nobody",
+        ),
+        (
+            "- {candidates: [a, §d], vote: true, prompt: x}",
+            "unknown agent `d`",
+        ),
+        (
+            "- {candidates: [a, b], judge: §a, prompt: x}",
+            "`a` cannot judge answers of which one is its own",
+        ),
+        (
+            "- {candidates: [a, b], judge: c, §vote: true, prompt: x}",
+            "`judge` and `vote` exclude each other",
+        ),
+        (
+            "- {candidates: [a, b], vote: true, §criteria: y, prompt: x}",
+            "`criteria` means nothing without a `judge`",
+        ),
+        (
+            "- {agent: a, prompt: x, §judge: b}",
+            "`judge` means nothing in a step with `agent`",
+        ),
+        ("- {task: §u}", "unknown task `u`"),
+        (
+            "- {repeat: {until: x, max: 2}, steps: [{agent: §d, prompt: x}]}",
+            "unknown agent `d`",
+        ),
+        ("- §text", "item 1 of `steps` must be a mapping, not `text`"),
+    ] {
+        let (text, at) = marked(&format!("{agents}      {steps}\n"));
+        assert_eq!(messages(&text), [format!("{at}: {expected}")], "{text}");
+    }
+    let (text, at) = marked("tasks:\n  §t: {steps: [{task: u}]}\n  u: {steps: [{task: t}]}\n");
+    assert_eq!(
+        messages(&text),
+        [format!("{at}: the tasks `t`, `u` call each other for ever")]
+    );
+    let called = "tasks:\n  u: {inputs: {x: {required: true}, y: }, steps: [{run: a}]}\n  t: {steps: [{task: u, inputs: {z: 1}}]}\n";
+    assert_eq!(
+        messages(called),
+        [
+            "3:22: the task `u` needs the input `x`",
+            "3:34: the task `u` has no input `z`"
+        ]
+    );
+    assert_eq!(
+        messages("tasks: {t: {description: x}}"),
+        ["1:9: `t` needs `steps`"]
+    );
+}
+
+#[test]
+fn what_is_no_yaml_is_one_problem_at_its_place() {
+    for (text, expected) in [
+        ("agents:\n\t§a: b\n", "not YAML: a tab cannot indent"),
+        ("agents: §[a\n", "not YAML: `[` is never closed"),
+        ("agents: §{a: b\n", "not YAML: `{` is never closed"),
+        ("agents: §[a}\n", "not YAML: `[` is closed by `}`"),
+        ("a: b§: c\n", "not YAML: a `:` that has no place here"),
+        ("a: §'open\n", "not YAML: the quote is never closed"),
+        (
+            "agents:\n  a: {role: x}\n §b: c\n",
+            "not YAML: this line does not fit those above it",
+        ),
+        (
+            "a: §*nothing\n",
+            "not YAML: nothing is anchored with this name",
+        ),
+        ("a: b\n§---\nc: d\n", "a second document begins here"),
+        ("a: §@x\n", "not YAML: a text cannot begin with `@`"),
+        ("a: §\"\\q\"\n", ""),
+    ] {
+        let (text, at) = marked(text);
+        let messages = messages(&text);
+        assert_eq!(messages.len(), 1, "{text}\n{messages:?}");
+        if expected.is_empty() {
+            assert!(messages[0].contains(": not YAML: "), "{messages:?}");
+        } else {
+            assert_eq!(messages, [format!("{at}: {expected}")], "{text}");
+        }
+    }
+    for (text, expected) in [
+        (
+            "a: {description: §{{ x }}, steps: [{run: x}]}\n",
+            "`{` begins a mapping, and this is none",
+        ),
+        (
+            "gate: {{ inputs.x }} §to go\n",
+            "not YAML: nothing more can stand on this line",
+        ),
+    ] {
+        let (text, at) = marked(&format!("tasks:\n  {text}"));
+        let complaint = super::complaint(&text);
+        assert!(
+            complaint.starts_with(&format!("orch.yaml:{at}: {expected}\n")),
+            "{complaint}"
+        );
+        assert!(
+            complaint.ends_with("\n  put a text such as `{{ item }}` in quotes"),
+            "{complaint}"
+        );
+    }
+}
