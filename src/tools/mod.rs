@@ -12,6 +12,7 @@ mod edit;
 mod executor;
 mod glob;
 mod grep;
+mod http;
 mod list_dir;
 mod params;
 mod read;
@@ -30,6 +31,7 @@ pub use definition::{
     Before, Change, Effect, Subject, ToolAnswer, ToolDef, ToolError, ToolOutput, ToolStatus,
 };
 pub use executor::{Guard, ToolOutcome, execute, guarded};
+pub use http::is_host_and_port;
 pub use settings::{Action, ApprovalSettings, HttpSettings, Rule, Server};
 pub use table::{SchemaForm, TOOLS, canonical_name, describe, names, spec, specs};
 pub use workspace::Workspace;

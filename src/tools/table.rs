@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::definition::{Effect, Subject, ToolDef};
+use super::http::{self, web_fetch};
 use super::{Server, bash, edit, glob, grep, list_dir, read, ssh, write};
 use crate::message::ToolSpec;
 
@@ -77,6 +78,25 @@ pub static TOOLS: &[ToolDef] = &[
         schema: list_dir::schema,
         subject: Subject::Text("path"),
         run: list_dir::run,
+    },
+    ToolDef {
+        name: "http_request",
+        about: "Send an HTTP request. Returns the status, the headers and the body. Local addresses are \
+                closed unless the user allowed them.",
+        effect: Effect::Network,
+        limit: None,
+        schema: http::schema,
+        subject: Subject::Text("url"),
+        run: http::run,
+    },
+    ToolDef {
+        name: "web_fetch",
+        about: "Fetch a web page as readable text.",
+        effect: Effect::Network,
+        limit: None,
+        schema: web_fetch::schema,
+        subject: Subject::Text("url"),
+        run: web_fetch::run,
     },
     ToolDef {
         name: "ssh",
@@ -188,6 +208,8 @@ mod tests {
             ("ListDir", Some("list_dir")),
             ("listdir", Some("list_dir")),
             ("list-dir", Some("list_dir")),
+            ("WebFetch", Some("web_fetch")),
+            ("webfetch", Some("web_fetch")),
             ("TodoRead", None),
             ("", None),
         ] {

@@ -277,7 +277,11 @@ async fn a_hard_link_is_replaced_and_a_link_refused() {
 #[tokio::test]
 async fn edits_side_by_side_lose_nothing() {
     let place = Place::new();
-    place.file("f", (0..40).map(|i| format!("<{i}>\n")).collect::<String>());
+    let lines = |open: char, close: char| {
+        let lines: Vec<String> = (0..40).map(|i| format!("{open}{i}{close}\n")).collect();
+        lines.concat()
+    };
+    place.file("f", lines('<', '>'));
     let context = place.context();
     let edits = (0..40).map(|i| {
         let edit =
@@ -287,10 +291,7 @@ async fn edits_side_by_side_lose_nothing() {
     for outcome in futures_util::future::join_all(edits).await {
         assert_eq!(outcome.status, ToolStatus::Ok, "{}", outcome.content);
     }
-    assert_eq!(
-        place.text("f"),
-        (0..40).map(|i| format!("[{i}]\n")).collect::<String>()
-    );
+    assert_eq!(place.text("f"), lines('[', ']'));
 }
 
 #[tokio::test]
