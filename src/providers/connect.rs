@@ -2,11 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use super::anthropic::Messages;
+use super::openai::Chat;
+use super::replay::Replay;
+
 use super::vendors::{self, Vendor};
-use super::{FaultKind, ProviderError, ProviderKind, ProviderSettings, ProxySettings, address};
+use super::{
+    FaultKind, Mask, Provider, ProviderError, ProviderKind, ProviderSettings, ProxySettings,
+    address,
+};
 
 /// Everything that a provider is made of, resolved.
 #[derive(Clone)]
@@ -31,6 +39,8 @@ pub struct ConnectSpec {
     pub proxy: ProxySettings,
     /// The recording of a `replay` provider.
     pub recording: Option<PathBuf>,
+    /// What a `replay` provider masks before it compares: the same that the recording was made with.
+    pub mask: Option<Mask>,
 }
 
 /// Where the values of variables come from.
@@ -104,7 +114,29 @@ impl ConnectSpec {
             headers,
             proxy: ProxySettings::from_variables(variables.plain),
             recording: settings.recording.as_ref().map(PathBuf::from),
+            mask: None,
         })
+    }
+}
+
+/// Makes a provider. Nothing is sent, no TLS is set up, no file is read.
+///
+/// # Errors
+/// A key that is needed and missing (`Auth`), a base URL or header that is none (`BadRequest`), a kind
+/// that is not built yet (`Unavailable`).
+pub fn connect(spec: &ConnectSpec) -> Result<Arc<dyn Provider>, ProviderError> {
+    match spec.kind {
+        ProviderKind::Openai => Ok(Arc::new(Chat::connect(spec)?)),
+        ProviderKind::Anthropic => Ok(Arc::new(Messages::connect(spec)?)),
+        ProviderKind::Replay => Ok(Arc::new(Replay::connect(spec)?)),
+        ProviderKind::Claude => {
+            let words = "the Claude Code CLI driver is not built yet";
+            Err(ProviderError::new(
+                &spec.name,
+                FaultKind::Unavailable,
+                words,
+            ))
+        }
     }
 }
 

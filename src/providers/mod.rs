@@ -2,24 +2,48 @@
 //!
 //! May use the vocabulary, `store`, `process`, `sandbox` and `costs`; never `tools` or settings files.
 
+mod adapt;
 mod address;
 mod aliases;
+mod answer;
+mod anthropic;
+mod attempt;
+mod body;
+mod call_ids;
+mod classify;
 pub mod claude_cli;
 mod connect;
 mod error;
+mod error_body;
 mod facts;
+mod hints;
+mod http;
+mod json;
+mod mask;
+mod openai;
 mod own_loop;
 mod proxy;
+mod read;
+mod replay;
 mod settings;
+mod sse;
+mod structured;
+mod target;
+mod text_tools;
+mod told;
+#[cfg(test)]
+mod vectors;
 pub mod vendors;
+mod watch;
 
 pub use crate::costs::PriceOverride;
 pub use aliases::{Alias, Resolved, available_models, resolve};
-pub use connect::{ConnectSpec, Variables};
+pub use connect::{ConnectSpec, Variables, connect};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
 pub use facts::ModelFacts;
 pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, ToolBridge};
 pub use proxy::ProxySettings;
+pub use replay::{Mask, RecordFile, Recorder};
 pub use settings::{ClockSettings, Clocks, ProviderKind, ProviderSettings, Seconds};
 
 use std::pin::Pin;

@@ -62,6 +62,16 @@ pub struct ClockSettings {
 }
 
 impl Clocks {
+    /// For a question whether a server is there.
+    pub(super) fn for_health() -> Self {
+        let wait = Some(Duration::from_secs(15));
+        Self {
+            first_event: wait,
+            total: wait,
+            ..Self::default()
+        }
+    }
+
     /// These clocks where `settings` says nothing.
     #[must_use]
     pub fn adjusted(mut self, settings: &ClockSettings) -> Self {

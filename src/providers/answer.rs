@@ -1,0 +1,141 @@
+//! An answer while it is put together, whatever protocol it comes in.
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::Finish;
+use super::error_body::ErrorBody;
+use crate::message::ToolCall;
+use crate::usage::{Usage, Usd};
+
+/// The most that one answer may have, text, reasoning and calls together.
+const ANSWER_CAP: usize = 64 << 20;
+
+/// A piece that whoever watches may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Delta {
+    Text(String),
+    Reasoning(String),
+}
+
+/// What one event did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    /// It showed progress of the model.
+    pub progress: bool,
+    /// It was the last one.
+    pub done: bool,
+}
+
+/// Why an answer cannot be put together.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fault {
+    /// An event is no JSON, or none of this protocol; the words say how.
+    Invalid(String),
+    /// The document is JSON, but no answer.
+    Foreign(String),
+    /// The vendor told an error.
+    Told(ErrorBody),
+    /// It is far too long.
+    TooLong,
+    /// It ended before it was finished.
+    Truncated,
+    /// It ended without any content.
+    Empty,
+}
+
+/// What has come so far.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub text: String,
+    pub reasoning: String,
+    pub refusal: String,
+    /// With the ids that the vendor sent, which may be none.
+    pub calls: Vec<ToolCall>,
+    /// Characters of calls so far.
+    pub call_chars: usize,
+    pub finish: Option<Finish>,
+    pub usage: Option<Usage>,
+    pub cost: Option<Usd>,
+    /// The model that answers.
+    pub model: Option<String>,
+    /// What the vendor wants back verbatim.
+    pub extra: Value,
+    pub warnings: Vec<String>,
+    /// Pieces that nobody has seen yet.
+    pub fresh: Vec<Delta>,
+    /// Characters that nobody has counted yet.
+    pub uncounted: usize,
+}
+
+impl Answer {
+    pub(super) fn add_text(&mut self, piece: &str) -> Result<(), Fault> {
+        if !piece.is_empty() {
+            self.count(piece.len())?;
+            self.text.push_str(piece);
+            self.fresh.push(Delta::Text(piece.to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_reasoning(&mut self, piece: &str) -> Result<(), Fault> {
+        if !piece.is_empty() {
+            self.count(piece.len())?;
+            self.reasoning.push_str(piece);
+            self.fresh.push(Delta::Reasoning(piece.to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_refusal(&mut self, piece: &str) -> Result<(), Fault> {
+        self.count(piece.len())?;
+        self.refusal.push_str(piece);
+        Ok(())
+    }
+
+    pub(super) fn add_call_chars(&mut self, chars: usize) -> Result<(), Fault> {
+        self.call_chars += chars;
+        self.count(chars)
+    }
+
+    /// Whether anything came that somebody may have acted on; reasoning is provisional.
+    pub(super) fn is_committed(&self) -> bool {
+        !self.text.is_empty() || !self.refusal.is_empty() || self.call_chars > 0
+    }
+
+    /// Takes the end: `done` when the server said that it is one.
+    pub(super) fn end(&mut self, done: bool) -> Result<(), Fault> {
+        let content = self.is_committed() || !self.calls.is_empty();
+        match self.finish {
+            None if !done => return Err(Fault::Truncated),
+            None | Some(Finish::Stop | Finish::ToolCalls) if !content => return Err(Fault::Empty),
+            None => self.finish = Some(Finish::Stop),
+            Some(_) => {}
+        }
+        for call in &mut self.calls {
+            if call.arguments.trim().is_empty() {
+                "{}".clone_into(&mut call.arguments);
+            }
+            call.malformed = serde_json::from_str::<IgnoredAny>(&call.arguments).is_err();
+        }
+        if self.finish == Some(Finish::Stop) && !self.calls.is_empty() {
+            self.finish = Some(Finish::ToolCalls);
+        }
+        if self.finish == Some(Finish::Length) && !content {
+            self.warnings.push(
+                "the output limit was used up before the answer began; raise `max_output_tokens`"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, chars: usize) -> Result<(), Fault> {
+        self.uncounted += chars;
+        let all = self.text.len() + self.reasoning.len() + self.refusal.len() + self.call_chars;
+        if all + chars > ANSWER_CAP {
+            return Err(Fault::TooLong);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! The body of an answer, as events or as one JSON document, whichever the server sends.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use reqwest::Response;
+
+use super::http::innermost;
+use super::sse::{Framer, SseEvent, TooLong};
+use super::watch::{Late, Watch};
+use crate::usage::Meter;
+
+/// The most that one JSON document may have.
+const DOCUMENT_CAP: usize = 64 << 20;
+
+/// The most of a body that is neither that is kept to be quoted.
+const QUOTED: usize = 2048;
+
+/// How often the end of an answer is looked for.
+const DRAIN: usize = 4;
+
+/// The next piece of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// An event of a stream.
+    Event(SseEvent),
+    /// The whole document of a server that does not stream.
+    Document(Vec<u8>),
+    /// The end.
+    End,
+}
+
+/// Why no next piece came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// A clock ran out.
+    Late(Late),
+    /// The connection broke, for this reason.
+    Cut(String),
+    /// A line or a document was far too long.
+    TooLong,
+    /// The body is no answer of a model server; it begins so.
+    Foreign(String),
+}
+
+#[derive(Debug)]
+enum Form {
+    Unknown,
+    Events,
+    Document,
+}
+
+/// Reads a body. Bytes without meaning (comments, blank lines before a document) keep no clock from
+/// running out.
+#[derive(Debug)]
+pub(super) struct Body {
+    response: Response,
+    is_event_stream: bool,
+    form: Form,
+    framer: Framer,
+    /// The document, or what came before the form was known.
+    kept: Vec<u8>,
+    ended: bool,
+}
+
+impl Body {
+    pub(super) fn new(response: Response) -> Self {
+        let is_event_stream = response
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.contains("event-stream"));
+        Self {
+            response,
+            is_event_stream,
+            form: Form::Unknown,
+            framer: Framer::default(),
+            kept: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// The next piece.
+    pub(super) async fn next(&mut self, watch: &mut Watch, meter: &Meter) -> Result<Piece, Broken> {
+        loop {
+            if let Some(event) = self.framer.next() {
+                return Ok(Piece::Event(event));
+            }
+            if self.ended {
+                return Ok(self.rest());
+            }
+            match watch.within(self.response.chunk()).await {
+                Err(late) => return Err(Broken::Late(late)),
+                Ok(Err(error)) => return Err(Broken::Cut(innermost(&error))),
+                Ok(Ok(Some(chunk))) => {
+                    meter.answered();
+                    self.take(&chunk, watch)?;
+                }
+                Ok(Ok(None)) => self.end()?,
+            }
+        }
+    }
+
+    /// Whether another event is there already.
+    pub(super) fn has_more(&self) -> bool {
+        self.framer.is_ready()
+    }
+
+    /// Reads what is there already, so that the connection can be used again; waits for nothing.
+    pub(super) async fn drain(mut self) {
+        for _ in 0..DRAIN {
+            match self.response.chunk().now_or_never() {
+                Some(Ok(Some(_))) => {}
+                Some(_) => return,
+                // The task of the connection may have it already.
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    fn take(&mut self, chunk: &Bytes, watch: &mut Watch) -> Result<(), Broken> {
+        match self.form {
+            Form::Events => self.framer.feed(chunk).map_err(|TooLong| Broken::TooLong),
+            Form::Document => {
+                if self.kept.len() + chunk.len() > DOCUMENT_CAP {
+                    return Err(Broken::TooLong);
+                }
+                self.kept.extend_from_slice(chunk);
+                watch.progress();
+                Ok(())
+            }
+            Form::Unknown => {
+                self.kept.extend_from_slice(chunk);
+                match guess(&self.kept, self.is_event_stream) {
+                    Guess::Form(form) => {
+                        self.form = form;
+                        let begun = Bytes::from(std::mem::take(&mut self.kept));
+                        self.take(&begun, watch)
+                    }
+                    // Blank lines that keep the connection open while a model thinks.
+                    Guess::Blank => {
+                        self.kept.clear();
+                        Ok(())
+                    }
+                    Guess::Open if self.kept.len() < QUOTED => Ok(()),
+                    Guess::Open | Guess::Foreign => Err(self.foreign()),
+                }
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Broken> {
+        self.ended = true;
+        match self.form {
+            Form::Events => self.framer.end().map_err(|TooLong| Broken::TooLong),
+            Form::Unknown if !self.kept.is_empty() => Err(self.foreign()),
+            Form::Unknown | Form::Document => Ok(()),
+        }
+    }
+
+    fn foreign(&mut self) -> Broken {
+        self.kept.truncate(QUOTED);
+        Broken::Foreign(String::from_utf8_lossy(&self.kept).into_owned())
+    }
+
+    fn rest(&mut self) -> Piece {
+        match self.form {
+            Form::Document if !self.kept.is_empty() => {
+                Piece::Document(std::mem::take(&mut self.kept))
+            }
+            _ => Piece::End,
+        }
+    }
+}
+
+enum Guess {
+    Form(Form),
+    Blank,
+    Open,
+    Foreign,
+}
+
+/// What a body is by its beginning. Some servers send a document where a stream was asked for, and
+/// name neither rightly.
+fn guess(begun: &[u8], is_event_stream: bool) -> Guess {
+    let text = begun
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(begun)
+        .trim_ascii_start();
+    let fields: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
+    match text.first() {
+        None if begun.iter().all(u8::is_ascii_whitespace) => Guess::Blank,
+        None => Guess::Open,
+        Some(b'{' | b'[') => Guess::Form(Form::Document),
+        Some(_) if is_event_stream => Guess::Form(Form::Events),
+        Some(_) if fields.iter().any(|field| text.starts_with(field)) => Guess::Form(Form::Events),
+        Some(_) if fields.iter().any(|field| field.starts_with(text)) => Guess::Open,
+        Some(_) => Guess::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_known_by_its_beginning() {
+        let name = |begun: &str, stream| match guess(begun.as_bytes(), stream) {
+            Guess::Form(Form::Events) => "events",
+            Guess::Form(_) => "document",
+            Guess::Blank => "blank",
+            Guess::Open => "open",
+            Guess::Foreign => "foreign",
+        };
+        for (begun, by_type, by_itself) in [
+            ("", "blank", "blank"),
+            ("\n\n ", "blank", "blank"),
+            ("\u{feff}", "open", "open"),
+            ("\n{", "document", "document"),
+            ("[{", "document", "document"),
+            ("da", "events", "open"),
+            ("data: x", "events", "events"),
+            (": ping", "events", "events"),
+            ("\u{feff}event: x", "events", "events"),
+            ("<html>", "events", "foreign"),
+            ("database error", "events", "foreign"),
+        ] {
+            assert_eq!(
+                (name(begun, true), name(begun, false)),
+                (by_type, by_itself),
+                "{begun:?}"
+            );
+        }
+    }
+}

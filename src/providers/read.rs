@@ -1,0 +1,289 @@
+//! Reads an answer to its end: clocks, deltas, meter, and what an end without an end means.
+
+use reqwest::Response;
+
+use super::answer::{Answer, Delta, Fault, Step};
+use super::body::{Body, Broken, Piece};
+use super::classify::classify;
+use super::error_body::ErrorBody;
+use super::sse::LINE_CAP;
+use super::target::Target;
+use super::text_tools::Blocks;
+use super::watch::Watch;
+use super::{
+    FaultKind, Finish, Partial, ProviderError, Reply, Request, StreamFault, anthropic, call_ids,
+    openai, told,
+};
+use crate::event::{EventKind, Events};
+use crate::message::Assistant;
+use crate::usage::Meter;
+
+/// Puts the pieces of a protocol together.
+pub(super) enum Decoder {
+    Chat(openai::Decoder),
+    Messages(anthropic::Decoder),
+}
+
+impl Decoder {
+    fn take(&mut self, piece: Piece, answer: &mut Answer) -> Result<Step, Fault> {
+        let last = Step {
+            progress: true,
+            done: true,
+        };
+        match (self, piece) {
+            (_, Piece::End) => Ok(Step::default()),
+            (Self::Chat(decoder), Piece::Event(event)) => decoder.event(&event, answer),
+            (Self::Messages(decoder), Piece::Event(event)) => decoder.event(&event, answer),
+            (Self::Chat(decoder), Piece::Document(document)) => {
+                decoder.document(&document, answer).map(|()| last)
+            }
+            (Self::Messages(decoder), Piece::Document(document)) => {
+                decoder.document(&document, answer).map(|()| last)
+            }
+        }
+    }
+}
+
+/// What the reading of one answer needs.
+pub(super) struct Reading<'a> {
+    pub target: &'a Target,
+    pub request: &'a Request,
+    pub meter: &'a Meter,
+    pub events: &'a Events,
+    /// Tools are offered in words: calls are looked for in the text.
+    pub text_tools: bool,
+    /// What is known by now.
+    pub warnings: Vec<String>,
+}
+
+/// Why reading ended early.
+enum Failed {
+    Broken(Broken),
+    Fault(Fault),
+}
+
+/// Reads an answer whose head was good.
+///
+/// # Errors
+/// When it is none, or has no good end; what had come is in the error's `partial`.
+pub(super) async fn read(
+    reading: Reading<'_>,
+    response: Response,
+    mut decoder: Decoder,
+    mut watch: Watch,
+) -> Result<Reply, ProviderError> {
+    let limits = reading.target.limits(response.headers());
+    let request_id = told::request_id(response.headers());
+    let mut body = Body::new(response);
+    let mut answer = Answer::default();
+    let mut blocks = reading.text_tools.then(Blocks::default);
+    let result = take_all(
+        &reading,
+        &mut body,
+        &mut decoder,
+        &mut answer,
+        &mut blocks,
+        &mut watch,
+    )
+    .await;
+    hand_out(&reading, &mut answer, &mut blocks).await;
+    if let Err(failed) = result {
+        let mut error = failed_error(&reading, failed, &answer, &watch);
+        error.request_id = request_id;
+        error.limits = limits;
+        return Err(error);
+    }
+    body.drain().await;
+    if let Some(blocks) = blocks {
+        take_blocks(&reading, blocks, &mut answer).await;
+    }
+    // One key serves a whole turn at most; the length tells its requests apart.
+    let key = format!(
+        "{} {}",
+        reading.request.idempotency_key,
+        reading.request.messages.len()
+    );
+    call_ids::complete(&mut answer.calls, &key);
+    let mut warnings = reading.warnings;
+    warnings.append(&mut answer.warnings);
+    Ok(Reply {
+        message: Assistant {
+            text: answer.text,
+            reasoning: answer.reasoning,
+            calls: answer.calls,
+            vendor_extra: answer.extra,
+            vendor: reading.target.name().to_owned(),
+        },
+        refusal: answer.refusal,
+        finish: answer.finish.unwrap_or_default(),
+        usage: answer.usage,
+        reported_cost: answer.cost,
+        model: answer.model,
+        request_id,
+        limits,
+        warnings,
+        first_event: watch.first(),
+        ..Reply::default()
+    })
+}
+
+async fn take_all(
+    reading: &Reading<'_>,
+    body: &mut Body,
+    decoder: &mut Decoder,
+    answer: &mut Answer,
+    blocks: &mut Option<Blocks>,
+    watch: &mut Watch,
+) -> Result<(), Failed> {
+    loop {
+        let piece = match body.next(watch, reading.meter).await {
+            Ok(piece) => piece,
+            // It said why it ends; only the end itself is missing.
+            Err(Broken::Late(_) | Broken::Cut(_)) if answer.finish.is_some() => Piece::End,
+            Err(broken) => return Err(Failed::Broken(broken)),
+        };
+        let is_end = piece == Piece::End;
+        let step = decoder.take(piece, answer).map_err(Failed::Fault)?;
+        if step.progress {
+            watch.progress();
+        }
+        if answer.finish.is_some() {
+            watch.ending();
+        }
+        if step.done || is_end {
+            return answer.end(step.done).map_err(Failed::Fault);
+        }
+        // What came together is shown together.
+        if !body.has_more() {
+            hand_out(reading, answer, blocks).await;
+            if step.progress {
+                // The time that a slow watcher took is not the model's.
+                watch.progress();
+            }
+        }
+    }
+}
+
+/// Counts what came and shows it.
+async fn hand_out(reading: &Reading<'_>, answer: &mut Answer, blocks: &mut Option<Blocks>) {
+    let uncounted = std::mem::take(&mut answer.uncounted);
+    if uncounted > 0 {
+        reading.meter.received(uncounted);
+    }
+    if let Some(usage) = answer.usage {
+        reading.meter.reported(usage);
+    }
+    if let Some(cost) = answer.cost {
+        reading.meter.reported_cost(cost);
+    }
+    let mut merged: Vec<Delta> = Vec::new();
+    for delta in answer.fresh.drain(..) {
+        let delta = match (delta, blocks.as_mut()) {
+            (Delta::Text(piece), Some(blocks)) => Delta::Text(blocks.push(&piece)),
+            (delta, _) => delta,
+        };
+        match (merged.last_mut(), delta) {
+            (Some(Delta::Text(text)), Delta::Text(piece))
+            | (Some(Delta::Reasoning(text)), Delta::Reasoning(piece)) => text.push_str(&piece),
+            (_, delta) => merged.push(delta),
+        }
+    }
+    for delta in merged {
+        let (text, kind): (_, fn(String) -> EventKind) = match delta {
+            Delta::Text(text) => (text, |text| EventKind::TextDelta { text }),
+            Delta::Reasoning(text) => (text, |text| EventKind::ReasoningDelta { text }),
+        };
+        if !text.is_empty() {
+            reading.events.emit(kind(text)).await;
+        }
+    }
+}
+
+/// Splits a finished answer into its text and the calls in it.
+async fn take_blocks(reading: &Reading<'_>, blocks: Blocks, answer: &mut Answer) {
+    let shown = blocks.shown();
+    let (visible, calls) = blocks.finish();
+    if let Some(rest) = visible.get(shown..).filter(|rest| !rest.is_empty()) {
+        let text = rest.to_owned();
+        reading.events.emit(EventKind::TextDelta { text }).await;
+    }
+    answer.text = visible;
+    if !calls.is_empty() {
+        answer.calls.extend(calls);
+        if answer.finish == Some(Finish::Stop) {
+            answer.finish = Some(Finish::ToolCalls);
+        }
+    }
+}
+
+fn failed_error(
+    reading: &Reading<'_>,
+    failed: Failed,
+    answer: &Answer,
+    watch: &Watch,
+) -> ProviderError {
+    let (target, model) = (reading.target, &reading.request.model);
+    let stream = |fault, words: String| target.fault(FaultKind::Stream(fault), words, model);
+    let anything = answer.is_committed() || !answer.reasoning.is_empty() || answer.usage.is_some();
+    let mut reached = true;
+    let mut error = match failed {
+        Failed::Broken(Broken::Late(late)) => target.late(late, model, watch),
+        Failed::Broken(Broken::Cut(cause)) => stream(
+            StreamFault::Truncated,
+            format!("the connection broke in the middle of the answer: {cause}"),
+        ),
+        Failed::Broken(Broken::TooLong) => stream(
+            StreamFault::InvalidJson,
+            format!("a line of the answer is longer than {} MiB", LINE_CAP >> 20),
+        ),
+        Failed::Broken(Broken::Foreign(text)) | Failed::Fault(Fault::Foreign(text)) => {
+            reached = false;
+            foreign(reading, &text)
+        }
+        Failed::Fault(Fault::Told(body)) => {
+            reached = anything;
+            let words = match body.message.as_str() {
+                "" => "the answer is an error without a word".to_owned(),
+                message => format!("the answer is an error: {message}"),
+            };
+            let kind = classify(200, &body, false);
+            target.told(kind, &words, &body, reading.request)
+        }
+        Failed::Fault(Fault::Invalid(cause)) => stream(
+            StreamFault::InvalidJson,
+            format!("an event of the answer cannot be read: {cause}"),
+        ),
+        Failed::Fault(Fault::TooLong) => stream(
+            StreamFault::InvalidJson,
+            "the answer is longer than 64 MiB".to_owned(),
+        ),
+        Failed::Fault(Fault::Truncated) => stream(
+            StreamFault::Truncated,
+            "the answer ended before it was finished".to_owned(),
+        ),
+        Failed::Fault(Fault::Empty) => stream(StreamFault::Empty, "the answer is empty".to_owned()),
+    };
+    error.committed = answer.is_committed();
+    *error.partial = Partial {
+        text: answer.text.clone(),
+        reasoning: answer.reasoning.clone(),
+        call_chars: answer.call_chars,
+        usage: answer.usage,
+        reported_cost: answer.cost,
+        reached_model: reached,
+        ..Partial::default()
+    };
+    error
+}
+
+/// What answered is no model server: a page, or some other document.
+fn foreign(reading: &Reading<'_>, text: &str) -> ProviderError {
+    let body = ErrorBody::parse(text);
+    let words = match body.message.as_str() {
+        "" => "what answered is no model server".to_owned(),
+        message => format!("what answered is no model server: {message}"),
+    };
+    reading
+        .target
+        .told(FaultKind::Protocol, &words, &body, reading.request)
+}
