@@ -49,7 +49,7 @@ impl Bridge {
     pub fn open(
         parent: &Path,
         program: &Path,
-        tools: Vec<ToolSpec>,
+        tools: &[ToolSpec],
         run: RunTool,
     ) -> io::Result<Self> {
         let directory = parent.join(format!("b{:016x}", fastrand::u64(..)));

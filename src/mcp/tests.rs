@@ -37,8 +37,8 @@ fn echo() -> RunTool {
 fn open(run: RunTool) -> (tempfile::TempDir, Bridge) {
     let directory = tempfile::tempdir().unwrap();
     let program = std::path::Path::new("orch");
-    let tools = vec![tool("echo"), tool("fail")];
-    let bridge = Bridge::open(directory.path(), program, tools, run).unwrap();
+    let tools = [tool("echo"), tool("fail")];
+    let bridge = Bridge::open(directory.path(), program, &tools, run).unwrap();
     (directory, bridge)
 }
 
