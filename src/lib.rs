@@ -35,6 +35,7 @@ pub mod error;
 pub mod event;
 pub mod mcp;
 pub mod message;
+pub mod orchestrator;
 pub mod providers;
 pub mod redact;
 pub mod render;
@@ -46,3 +47,14 @@ pub mod store;
 pub mod tasks;
 pub mod tools;
 pub mod usage;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs the program with its arguments and its environment; `main` does nothing else.
+pub fn run(
+    args: Vec<OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    cli::run(args, config::Env::new(environment))
+}

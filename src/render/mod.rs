@@ -11,8 +11,8 @@ use std::io::{self, IsTerminal, Write};
 
 pub use json::event_line;
 pub use lines::progress_line;
-pub use screen::{Screen, Style};
-pub use text::error_text;
+pub use screen::{ColorHints, Screen, Style};
+pub use text::{answer, error_text};
 
 use tokio::sync::mpsc;
 

@@ -78,6 +78,24 @@ impl View {
     }
 }
 
+/// Prints the answer of one of several agents under its name.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn answer(result: &RunResult, screen: Screen) -> Result<(), Closed> {
+    let heading = screen.out.bold(&format!("── {} ", result.agent));
+    let mut text = format!("{heading}\n{}", result.output);
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push('\n');
+    stdout(&text)?;
+    if let Some(error) = &result.error {
+        stderr_line(&format!("[{}] {}", result.agent, error_text(error, screen)));
+    }
+    Ok(())
+}
+
 /// An error as people read it: the message, what it came from, the fix.
 pub fn error_text(error: &ErrorReport, screen: Screen) -> String {
     let mut text = format!("{} {}", screen.err.red("error:"), error.message);

@@ -148,7 +148,7 @@ pub enum CallErrorKind {
     Provider(FaultKind),
     /// Our own limit does not let the request pass in time, or ever.
     RateLimit,
-    /// The endpoint failed so often that it is left alone for now.
+    /// The endpoint failed so often that it is left alone for the time being.
     CircuitOpen,
     /// The time of the call or of the run is up.
     Deadline,

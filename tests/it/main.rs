@@ -10,5 +10,8 @@
     reason = "a test that meets the unexpected should fail at once, and it starts real processes"
 )]
 
+mod agent;
+mod bad_input;
 mod claude_outcomes;
+mod structure;
 mod support;

@@ -51,7 +51,7 @@ pub struct Asked<'a> {
     pub model: &'a str,
     /// The provider that is called: a vendor, `claude`, or a name from `providers:`.
     pub provider: &'a str,
-    /// Whether it runs on this machine.
+    /// Whether it is served by this machine; a listed model of a vendor is charged all the same.
     pub local: bool,
     /// Its price in the configuration.
     pub configured: Option<&'a PriceOverride>,
@@ -101,12 +101,18 @@ impl Prices {
         if let Some(configured) = asked.configured {
             return Pricing::Known(Arc::new(configured.price()));
         }
-        if asked.local {
+        // A vendor that is reached through this machine, by a gateway, still wants its money.
+        if asked.local && !VENDORS.contains(&asked.provider) {
             return Pricing::Local;
         }
-        self.find(asked.provider, asked.model)
-            .and_then(|found| found.row.price(found.source, found.version))
-            .map_or(Pricing::Unpriced, |price| Pricing::Known(Arc::new(price)))
+        match self.find(asked.provider, asked.model) {
+            Some(found) => found
+                .row
+                .price(found.source, found.version)
+                .map_or(Pricing::Unpriced, |price| Pricing::Known(Arc::new(price))),
+            None if asked.local => Pricing::Local,
+            None => Pricing::Unpriced,
+        }
     }
 
     /// What the tables say about a model beside its price.

@@ -2,11 +2,9 @@
 
 pub mod argv;
 pub mod faults;
-mod gate;
 pub mod heard;
 pub mod money;
 pub mod outcome;
 pub mod prompt;
 mod reset;
-pub mod sessions;
 pub mod stream;

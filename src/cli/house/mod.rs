@@ -1,0 +1,11 @@
+//! The house: what looks after the program and its files and never runs an agent.
+
+mod check;
+mod init;
+mod print;
+mod trust;
+
+pub(super) use check::check;
+pub(super) use init::init;
+pub(super) use print::{completions, man, prices, schema};
+pub(super) use trust::trust;

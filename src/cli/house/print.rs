@@ -1,0 +1,108 @@
+//! What is generated: completions, the manual, schemas, prices.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use serde_json::json;
+
+use crate::cli::args::{Cli, SchemaForm};
+use crate::cli::{Call, lists, load};
+use crate::config;
+use crate::costs::prices::Asked;
+use crate::costs::{self, Prices, Pricing};
+use crate::error::{ErrorClass, OrchError};
+use crate::orchestrator::PRICE_FILE;
+use crate::providers;
+use crate::tools;
+
+pub(in crate::cli) fn completions(shell: clap_complete::Shell) -> Result<u8, OrchError> {
+    let mut bytes = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "orch", &mut bytes);
+    Ok(lists::print(&String::from_utf8_lossy(&bytes)))
+}
+
+pub(in crate::cli) fn man() -> Result<u8, OrchError> {
+    let mut bytes = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut bytes)
+        .map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "cannot write the manual").caused_by(&error)
+        })?;
+    Ok(lists::print(&String::from_utf8_lossy(&bytes)))
+}
+
+pub(in crate::cli) fn schema(form: Option<SchemaForm>) -> Result<u8, OrchError> {
+    let form = match form {
+        None => return Ok(lists::print_json(&config::schema())),
+        Some(SchemaForm::Openai) => tools::SchemaForm::Openai,
+        Some(SchemaForm::Anthropic) => tools::SchemaForm::Anthropic,
+        Some(SchemaForm::Gemini) => tools::SchemaForm::Gemini,
+    };
+    let specs: Vec<_> = tools::names().into_iter().filter_map(tools::spec).collect();
+    Ok(lists::print_json(&tools::describe(form, &specs)))
+}
+
+/// The price of a model, the table's edition, or a new price file.
+pub(in crate::cli) fn prices(
+    call: &Call,
+    model: Option<&str>,
+    update: Option<&Path>,
+    json: bool,
+) -> Result<u8, OrchError> {
+    let config = load::config(call)?;
+    let file = config.state_dir.join(PRICE_FILE);
+    let wrong = |error: costs::prices::PriceFileError| {
+        OrchError::new(ErrorClass::Config, error.to_string()).with_hint(error.hint())
+    };
+    if let Some(source) = update {
+        let updated = costs::prices::update(source, &file).map_err(wrong)?;
+        return Ok(lists::print(&format!(
+            "{} models are priced by {} (edition {})\n",
+            updated.models,
+            updated.path.display(),
+            updated.version
+        )));
+    }
+    let prices = Prices::with_user_file(&file).map_err(wrong)?;
+    let Some(model) = model else {
+        let count = prices.names().len();
+        let version = costs::prices::TABLE_VERSION;
+        let own = file.is_file().then(|| file.display().to_string());
+        return Ok(if json || call.json() {
+            lists::print_json(&json!({"models": count, "version": version, "file": own}))
+        } else {
+            let own = own.map_or("none".to_owned(), |own| own);
+            lists::print(&format!(
+                "{count} models, edition {version}; the user's own file: {own}\n"
+            ))
+        });
+    };
+    let resolved = providers::resolve("litellm", model);
+    let own = config.document.providers.get(&resolved.vendor);
+    let pricing = prices.price(Asked {
+        model: &resolved.canonical,
+        provider: &resolved.vendor,
+        local: false,
+        configured: own.and_then(|own| own.prices.get(&resolved.model)),
+    });
+    let value = match &pricing {
+        Pricing::Known(price) => json!({"model": resolved.canonical, "priced": true,
+            "source": price.source.name(), "version": price.version,
+            "usd_per_mtok": {"input": price.base.input, "output": price.base.output,
+                "cache_read": price.base.cache_read, "cache_write": price.base.cache_write,
+                "cache_write_1h": price.base.cache_write_1h},
+            "tiers": price.tiers.iter().map(|tier| json!({"above_input_tokens": tier.above_input_tokens,
+                "input": tier.rates.input, "output": tier.rates.output,
+                "cache_read": tier.rates.cache_read})).collect::<Vec<_>>(),
+            "off_peak": price.off_peak.is_some()}),
+        Pricing::Local => json!({"model": resolved.canonical, "priced": true, "source": "local"}),
+        Pricing::Unpriced => json!({"model": resolved.canonical, "priced": false}),
+    };
+    Ok(if json || call.json() {
+        lists::print_json(&value)
+    } else if pricing == Pricing::Unpriced {
+        lists::print(&format!("{}: no price is known\n", resolved.canonical))
+    } else {
+        lists::print(&lists::status_text(&value))
+    })
+}

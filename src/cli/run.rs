@@ -1,0 +1,313 @@
+//! Runs: one agent, all of them.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::approve::approver;
+use super::args::TierArg;
+use super::signals::{Signals, watch_signals};
+use super::{Call, load, stdin};
+use crate::agents::RunResult;
+use crate::cancel::Cause;
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::orchestrator::{
+    AllOrder, Conversation, Options, Orchestrator, Order, deadline, new_run_id,
+};
+use crate::providers::Delivery;
+use crate::render::{self, Closed, Form, View};
+use crate::repl;
+use crate::sandbox::Tier;
+use crate::usage::Usd;
+
+/// Open files that are needed beside those of the agents.
+const SPARE_FILES: u64 = 64;
+
+/// One agent on one prompt, or a session when there is no prompt.
+pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
+    let prompts = &call.cli.prompt;
+    let asked =
+        prompts.prompt.is_some() || prompts.prompt_file.is_some() || prompts.stdin.is_some();
+    match (&call.cli.actions.agent, asked) {
+        (Some(agent), true) => agent_once(call, agent).await,
+        (None, true) => Err(
+            OrchError::new(ErrorClass::Usage, "`--prompt` needs an agent")
+                .with_hint("name one with `--agent NAME`, or ask every one with `--all`"),
+        ),
+        (Some(_), false) if call.json() || !std::io::stdin().is_terminal() => {
+            // A script that forgot the prompt must not fall into a session.
+            Err(
+                OrchError::new(ErrorClass::Usage, "`--agent` needs a prompt")
+                    .with_hint("give one with `--prompt TEXT`, `--prompt-file FILE` or `-`"),
+            )
+        }
+        (_, false) => repl::run(call).await,
+    }
+}
+
+async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
+    let limit = time_limit(call)?;
+    let options = options(call)?;
+    let config = Arc::new(load::config(call)?);
+    watch_signals(async |signals: &Signals| {
+        let stopped = signals.cancel.cancelled();
+        let prompt = tokio::select! {
+            biased;
+            cause = stopped => return Err(stopped_early(cause)),
+            prompt = stdin::prompt(&call.cli.prompt) => prompt?.unwrap_or_default(),
+        };
+        let deadline = deadline(limit);
+        let orchestrator = if call.cli.run.dry_run {
+            Orchestrator::look(config, options)?
+        } else {
+            Orchestrator::open(config, options)?
+        };
+        let order = Order {
+            run_id: new_run_id(),
+            agent: agent.to_owned(),
+            prompt,
+            conversation: conversation(call),
+            deadline,
+            delivery: delivery(call),
+        };
+        if call.cli.run.dry_run {
+            return super::plan::agent(call, &orchestrator, &order);
+        }
+        let mut view = View::new(call.form(), call.screen);
+        let (events, mut receiver) = Events::channel(&order.run_id);
+        let running = async {
+            // Dropping the events ends the view.
+            let events = events;
+            orchestrator
+                .run_agent(order, &events, &signals.cancel)
+                .await
+        };
+        let watching = async {
+            let watched = view.watch(&mut receiver).await;
+            if watched.is_err() {
+                signals.canceller.cancel(Cause::Closed);
+            }
+            watched
+        };
+        let (done, watched) = tokio::join!(running, watching);
+        let mut result = match done {
+            Ok(done) => done.result,
+            Err(error) => {
+                orchestrator.close().await?;
+                return Err(error);
+            }
+        };
+        save(call, &orchestrator, &mut result);
+        let closed = orchestrator.close().await;
+        finish(&mut view, &result, watched, closed)
+    })
+    .await?
+}
+
+/// Every agent on one prompt.
+pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
+    let limit = time_limit(call)?;
+    let options = options(call)?;
+    let config = Arc::new(load::config(call)?);
+    watch_signals(async |signals: &Signals| {
+        let stopped = signals.cancel.cancelled();
+        let prompt = tokio::select! {
+            biased;
+            cause = stopped => return Err(stopped_early(cause)),
+            prompt = stdin::prompt(&call.cli.prompt) => prompt?,
+        };
+        let prompt = prompt.ok_or_else(|| {
+            OrchError::new(ErrorClass::Usage, "`--all` needs a prompt")
+                .with_hint("give one with `--prompt TEXT`, `--prompt-file FILE` or `-`")
+        })?;
+        let deadline = deadline(limit);
+        let orchestrator = if call.cli.run.dry_run {
+            Orchestrator::look(config, options)?
+        } else {
+            Orchestrator::open(config, options)?
+        };
+        let order = AllOrder {
+            run_id: new_run_id(),
+            only: call.cli.actions.agents_only.clone(),
+            prompt,
+            conversation: conversation(call),
+            deadline,
+            at_once: at_once(),
+        };
+        if call.cli.run.dry_run {
+            return super::plan::all(call, &orchestrator, &order);
+        }
+        let mut view = View::new(call.form(), call.screen).without_text();
+        let (events, mut receiver) = Events::channel(&order.run_id);
+        let running = async {
+            let events = events;
+            let text = call.form() == Form::Text;
+            orchestrator
+                .run_all(order, &events, &signals.cancel, |result| {
+                    if text && render::answer(result, call.screen).is_err() {
+                        signals.canceller.cancel(Cause::Closed);
+                    }
+                })
+                .await
+        };
+        let watching = async {
+            let watched = view.watch(&mut receiver).await;
+            if watched.is_err() {
+                signals.canceller.cancel(Cause::Closed);
+            }
+            watched
+        };
+        let (done, watched) = tokio::join!(running, watching);
+        let mut result = match done {
+            Ok(result) => result,
+            Err(error) => {
+                orchestrator.close().await?;
+                return Err(error);
+            }
+        };
+        for one in result.results.iter_mut().flatten() {
+            save(call, &orchestrator, one);
+        }
+        let closed = orchestrator.close().await;
+        finish(&mut view, &result, watched, closed)
+    })
+    .await?
+}
+
+/// The end of a run: what is printed last and the exit code.
+fn finish(
+    view: &mut View,
+    result: &RunResult,
+    watched: Result<(), Closed>,
+    closed: Result<(), OrchError>,
+) -> Result<u8, OrchError> {
+    // A reader that is gone wants nothing more, and that is no failure.
+    if watched.is_err() || view.finish(result).is_err() {
+        return closed.map(|()| 0);
+    }
+    closed.map(|()| result.exit_code())
+}
+
+fn stopped_early(cause: Cause) -> OrchError {
+    match cause {
+        Cause::Terminate => OrchError::new(ErrorClass::Terminated, "terminated by a signal"),
+        Cause::Interrupt | Cause::Closed => OrchError::new(ErrorClass::Interrupted, "interrupted"),
+    }
+}
+
+/// Who takes the answer while it streams.
+fn delivery(call: &Call) -> Delivery {
+    match call.form() {
+        Form::Json => Delivery::Buffered,
+        // Whoever reads the events is told when a text is void.
+        Form::StreamJson => Delivery::Live,
+        Form::Text if render::stdout_is_terminal() => Delivery::Live,
+        Form::Text => Delivery::Raw,
+    }
+}
+
+fn conversation(call: &Call) -> Conversation {
+    match &call.cli.prompt.session {
+        _ if call.cli.prompt.continue_last => Conversation::Last,
+        Some(name) => Conversation::Named(name.clone()),
+        None => Conversation::New,
+    }
+}
+
+/// What the flags add to the configuration.
+pub(crate) fn options(call: &Call) -> Result<Options, OrchError> {
+    let run = &call.cli.run;
+    let budget = match &run.budget {
+        Some(text) => Some(parse_budget(text)?),
+        None => None,
+    };
+    Ok(Options {
+        model: run.model.clone(),
+        budget,
+        tier: run.sandbox.map(tier),
+        session_budget: None,
+        approver: approver(run.yes, run.no_input),
+        no_log: run.no_log,
+        record: run.record.clone(),
+        replay: run.replay.clone(),
+    })
+}
+
+pub(crate) fn parse_budget(text: &str) -> Result<Usd, OrchError> {
+    let amount: Result<Usd, _> = text.parse();
+    match amount {
+        Ok(amount) if amount >= Usd::ZERO => Ok(amount),
+        Ok(_) => Err(OrchError::new(
+            ErrorClass::Usage,
+            format!("a budget of `{text}` is below zero"),
+        )),
+        Err(error) => Err(OrchError::new(ErrorClass::Usage, error.to_string())),
+    }
+}
+
+pub(super) fn tier(tier: TierArg) -> Tier {
+    match tier {
+        TierArg::Full => Tier::Full,
+        TierArg::Landlock => Tier::Landlock,
+        TierArg::Off => Tier::Off,
+    }
+}
+
+fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
+    let Some(seconds) = call.cli.run.timeout else {
+        return Ok(None);
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(limit) if !limit.is_zero() => Ok(Some(limit)),
+        _ => Err(OrchError::new(
+            ErrorClass::Usage,
+            format!("`--timeout {seconds}` is no time span"),
+        )
+        .with_hint("give the seconds, for example `--timeout 60`")),
+    }
+}
+
+pub(crate) fn at_once() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = limit.unwrap_or(1 << 20).saturating_sub(SPARE_FILES).max(1);
+    usize::try_from(files).unwrap_or(usize::MAX)
+}
+
+/// Writes the answer under `outputs/<agent>/` when `--save` is given.
+fn save(call: &Call, orchestrator: &Orchestrator, result: &mut RunResult) {
+    if !call.cli.output.save || result.output.is_empty() {
+        return;
+    }
+    match orchestrator.save(result) {
+        Ok(path) => told(call, &path),
+        Err(error) => result
+            .warnings
+            .push(format!("the answer could not be saved: {error}")),
+    }
+}
+
+fn told(call: &Call, path: &PathBuf) {
+    if !call.screen.quiet {
+        render::stderr_line(&call.screen.err.dim(&format!("saved {}", path.display())));
+    }
+}
+
+/// Tasks run once their engine is there.
+pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
+    let config = load::config(call)?;
+    load::task_of(&config, name)?;
+    Err(OrchError::new(
+        ErrorClass::Provider,
+        "running tasks is not built yet",
+    ))
+}
+
+/// Runs are resumed once tasks run.
+pub(super) async fn resume(_call: &Call, id: &str) -> Result<u8, OrchError> {
+    Err(OrchError::new(
+        ErrorClass::Usage,
+        format!("there is no interrupted run `{id}`"),
+    ))
+}

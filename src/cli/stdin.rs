@@ -1,0 +1,125 @@
+//! The prompt of a call: from the flags, from files, from standard input.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use super::args::PromptArgs;
+use crate::agents::prompt;
+use crate::error::{ErrorClass, OrchError};
+use crate::render;
+
+/// After this long it is said that standard input is waited for.
+const SILENT_WAIT: Duration = Duration::from_secs(3);
+
+/// The whole prompt of a call; `None` when none was given at all.
+///
+/// # Errors
+/// When a file or standard input cannot be read as text, or there is nothing to ask.
+pub(super) async fn prompt(args: &PromptArgs) -> Result<Option<String>, OrchError> {
+    let from_stdin = args.stdin.is_some() || args.prompt.as_deref() == Some("-");
+    let written = match (&args.prompt, &args.prompt_file) {
+        (Some(text), _) if !from_stdin => Some(text.clone()),
+        (_, Some(path)) => Some(read_file(path)?),
+        _ => None,
+    };
+    if written.is_none() && !from_stdin {
+        return Ok(None);
+    }
+    let context = args.context.as_deref().map(read_file).transpose()?;
+    let piped = if from_stdin || !args.no_stdin {
+        read_stdin(from_stdin).await?
+    } else {
+        None
+    };
+    let text = match &written {
+        Some(written) => prompt::user(context.as_deref(), written, piped.as_deref()),
+        None => prompt::user(
+            context.as_deref(),
+            piped.as_deref().unwrap_or_default().trim_end(),
+            None,
+        ),
+    };
+    let asked = written.as_deref().unwrap_or_default().trim().is_empty()
+        && piped.as_deref().unwrap_or_default().trim().is_empty();
+    if asked {
+        return Err(
+            OrchError::new(ErrorClass::Usage, "the prompt is empty").with_hint(
+                "give one with `--prompt TEXT`, `--prompt-file FILE` or on standard input",
+            ),
+        );
+    }
+    Ok(Some(text))
+}
+
+fn read_file(path: &Path) -> Result<String, OrchError> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        OrchError::new(
+            ErrorClass::Usage,
+            format!("cannot read `{}`", path.display()),
+        )
+        .caused_by(&error)
+    })?;
+    text(bytes, &format!("`{}`", path.display()))
+}
+
+fn text(bytes: Vec<u8>, what: &str) -> Result<String, OrchError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        OrchError::new(
+            ErrorClass::Usage,
+            format!("{what} is not UTF-8 text: byte {} is wrong", at + 1),
+        )
+        .with_hint("convert it first, for example with `iconv -f latin1 -t utf-8`")
+    })
+}
+
+/// Standard input to its end; `None` when it is a terminal that nobody asked to read.
+///
+/// It is read on a thread of its own, which a run that is stopped leaves behind.
+async fn read_stdin(wanted: bool) -> Result<Option<String>, OrchError> {
+    let stdin = std::io::stdin();
+    if (stdin.is_terminal() && !wanted) || is_null(&stdin) {
+        return Ok(None);
+    }
+    let (sender, mut receiver) = tokio::sync::oneshot::channel();
+    let reader = std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || {
+            let mut bytes = Vec::new();
+            let result = std::io::stdin()
+                .lock()
+                .read_to_end(&mut bytes)
+                .map(|_| bytes);
+            drop(sender.send(result));
+        });
+    if let Err(error) = reader {
+        return Err(
+            OrchError::new(ErrorClass::Failed, "cannot read standard input").caused_by(&error),
+        );
+    }
+    let received = match tokio::time::timeout(SILENT_WAIT, &mut receiver).await {
+        Ok(received) => received,
+        Err(_) => {
+            render::stderr_line("waiting for standard input (use --no-stdin to leave it alone)");
+            receiver.await
+        }
+    };
+    match received {
+        Ok(Ok(bytes)) => text(bytes, "standard input").map(Some),
+        // A closed standard input is an empty one.
+        Ok(Err(error)) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
+        Ok(Err(error)) => {
+            Err(OrchError::new(ErrorClass::Usage, "cannot read standard input").caused_by(&error))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether it is `/dev/null`, which most scripts and services have: nothing to wait for.
+fn is_null(stdin: &std::io::Stdin) -> bool {
+    let (Ok(stdin), Ok(null)) = (rustix::fs::fstat(stdin), rustix::fs::stat("/dev/null")) else {
+        return false;
+    };
+    stdin.st_rdev == null.st_rdev && stdin.st_rdev != 0
+}

@@ -1,0 +1,124 @@
+//! `orch tool`: one tool under an agent's policy, without a model.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::approve::approver;
+use super::args::TierArg;
+use super::run::tier;
+use super::signals::{Signals, watch_signals};
+use super::{Call, lists, load};
+use crate::agents::AgentSettings;
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::message::ToolCall;
+use crate::orchestrator::{Options, Orchestrator, nearest};
+use crate::tools::{self, ToolStatus};
+
+/// What the user wants run.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) params: String,
+    pub(super) agent: Option<String>,
+    pub(super) sandbox: Option<TierArg>,
+    pub(super) yes: bool,
+    pub(super) json: bool,
+}
+
+/// Runs it; prints what the model would see. Exit 0 ok, 1 failed, 6 time ran out, 9 refused.
+pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
+    let name = tools::canonical_name(&wanted.name).ok_or_else(|| {
+        let names = tools::names();
+        let error = OrchError::new(
+            ErrorClass::Usage,
+            format!("there is no tool `{}`", wanted.name),
+        );
+        error.with_hint(match nearest(&wanted.name, &names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the tools are {}", names.join(", ")),
+        })
+    })?;
+    let config = Arc::new(load::config(call)?);
+    let options = Options {
+        tier: wanted.sandbox.map(tier),
+        approver: approver(wanted.yes, false),
+        ..Options::default()
+    };
+    let orchestrator = Orchestrator::look(config, options)?;
+    let document = &orchestrator.config().document;
+    let none = AgentSettings::default();
+    let (agent, settings, names) = match &wanted.agent {
+        Some(agent) => {
+            let settings = orchestrator.settings_of(agent)?;
+            (agent.as_str(), settings, settings.tools.clone())
+        }
+        None => {
+            let (agent, settings) = document.agents.iter().next().unwrap_or(("", &none));
+            (
+                agent,
+                settings,
+                tools::names()
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .collect(),
+            )
+        }
+    };
+    let mut servers = orchestrator.servers(settings);
+    if wanted.agent.is_none() {
+        servers.extend(
+            document
+                .servers
+                .iter()
+                .map(|(name, server)| (name.to_owned(), server.clone())),
+        );
+    }
+    let context = orchestrator.tools(agent, &names, settings, servers)?;
+    let tool_call = ToolCall {
+        id: "tool".to_owned(),
+        name: name.to_owned(),
+        malformed: serde_json::from_str::<serde_json::Value>(&wanted.params).is_err(),
+        arguments: wanted.params,
+        ..ToolCall::default()
+    };
+    watch_signals(async |signals: &Signals| {
+        let events = Events::nobody();
+        let outcome = tokio::select! {
+            biased;
+            outcome = tools::execute(&context, &tool_call, &events) => outcome,
+            _ = signals.cancel.cancelled() => {
+                return Err(OrchError::new(ErrorClass::Interrupted, "interrupted"));
+            }
+        };
+        let outcome = outcome.map_err(|error| {
+            OrchError::new(ErrorClass::Denied, "the tools cannot go on").caused_by(&error)
+        })?;
+        if wanted.json {
+            let status = match outcome.status {
+                ToolStatus::Ok => "ok",
+                ToolStatus::Failed => "error",
+                ToolStatus::TimedOut => "timeout",
+                ToolStatus::Refused => "refused",
+            };
+            lists::print_json(
+                &json!({"tool": name, "status": status, "content": outcome.content,
+                "exit_code": outcome.exit_code, "ms": outcome.ms}),
+            );
+        } else {
+            let end = if outcome.content.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            lists::print(&format!("{}{end}", outcome.content));
+        }
+        Ok(match outcome.status {
+            ToolStatus::Ok => 0,
+            ToolStatus::Failed => 1,
+            ToolStatus::TimedOut => ErrorClass::Timeout.exit_code(),
+            ToolStatus::Refused => ErrorClass::Denied.exit_code(),
+        })
+    })
+    .await?
+}

@@ -1,0 +1,207 @@
+//! From the models of an agent to the chain of links that is called.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use super::Orchestrator;
+use super::broken::broken;
+use crate::agents::AgentSettings;
+use crate::config::Settings;
+use crate::costs::prices::ListedModel;
+use crate::providers::{
+    self, Clocks, ConnectSpec, ModelFacts, Provider, ProviderError, ProviderKind, ProviderSettings,
+    Recorder, Resolved, Variables,
+};
+use crate::resilience::{EndpointSettings, Link};
+
+/// Calls in flight at once to a server on the internet, unless configured.
+const MAX_CONCURRENCY: u32 = 16;
+/// Calls in flight at once to Ollama, which serves few at a time.
+const OLLAMA_CONCURRENCY: u32 = 4;
+/// Requests a minute to a server on the internet, unless configured.
+const REQUESTS_PER_MINUTE: u32 = 60;
+
+impl Orchestrator {
+    /// The links of an agent, its own model first, and what the user should know about the choice.
+    pub(super) fn chain(&self, settings: &AgentSettings) -> (Vec<Link>, Vec<String>) {
+        let general = &self.config.document.settings;
+        let provider = settings
+            .provider
+            .as_deref()
+            .unwrap_or(&general.default_provider);
+        let model = self.options.model.as_deref().or(settings.model.as_deref());
+        let model = model.unwrap_or(&general.default_model);
+        let mut notices = Vec::new();
+        let mut links = Vec::new();
+        let replayed = self.options.replay.is_some() || provider == "replay";
+        let fallbacks: &[String] = if replayed { &[] } else { &settings.fallback };
+        let own = std::iter::once((provider, model));
+        let others = fallbacks.iter().map(|model| ("litellm", model.as_str()));
+        for (provider, model) in own.chain(others) {
+            let resolved = providers::resolve(provider, model);
+            notices.extend(resolved.notice.clone());
+            links.push(self.link(settings, &resolved));
+        }
+        (links, notices)
+    }
+
+    fn link(&self, agent: &AgentSettings, resolved: &Resolved) -> Link {
+        let document = &self.config.document;
+        let own = document.providers.get(&resolved.vendor);
+        let provider = self.provider(agent, &resolved.vendor, own);
+        let facts = self
+            .prices
+            .facts(&resolved.canonical, &resolved.vendor)
+            .map(model_facts);
+        let loopback = provider.endpoint().loopback;
+        let mut clocks = Clocks {
+            total: document.settings.timeout.limit(),
+            ..Clocks::default()
+        }
+        .adjusted(&document.settings.clocks);
+        if let Some(own) = own {
+            clocks = clocks.adjusted(&own.clocks);
+        }
+        Link {
+            settings: endpoint(&document.settings, own, &resolved.vendor, loopback),
+            clocks,
+            tool_mode: facts
+                .as_ref()
+                .map(ModelFacts::tool_mode)
+                .unwrap_or_default(),
+            max_output_tokens: agent
+                .max_output_tokens
+                .or(document.settings.max_output_tokens),
+            price: own.and_then(|own| own.prices.get(&resolved.model)).copied(),
+            model: resolved.model.clone(),
+            canonical: resolved.canonical.clone(),
+            facts,
+            provider,
+        }
+    }
+
+    /// The provider of a name, connected once; one that cannot be connected fails when it is called.
+    fn provider(
+        &self,
+        agent: &AgentSettings,
+        name: &str,
+        own: Option<&ProviderSettings>,
+    ) -> Arc<dyn Provider> {
+        let recording = self.recording(agent, name, own);
+        let key = match &recording {
+            Some(path) => format!("replay {}", path.display()),
+            None => name.to_owned(),
+        };
+        let mut known = self
+            .providers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(provider) = known.get(&key) {
+            return Arc::clone(provider);
+        }
+        let connected = self.connect(name, own, recording);
+        let provider = connected.unwrap_or_else(|error| broken(name, error));
+        let provider = match &self.recorder {
+            Some(file) => Arc::new(Recorder::new(provider, Arc::clone(file))),
+            None => provider,
+        };
+        known.insert(key, Arc::clone(&provider));
+        provider
+    }
+
+    fn connect(
+        &self,
+        name: &str,
+        own: Option<&ProviderSettings>,
+        recording: Option<PathBuf>,
+    ) -> Result<Arc<dyn Provider>, ProviderError> {
+        let env = &self.config.env;
+        let variables = Variables {
+            secret: &|name| env.secret(name),
+            plain: &|name| {
+                env.process(name)
+                    .and_then(|value| value.to_str())
+                    .map(str::to_owned)
+            },
+        };
+        let name = if recording.is_some() { "replay" } else { name };
+        let mut spec = ConnectSpec::new(name, own, variables)?;
+        if recording.is_some() {
+            spec.kind = ProviderKind::Replay;
+            spec.recording = recording;
+        }
+        providers::connect(&spec)
+    }
+
+    /// The recording that answers for a provider, if one does.
+    fn recording(
+        &self,
+        agent: &AgentSettings,
+        name: &str,
+        own: Option<&ProviderSettings>,
+    ) -> Option<PathBuf> {
+        if let Some(path) = &self.options.replay {
+            return Some(path.clone());
+        }
+        if name != "replay" {
+            return None;
+        }
+        let own = own.and_then(|own| own.recording.as_ref());
+        agent
+            .recording
+            .as_ref()
+            .or(own)
+            .map(|path| self.config.base_dir.join(Path::new(path)))
+    }
+}
+
+/// What the price table knows of a model, in the words of the providers.
+fn model_facts(listed: ListedModel) -> ModelFacts {
+    ModelFacts {
+        max_input_tokens: listed.max_input_tokens,
+        max_output_tokens: listed.max_output_tokens,
+        function_calling: listed.function_calling,
+        sampling_params: listed.sampling_params,
+        reasoning: listed.reasoning,
+        responses_only: listed.responses_only,
+        successor: None,
+    }
+}
+
+/// The settings of an endpoint: those of the provider over the general ones; a server on this machine has
+/// no limits unless they are set.
+fn endpoint(
+    general: &Settings,
+    own: Option<&ProviderSettings>,
+    vendor: &str,
+    loopback: bool,
+) -> EndpointSettings {
+    let none = ProviderSettings::default();
+    let own = own.unwrap_or(&none);
+    let remote = |limit: u32| (!loopback).then_some(limit);
+    let concurrency = if vendor == "ollama" {
+        Some(OLLAMA_CONCURRENCY)
+    } else {
+        remote(MAX_CONCURRENCY)
+    };
+    EndpointSettings {
+        max_retries: general.max_retries,
+        retry_delay: general.retry_delay.duration(),
+        requests_per_minute: own
+            .rate_limit_per_minute
+            .or(general.rate_limit_per_minute)
+            .or(remote(REQUESTS_PER_MINUTE))
+            .filter(|limit| *limit > 0),
+        requests_per_hour: own.rate_limit_per_hour.or(general.rate_limit_per_hour),
+        burst: general.rate_limit_burst,
+        tokens_per_minute: own.tokens_per_minute.or(general.tokens_per_minute),
+        max_concurrency: own
+            .max_concurrency
+            .or(general.max_concurrency)
+            .or(concurrency)
+            .filter(|limit| *limit > 0),
+        breaker: general.enable_circuit_breaker,
+        breaker_threshold: general.circuit_breaker_threshold,
+        breaker_timeout: general.circuit_breaker_timeout.duration(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Whether the agents' providers answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::resolve::no_agents;
+use super::{Orchestrator, deadline, new_run_id};
+use crate::agents::{self, AgentSettings, Ask, failure};
+use crate::cancel::Cancel;
+use crate::costs::Purpose;
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::providers::{Delivery, ProviderError};
+
+/// Asked of a model by a deep check: the shortest answer there is.
+const QUESTION: &str = "Reply with the single word OK.";
+
+/// How an agent is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Whether its provider answers and accepts the key.
+    pub healthy: bool,
+    /// The class of what is wrong.
+    pub class: Option<String>,
+    /// What is wrong and what helps, or what was looked at.
+    pub message: String,
+}
+
+impl Health {
+    fn good(message: &str) -> Self {
+        Self {
+            healthy: true,
+            class: None,
+            message: message.to_owned(),
+        }
+    }
+
+    fn bad(class: ErrorClass, message: String, hint: Option<&str>) -> Self {
+        let message = match hint {
+            Some(hint) => format!("{message} ({hint})"),
+            None => message,
+        };
+        Self {
+            healthy: false,
+            class: Some(class.name().to_owned()),
+            message,
+        }
+    }
+}
+
+impl Orchestrator {
+    /// Checks every agent, or one, side by side; in configuration order. A deep check asks the model, which
+    /// costs; the other spends nothing and asks each provider once.
+    ///
+    /// # Errors
+    /// When there is no such agent, or none at all.
+    pub async fn health(
+        &self,
+        only: Option<&str>,
+        deep: bool,
+        cancel: &Cancel,
+    ) -> Result<Vec<(String, Health)>, OrchError> {
+        if let Some(name) = only {
+            self.settings_of(name)?;
+        }
+        let agents: Vec<(&str, &AgentSettings)> = self
+            .config
+            .document
+            .agents
+            .iter()
+            .filter(|(name, _)| only.is_none_or(|only| only == *name))
+            .collect();
+        if agents.is_empty() {
+            return Err(no_agents(&self.config));
+        }
+        if deep {
+            let checks = agents
+                .iter()
+                .map(|(name, settings)| self.ask_model(name, settings, cancel));
+            let healths = join_all(checks).await;
+            return Ok(agents
+                .iter()
+                .map(|(name, _)| (*name).to_owned())
+                .zip(healths)
+                .collect());
+        }
+        let chains: Vec<_> = agents
+            .iter()
+            .map(|(name, settings)| (*name, self.chain(settings).0))
+            .collect();
+        let mut providers = BTreeMap::new();
+        for link in chains.iter().flat_map(|(_, chain)| chain.first()) {
+            providers
+                .entry(link.provider.name().to_owned())
+                .or_insert_with(|| Arc::clone(&link.provider));
+        }
+        let checks = providers
+            .iter()
+            .map(|(name, provider)| async move { (name.as_str(), provider.health().await) });
+        let checked: BTreeMap<&str, Result<(), ProviderError>> =
+            join_all(checks).await.into_iter().collect();
+        Ok(chains
+            .iter()
+            .map(|(name, chain)| {
+                let provider = chain.first().map_or("", |link| link.provider.name());
+                let health = match checked.get(provider) {
+                    Some(Err(error)) => Health::bad(
+                        failure::fault_class(&error.kind),
+                        error.to_string(),
+                        error.hint.as_deref(),
+                    ),
+                    _ => Health::good(&format!("{provider} answers")),
+                };
+                ((*name).to_owned(), health)
+            })
+            .collect())
+    }
+
+    async fn ask_model(&self, name: &str, settings: &AgentSettings, cancel: &Cancel) -> Health {
+        let mut agent = match self.resolve(name, settings) {
+            Ok((agent, _)) => agent,
+            Err(error) => return Health::bad(error.class, error.message, error.hint.as_deref()),
+        };
+        agent.specs.clear();
+        agent.output_schema = None;
+        agent.max_turns = 1;
+        agent.log = None;
+        let ask = Ask {
+            run_id: new_run_id(),
+            prompt: QUESTION.to_owned(),
+            purpose: Purpose::Health,
+            deadline: deadline(self.config.document.settings.timeout.limit()),
+            delivery: Delivery::Buffered,
+            ..Ask::default()
+        };
+        let calls = match self.calls() {
+            Ok(calls) => calls,
+            Err(error) => return Health::bad(error.class, error.message, None),
+        };
+        let finished = agents::run(&agent, ask, calls, &Events::nobody(), cancel)
+            .await
+            .result;
+        match finished.error {
+            None => Health::good(&format!("{} answers", finished.model)),
+            Some(error) => Health::bad(error.class, error.message, error.hint.as_deref()),
+        }
+    }
+}

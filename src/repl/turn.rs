@@ -1,0 +1,143 @@
+//! One prompt of a session, and shell lines of the user's own.
+
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio::time::Instant;
+
+use super::{Next, Repl};
+use crate::cancel::{Canceller, Cause, switch};
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::orchestrator::{AllOrder, Conversation, Order, new_run_id};
+use crate::providers::Delivery;
+use crate::render::{self, Form, View};
+
+/// A second Ctrl-C within this time leaves the session.
+const TWICE: Duration = Duration::from_secs(2);
+
+impl Repl<'_> {
+    /// Asks an agent; the conversation goes on from turn to turn.
+    pub(super) async fn turn(&mut self, agent: &str, prompt: &str) -> Result<Next, OrchError> {
+        let conversation = match self.conversations.get(agent) {
+            Some((session, history)) => Conversation::Open(session.clone(), history.clone()),
+            None => Conversation::New,
+        };
+        let order = Order {
+            run_id: new_run_id(),
+            agent: agent.to_owned(),
+            prompt: prompt.to_owned(),
+            conversation,
+            deadline: None,
+            delivery: Delivery::Live,
+        };
+        let (canceller, cancel) = switch();
+        let mut view = View::new(Form::Text, self.call.screen);
+        let (events, mut receiver) = Events::channel(&order.run_id);
+        let orchestrator = &self.orchestrator;
+        let running = async {
+            let events = events;
+            orchestrator.run_agent(order, &events, &cancel).await
+        };
+        let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
+        let done = match stoppable(work, &mut self.interrupt, &mut self.terminate, &canceller).await
+        {
+            Ok(done) => done?,
+            Err(code) => return Ok(Next::Leave(code)),
+        };
+        // What cannot be shown is in the log and in the conversation.
+        _ = view.finish(&done.result);
+        self.last_tools.clone_from(&done.result.tools);
+        let entry = self
+            .conversations
+            .entry(agent.to_owned())
+            .or_insert_with(|| (done.session.clone(), Vec::new()));
+        entry.1.extend(done.messages);
+        Ok(Next::Prompt)
+    }
+
+    /// Asks every agent, in parallel.
+    pub(super) async fn all(&mut self, prompt: &str) -> Result<Next, OrchError> {
+        let order = AllOrder {
+            run_id: new_run_id(),
+            only: Vec::new(),
+            prompt: prompt.to_owned(),
+            conversation: Conversation::New,
+            deadline: None,
+            at_once: crate::cli::at_once(),
+        };
+        let (canceller, cancel) = switch();
+        let mut view = View::new(Form::Text, self.call.screen).without_text();
+        let (events, mut receiver) = Events::channel(&order.run_id);
+        let (orchestrator, screen) = (&self.orchestrator, self.call.screen);
+        let running = async {
+            let events = events;
+            orchestrator
+                .run_all(order, &events, &cancel, |result| {
+                    _ = render::answer(result, screen)
+                })
+                .await
+        };
+        let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
+        let done = match stoppable(work, &mut self.interrupt, &mut self.terminate, &canceller).await
+        {
+            Ok(done) => done?,
+            Err(code) => return Ok(Next::Leave(code)),
+        };
+        _ = view.finish(&done);
+        Ok(Next::Prompt)
+    }
+
+    /// Runs a shell line of the user's own, with the user's own rights and terminal.
+    pub(super) async fn shell(&mut self, command: &str) -> Result<Next, OrchError> {
+        if command.is_empty() {
+            return Err(OrchError::new(ErrorClass::Usage, "`!` needs a command")
+                .with_hint("for example `!git status`"));
+        }
+        let failed = |error: std::io::Error| {
+            OrchError::new(ErrorClass::Failed, "the shell cannot be started").caused_by(&error)
+        };
+        // Ctrl-C is meant for the command, which has the terminal.
+        let status = users_own(command).status().await.map_err(failed)?;
+        if !status.success() {
+            render::stderr_line(&self.call.screen.err.dim(&format!("{status}")));
+        }
+        Ok(Next::Prompt)
+    }
+}
+
+/// Does work that Ctrl-C stops in good order; a second Ctrl-C or a SIGTERM leaves it and gives the exit code.
+async fn stoppable<T>(
+    work: impl Future<Output = T>,
+    interrupt: &mut Signal,
+    terminate: &mut Signal,
+    canceller: &Canceller,
+) -> Result<T, u8> {
+    tokio::pin!(work);
+    let mut interrupted: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            _ = interrupt.recv() => {
+                if interrupted.is_some_and(|at| at.elapsed() < TWICE) {
+                    return Err(130);
+                }
+                interrupted = Some(Instant::now());
+                canceller.cancel(Cause::Interrupt);
+            }
+            _ = terminate.recv() => return Err(143),
+        }
+    }
+}
+
+/// A shell line of the user's own: no agent wrote it, so it runs as if it had been typed into the shell.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the user's own command keeps the user's terminal, environment and process group"
+)]
+fn users_own(command: &str) -> tokio::process::Command {
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell.args(["-c", command]).kill_on_drop(true);
+    shell
+}
