@@ -2,6 +2,10 @@
 //!
 //! May use the vocabulary, `process`, `sandbox` and `tools`.
 
+pub mod bridge;
+pub mod relay;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use settings::McpServer;

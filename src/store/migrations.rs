@@ -10,6 +10,7 @@ use super::StoreError;
 const STEPS: &[&[&str]] = &[&[
     include_str!("migrations/001/ledger.sql"),
     include_str!("migrations/001/sessions.sql"),
+    include_str!("migrations/001/claude.sql"),
 ]];
 
 /// Marks a SQLite file as a store of this program: `orch` in ASCII.

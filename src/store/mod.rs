@@ -49,6 +49,8 @@ struct Inner {
     /// Taken on drop, which ends the writer once its queue is empty.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    /// A database in memory: written at once by whoever writes, since nothing there takes long.
+    memory: Option<Mutex<Connection>>,
     /// Opened when first used; a command that only writes needs none.
     reader: Mutex<Option<Connection>>,
     /// The first failure of a write that nobody waited for.
@@ -64,7 +66,7 @@ impl Store {
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE_NAME);
         connection::open_writer(&path)
-            .and_then(|connection| Self::start(connection, Some(path.clone())))
+            .and_then(|connection| Self::start(connection, path.clone()))
             .map_err(|error| error.at(&path))
     }
 
@@ -80,33 +82,45 @@ impl Store {
                 path: Some(path),
                 jobs: None,
                 writer: None,
+                memory: None,
                 reader: Mutex::new(Some(reader)),
                 lost: Arc::default(),
             }),
         }))
     }
 
-    /// A store in memory, forgotten with its last handle.
+    /// A store in memory, forgotten with its last handle. It has no writer's thread: what is written
+    /// is done when the call returns, so that tests with a paused clock wait for nothing.
     ///
     /// # Errors
-    /// When the writer's thread cannot be started.
+    /// When SQLite refuses.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Self::start(connection::open_memory()?, None)
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: None,
+                jobs: None,
+                writer: None,
+                memory: Some(Mutex::new(connection::open_memory()?)),
+                reader: Mutex::new(None),
+                lost: Arc::default(),
+            }),
+        })
     }
 
-    fn start(connection: Connection, path: Option<PathBuf>) -> Result<Self, StoreError> {
+    fn start(connection: Connection, path: PathBuf) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel();
         let for_writer = path.clone();
         let writer = std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(1 << 20)
-            .spawn(move || writer::run(connection, for_writer.as_deref(), &receiver))
+            .spawn(move || writer::run(connection, &for_writer, &receiver))
             .map_err(|error| StoreError::io(&error))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                path,
+                path: Some(path),
                 jobs: Some(sender),
                 writer: Some(writer),
+                memory: None,
                 reader: Mutex::new(None),
                 lost: Arc::default(),
             }),
@@ -179,6 +193,11 @@ impl Store {
                 Err(error) => (Keep::No, Box::new(move |_| finish(Err(error)))),
             }
         });
+        if let Some(memory) = &self.inner.memory {
+            let (finish, ended) = writer::write_now(&mut lock(memory), work);
+            finish(ended);
+            return;
+        }
         let refused = match &self.inner.jobs {
             Some(jobs) => jobs
                 .send(Job { durability, work })

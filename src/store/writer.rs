@@ -43,7 +43,7 @@ pub(super) struct Job {
 }
 
 /// Works until every sender is gone and the queue is empty.
-pub(super) fn run(mut connection: Connection, path: Option<&Path>, jobs: &Receiver<Job>) {
+pub(super) fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>) {
     let mut log = Log::new(path);
     let mut commits = 0;
     let mut waiting = None;
@@ -61,6 +61,28 @@ pub(super) fn run(mut connection: Connection, path: Option<&Path>, jobs: &Receiv
     if log.size() > LOG_SIZE {
         log.checkpoint(&connection);
     }
+}
+
+/// One transaction with one job, at once: for a database in memory, which cannot be synced or busy.
+/// Returns what is to be told, and whom.
+pub(super) fn write_now(
+    connection: &mut Connection,
+    work: Work,
+) -> (Finish, Result<(), StoreError>) {
+    let transaction = match connection.transaction() {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            let error = StoreError::from(error);
+            return (work(Err(error.clone())).1, Err(error));
+        }
+    };
+    let finish = perform(&transaction, work);
+    let ended = if transaction.is_autocommit() {
+        Err(StoreError::undone())
+    } else {
+        transaction.commit().map_err(StoreError::from)
+    };
+    (finish, ended)
 }
 
 /// One transaction with every job that waits.
@@ -128,23 +150,20 @@ fn run_cached(transaction: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> 
     transaction.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// The write-ahead log's file, to sync it; an in-memory database has none.
+/// The write-ahead log's file, to sync it.
 struct Log {
-    path: Option<PathBuf>,
+    path: PathBuf,
     file: Option<File>,
     /// Once a sync failed nobody knows what reached the disk: no later one can be trusted.
     broken: bool,
 }
 
 impl Log {
-    fn new(database: Option<&Path>) -> Self {
-        let path = database.map(|database| {
-            let mut name = OsString::from(database);
-            name.push("-wal");
-            PathBuf::from(name)
-        });
+    fn new(database: &Path) -> Self {
+        let mut name = OsString::from(database);
+        name.push("-wal");
         Self {
-            path,
+            path: PathBuf::from(name),
             file: None,
             broken: false,
         }
@@ -152,15 +171,12 @@ impl Log {
 
     /// Waits until everything committed so far is on the disk.
     fn sync(&mut self) -> Result<(), StoreError> {
-        let Some(path) = &self.path else {
-            return Ok(());
-        };
         if self.broken {
             return Err(StoreError::sync_failed());
         }
         let file = match self.file.take() {
             Some(file) => Ok(file),
-            None => File::open(path),
+            None => File::open(&self.path),
         };
         match file.and_then(|file| file.sync_data().map(|()| file)) {
             Ok(file) => {
@@ -175,9 +191,8 @@ impl Log {
     }
 
     fn size(&self) -> i64 {
-        self.path
-            .as_ref()
-            .and_then(|path| path.metadata().ok())
+        let metadata = self.path.metadata().ok();
+        metadata
             .and_then(|metadata| i64::try_from(metadata.len()).ok())
             .unwrap_or(0)
     }
@@ -185,13 +200,11 @@ impl Log {
     /// Moves what it can into the database without waiting for anybody. A failure loses nothing:
     /// everything stays in the log.
     fn checkpoint(&self, connection: &Connection) {
-        if self.path.is_some() {
-            let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-                row.get::<_, i64>(0)
-            });
-            if let Err(error) = moved {
-                tracing::debug!(%error, "the store's log was not moved into the database");
-            }
+        let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            row.get::<_, i64>(0)
+        });
+        if let Err(error) = moved {
+            tracing::debug!(%error, "the store's log was not moved into the database");
         }
     }
 }

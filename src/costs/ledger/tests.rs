@@ -186,7 +186,10 @@ async fn a_dropped_hold_is_charged_what_had_come_or_stays_held() {
 
 #[tokio::test]
 async fn a_start_that_is_dropped_leaves_nothing_held() {
-    let ledger = ledger();
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let ledger = Ledger::new(store, Arc::new(Prices::built_in()));
+    let written = || ledger.store.write(Durability::Normal, |_| Ok(()));
     let caps = caps(Scope::Run, "1");
     let attempt = attempt("r", 300_000);
     // Before its turn in the queue has come.
@@ -200,17 +203,15 @@ async fn a_start_that_is_dropped_leaves_nothing_held() {
     drop(starting);
     release.send(()).unwrap();
     blocker.await.unwrap();
+    written().await.unwrap();
     assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0")));
     // After it was written and before it was taken.
     let mut starting = Box::pin(start(&ledger, &attempt, &caps));
     assert!(futures_util::poll!(starting.as_mut()).is_pending());
-    ledger
-        .store
-        .write(Durability::Normal, |_| Ok(()))
-        .await
-        .unwrap();
+    written().await.unwrap();
     assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0.3")));
     drop(starting);
+    written().await.unwrap();
     assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0")));
 }
 

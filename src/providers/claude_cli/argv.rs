@@ -144,50 +144,68 @@ pub fn mcp_config(bridge: &ToolBridge) -> Value {
     json!({"mcpServers": {SERVER: {"type": "stdio", "command": command, "args": arguments, "env": {}}}})
 }
 
-/// Whether the CLI gets this variable of our own environment: what it needs to run, to find its
-/// login and to reach its API, and no key of anybody else.
-pub fn inherits(name: &str) -> bool {
-    const NAMES: [&str; 25] = [
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "LANG",
-        "TZ",
-        "TMPDIR",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "NODE_EXTRA_CA_CERTS",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "ANTHROPIC_API_KEY",
-        "ANTHROPIC_AUTH_TOKEN",
-        "ANTHROPIC_BASE_URL",
-        "ANTHROPIC_CUSTOM_HEADERS",
-        "CLAUDE_CODE_OAUTH_TOKEN",
-        "CLAUDE_CONFIG_DIR",
-        "CLAUDE_CODE_USE_BEDROCK",
-        "CLAUDE_CODE_USE_VERTEX",
-        "XDG_RUNTIME_DIR",
-    ];
-    NAMES.contains(&name) || name.starts_with("LC_")
-}
+/// What the CLI inherits from the process environment alone, so that a file in somebody else's
+/// directory decides neither what runs nor where a key is sent.
+pub const PLAIN_ONLY: [&str; 25] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_CUSTOM_HEADERS",
+    "CLAUDE_CONFIG_DIR",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+];
 
-/// Whether the CLI gets this variable when it calls its model through a cloud of the user's.
-pub fn inherits_for_cloud(name: &str, bedrock: bool, vertex: bool) -> bool {
-    (bedrock && name.starts_with("AWS_"))
-        || (vertex
-            && (name.starts_with("GOOGLE_")
-                || name.starts_with("CLOUDSDK_")
-                || name.starts_with("VERTEX_")
-                || name == "CLOUD_ML_REGION"))
-        || ((bedrock || vertex)
-            && name.starts_with("ANTHROPIC_")
-            && (name.ends_with("_MODEL") || name.contains("VERTEX") || name.contains("BEDROCK")))
+/// The CLI's own keys, which may come from `.env` files as well.
+pub const INHERITED: [&str; 3] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+];
+
+/// What the CLI inherits beside when it calls its model through a cloud of the user's.
+pub fn for_cloud(bedrock: bool, vertex: bool) -> impl Iterator<Item = &'static &'static str> {
+    const BEDROCK: [&str; 11] = [
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_PROFILE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "ANTHROPIC_BEDROCK_BASE_URL",
+        "ANTHROPIC_SMALL_FAST_MODEL_AWS_REGION",
+    ];
+    const VERTEX: [&str; 5] = [
+        "CLOUD_ML_REGION",
+        "ANTHROPIC_VERTEX_PROJECT_ID",
+        "ANTHROPIC_VERTEX_BASE_URL",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_CLOUD_PROJECT",
+    ];
+    let bedrock = if bedrock { &BEDROCK[..] } else { &[] };
+    let vertex = if vertex { &VERTEX[..] } else { &[] };
+    bedrock.iter().chain(vertex)
 }
 
 /// The variables that every run sets.
