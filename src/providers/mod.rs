@@ -25,6 +25,8 @@ mod own_loop;
 mod proxy;
 mod read;
 mod replay;
+#[cfg(test)]
+mod served;
 mod settings;
 mod sse;
 mod structured;
