@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::mask::sounds_secret;
 use super::{Entries, Env, Settings};
 use crate::agents::AgentSettings;
 use crate::mcp::McpServer;
@@ -94,5 +96,21 @@ impl Config {
     /// `base_dir`.
     pub fn resolve(&self, path: &str) -> PathBuf {
         self.base_dir.join(self.env.expand(path))
+    }
+
+    /// Every value that must appear on no surface: keys and passwords of the environment, of
+    /// variables that `api_key_env` names, and those written into headers and variables of servers.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let document = &self.document;
+        let providers = || document.providers.iter().map(|(_, provider)| provider);
+        let servers = || document.mcp_servers.iter().map(|(_, server)| server);
+        let named =
+            providers().filter_map(|provider| self.env.secret(provider.api_key_env.as_deref()?));
+        let written = providers()
+            .flat_map(|provider| &provider.headers)
+            .chain(servers().flat_map(|server| server.headers.iter().chain(&server.env)))
+            .filter(|(name, _)| sounds_secret(name))
+            .map(|(_, value)| SecretString::from(value.as_str()));
+        self.env.secrets().chain(named).chain(written).collect()
     }
 }

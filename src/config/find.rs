@@ -106,7 +106,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
 
 /// Where the ledger, sessions and runs are kept when the configuration says nothing; `None` without
 /// a home directory.
-pub(super) fn state_dir(current_dir: &Path, env: &Env) -> Option<PathBuf> {
+pub fn state_dir(current_dir: &Path, env: &Env) -> Option<PathBuf> {
     if let Some(path) = env.process("ORCH_STATE_DIR") {
         return Some(current_dir.join(path));
     }

@@ -10,7 +10,7 @@ pub(super) struct Findings {
     /// The problems, in the order in which they were found.
     pub(super) problems: Vec<Problem>,
     /// What the user should know but which stops nothing.
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<(At, String)>,
     /// The problems again, so that reading something twice reports it once.
     seen: BTreeSet<(Option<At>, String)>,
     /// Values of a wrong type: what was put in their place means nothing.

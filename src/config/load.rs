@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::findings::Findings;
 use super::node::{self, Node, Tree};
-use super::problem::{ConfigError, Problem};
+use super::problem::{ConfigError, Problem, printable};
 use super::{Config, Document, Env, Origin, dotenv, find, read, trust};
 
 /// What a configuration is loaded from.
@@ -37,14 +37,14 @@ pub fn load(source: Source<'_>, mut env: Env) -> Result<Config, ConfigError> {
     let mut findings = Findings::default();
     let mut document = read::document(&tree, source.tools, &mut findings);
 
+    let mut notices: Vec<String> = findings
+        .notices
+        .drain(..)
+        .map(|(at, words)| format!("{file}:{}:{}: {}", at.line, at.column, printable(&words)))
+        .collect();
     let file_dir = path.as_deref().and_then(Path::parent);
-    read_dotenv_files(
-        source.current_dir,
-        file_dir,
-        &mut env,
-        &mut findings.notices,
-    );
-    apply_ssh_variables(&mut document, &tree.root, &env, &mut findings.notices);
+    read_dotenv_files(source.current_dir, file_dir, &mut env, &mut notices);
+    apply_ssh_variables(&mut document, &tree.root, &env, &mut notices);
 
     let base_dir = match (origin, file_dir) {
         (Origin::Named | Origin::Found, Some(directory)) => directory.to_owned(),
@@ -75,9 +75,7 @@ pub fn load(source: Source<'_>, mut env: Env) -> Result<Config, ConfigError> {
             Origin::Found => trust::hash(&bytes),
             _ => String::new(),
         },
-        trust_dir: user_state_dir
-            .unwrap_or_else(|| state_dir.clone())
-            .join("trust"),
+        trust_dir: trust::trust_dir(&user_state_dir.unwrap_or_else(|| state_dir.clone())),
         path,
         file,
         origin,
@@ -88,7 +86,7 @@ pub fn load(source: Source<'_>, mut env: Env) -> Result<Config, ConfigError> {
         outputs_dir,
         state_dir,
         env,
-        notices: findings.notices,
+        notices,
     })
 }
 

@@ -27,12 +27,14 @@ mod trust;
 pub use document::{Config, Document, Engine, Origin};
 pub use entries::Entries;
 pub use env::Env;
+pub use find::state_dir;
 pub use load::{Source, load, problem_at};
 pub use problem::{At, ConfigError, Problem};
 pub use schema::schema;
-pub use settings::Settings;
+pub use settings::{Place, Settings};
 pub use trust::{
-    TrustState, is_trusted, needs_trust, refused_workspace, trust, trust_file, trust_state,
+    TrustState, is_trusted, needs_trust, refused_workspace, trust, trust_dir, trust_file,
+    trust_state,
 };
 
 #[cfg(test)]

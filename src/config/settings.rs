@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::DelegationSettings;
 use crate::costs::BudgetSettings;
-use crate::providers::{ClockSettings, Seconds};
+use crate::providers::{ClockSettings, Clocks, ProviderSettings, Seconds};
+use crate::resilience::EndpointSettings;
 use crate::sandbox::SandboxSettings;
 use crate::tools::{ApprovalSettings, HttpSettings};
 
@@ -103,5 +104,134 @@ impl Default for Settings {
             delegation: DelegationSettings::default(),
             state_dir: None,
         }
+    }
+}
+
+/// Where a provider's calls go, as far as limits without a setting depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Somewhere on the network.
+    Remote,
+    /// This machine.
+    Loopback,
+    /// An Ollama server, wherever it is.
+    Ollama,
+    /// An agent CLI that is started here; how many at once, its provider knows.
+    AgentCli,
+}
+
+impl Settings {
+    /// The limits of one endpoint: the provider's own settings over these, and the defaults that fit
+    /// the place.
+    pub fn endpoint(&self, provider: Option<&ProviderSettings>, place: Place) -> EndpointSettings {
+        let own = |limit: fn(&ProviderSettings) -> Option<u32>| provider.and_then(limit);
+        let per_minute = match place {
+            Place::Remote | Place::AgentCli => Some(60),
+            Place::Loopback | Place::Ollama => None,
+        };
+        let at_once = match place {
+            Place::Remote => Some(16),
+            Place::Ollama => Some(4),
+            Place::Loopback | Place::AgentCli => None,
+        };
+        // A CLI takes hundreds of megabytes: the wide setting is not meant for it.
+        let wide_at_once = match place {
+            Place::AgentCli => None,
+            _ => self.max_concurrency,
+        };
+        let tokens = provider.and_then(|provider| provider.tokens_per_minute);
+        EndpointSettings {
+            max_retries: self.max_retries,
+            retry_delay: self.retry_delay.duration(),
+            requests_per_minute: own(|provider| provider.rate_limit_per_minute)
+                .or(self.rate_limit_per_minute)
+                .or(per_minute)
+                .filter(|limit| *limit > 0),
+            requests_per_hour: own(|provider| provider.rate_limit_per_hour)
+                .or(self.rate_limit_per_hour)
+                .filter(|limit| *limit > 0),
+            burst: self.rate_limit_burst,
+            tokens_per_minute: tokens.or(self.tokens_per_minute).filter(|limit| *limit > 0),
+            max_concurrency: own(|provider| provider.max_concurrency)
+                .or(wide_at_once)
+                .or(at_once)
+                .filter(|limit| *limit > 0),
+            breaker: self.enable_circuit_breaker,
+            breaker_threshold: self.circuit_breaker_threshold,
+            breaker_timeout: self.circuit_breaker_timeout.duration(),
+        }
+    }
+
+    /// The time limits of one attempt: the provider's own clocks over these.
+    pub fn clocks(&self, provider: Option<&ProviderSettings>) -> Clocks {
+        let wide = Clocks {
+            total: self.timeout.limit(),
+            ..Clocks::default()
+        };
+        let wide = wide.adjusted(&self.clocks);
+        match provider {
+            Some(provider) => wide.adjusted(&provider.clocks),
+            None => wide,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_nearest_setting_wins() {
+        let plain = Settings::default();
+        assert_eq!(
+            plain.endpoint(None, Place::Remote),
+            EndpointSettings::default()
+        );
+        let limits = |settings: &Settings, provider: Option<&ProviderSettings>, place| {
+            let endpoint = settings.endpoint(provider, place);
+            (endpoint.requests_per_minute, endpoint.max_concurrency)
+        };
+        assert_eq!(limits(&plain, None, Place::Loopback), (None, None));
+        assert_eq!(limits(&plain, None, Place::Ollama), (None, Some(4)));
+        assert_eq!(limits(&plain, None, Place::AgentCli), (Some(60), None));
+        let set = Settings {
+            rate_limit_per_minute: Some(10),
+            max_concurrency: Some(2),
+            ..Settings::default()
+        };
+        assert_eq!(limits(&set, None, Place::Loopback), (Some(10), Some(2)));
+        assert_eq!(limits(&set, None, Place::AgentCli), (Some(10), None));
+        let provider = ProviderSettings {
+            rate_limit_per_minute: Some(0),
+            max_concurrency: Some(7),
+            clocks: ClockSettings {
+                idle: Some(Seconds(0.0)),
+                ..ClockSettings::default()
+            },
+            ..ProviderSettings::default()
+        };
+        assert_eq!(
+            limits(&set, Some(&provider), Place::Remote),
+            (None, Some(7))
+        );
+        let wide = Settings {
+            timeout: Seconds(20.0),
+            clocks: ClockSettings {
+                idle: Some(Seconds(5.0)),
+                connect: Some(Seconds(1.5)),
+                ..ClockSettings::default()
+            },
+            ..Settings::default()
+        };
+        let clocks = wide.clocks(Some(&provider));
+        assert_eq!(clocks.total, Some(Duration::from_secs(20)));
+        assert_eq!(clocks.connect, Some(Duration::from_millis(1500)));
+        assert_eq!(
+            (clocks.idle, wide.clocks(None).idle),
+            (None, Some(Duration::from_secs(5)))
+        );
+        assert_eq!(clocks.first_event, Some(Duration::from_mins(2)));
     }
 }

@@ -31,7 +31,11 @@ fn document(text: &str) -> Result<(Document, Vec<String>), ConfigError> {
     let mut findings = Findings::default();
     let document = read::document(&tree, &TOOLS, &mut findings);
     if findings.problems.is_empty() {
-        Ok((document, findings.notices))
+        let notices = findings
+            .notices
+            .into_iter()
+            .map(|(at, words)| format!("{}: {words}", at.line));
+        Ok((document, notices.collect()))
     } else {
         Err(error(findings.problems))
     }

@@ -200,6 +200,12 @@ pub(super) fn hash(bytes: &[u8]) -> String {
     text
 }
 
+/// Where it is kept what is trusted, in the user's own state directory (see
+/// [`state_dir`](super::state_dir)): not one that a found configuration names.
+pub fn trust_dir(user_state_dir: &Path) -> PathBuf {
+    user_state_dir.join("trust")
+}
+
 /// Whether the user has trusted this content of the file at this path.
 pub fn is_trusted(trust_dir: &Path, path: &Path, hash: &str) -> bool {
     !hash.is_empty()

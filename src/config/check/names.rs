@@ -99,10 +99,8 @@ impl<'c> Checker<'c> {
                     known.push(tool.to_owned());
                 }
             } else if matches!(squash(written).as_str(), "todoread" | "todowrite") {
-                self.findings.notices.push(format!(
-                    "line {}: the tool `{written}` is accepted and does nothing",
-                    place.line
-                ));
+                let words = format!("the tool `{written}` is accepted and does nothing");
+                self.findings.notices.push((place, words));
             } else {
                 let hint = nearest(written, self.tools.iter().copied()).map_or_else(
                     || format!("tools: {}", self.tools.join(", ")),

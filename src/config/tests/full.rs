@@ -97,15 +97,71 @@ fn the_originals_load() {
 }
 
 #[test]
-fn the_same_text_meets_the_schema() {
+fn what_is_shipped_loads_and_meets_the_schema() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
-    let tree = node::parse(FULL).unwrap();
+    for (name, text, agents) in [
+        ("config", include_str!("../../../config.yaml"), 1),
+        ("simple", include_str!("../../../examples/simple.yaml"), 1),
+        (
+            "dev_team",
+            include_str!("../../../examples/dev_team.yaml"),
+            4,
+        ),
+        ("devops", include_str!("../../../examples/devops.yaml"), 2),
+        (
+            "local_ollama",
+            include_str!("../../../examples/local_ollama.yaml"),
+            2,
+        ),
+    ] {
+        let (document, _) = document(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(document.agents.len(), agents, "{name}");
+        let errors: Vec<String> = validator
+            .iter_errors(&as_json(text))
+            .map(|error| format!("{name}: {error} at {}", error.instance_path()))
+            .collect();
+        assert_eq!(errors, Vec::<String>::new());
+    }
+    // What is commented out must be right as well.
+    let uncommented: String = include_str!("../../../config.yaml")
+        .lines()
+        .map(|line| match line.trim_start().strip_prefix("# ") {
+            Some(rest) if line.starts_with("  ") => format!("  {rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let kept: Vec<&str> = uncommented
+        .lines()
+        .filter(|line| !line.ends_with('.'))
+        .collect();
+    let (document, _) = document(&kept.join("\n")).unwrap();
+    assert_eq!(
+        document.agents.names().collect::<Vec<_>>(),
+        ["assistant", "coder"]
+    );
+    assert_eq!(
+        document.tasks.get("check").map(|task| task.steps.len()),
+        Some(2)
+    );
+    assert_eq!(document.servers.len() + document.providers.len(), 2);
+    assert_eq!(document.settings.approvals.rules.len(), 1);
+}
+
+/// A text as JSON, as the schema sees it.
+fn as_json(text: &str) -> serde_json::Value {
+    let tree = node::parse(text).unwrap();
     let name = Name {
         key: "file",
         item: None,
         at: tree.root.at,
     };
-    let value: serde_json::Value = de::read(&tree.root, name, &mut Findings::default()).unwrap();
+    de::read(&tree.root, name, &mut Findings::default()).unwrap()
+}
+
+#[test]
+fn the_same_text_meets_the_schema() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let value = as_json(FULL);
     let errors: Vec<String> = validator
         .iter_errors(&value)
         .map(|e| format!("{e} at {}", e.instance_path()))
@@ -170,7 +226,7 @@ fn scalars_are_taken_as_they_are_meant() {
     );
     assert_eq!(
         notices,
-        ["line 13: the tool `TodoRead` is accepted and does nothing"]
+        ["13: the tool `TodoRead` is accepted and does nothing"]
     );
 }
 

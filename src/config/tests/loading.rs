@@ -375,3 +375,44 @@ fn later_checks_point_into_the_file_too() {
         "orch.yaml:4:5: x\n  4 |     steps:\n    |     ^"
     );
 }
+
+#[test]
+fn every_secret_is_known_to_those_who_mask() {
+    let mut machine = Machine::new();
+    machine
+        .set("OPENAI_API_KEY", "from-process")
+        .set("LAB", "named")
+        .set("EDITOR", "vi")
+        .write("work/.env", "GROQ_API_KEY=from-file\nCOLOUR=blue\n")
+        .write(
+            "work/orch.yaml",
+            "providers: {lab: {base_url: \"http://x\", api_key_env: LAB, headers: {Authorization: header, X-Team: blue}}}\n\
+             mcp_servers: {m: {command: [x], env: {DB_PASSWORD: written, DEBUG: \"1\"}}}\n",
+        );
+    let config = machine.load();
+    let mut secrets: Vec<String> = config
+        .secrets()
+        .iter()
+        .map(|secret| secrecy::ExposeSecret::expose_secret(secret).to_owned())
+        .collect();
+    secrets.sort();
+    assert_eq!(
+        secrets,
+        ["from-file", "from-process", "header", "named", "written"]
+    );
+}
+
+#[test]
+fn notices_tell_the_place() {
+    let machine = Machine::new();
+    machine.write(
+        "work/orch.yaml",
+        "agents:\n  a: {tools: [read, TodoWrite]}\n",
+    );
+    let config = machine.load();
+    assert_eq!(
+        config.notices,
+        ["orch.yaml:2:21: the tool `TodoWrite` is accepted and does nothing"]
+    );
+    assert_eq!(config.document.agents.get("a").unwrap().tools, ["read"]);
+}

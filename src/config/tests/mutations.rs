@@ -113,7 +113,7 @@ fn assert_one(problems: &[Problem], at: At, words: &str, case: &str) {
 
 #[test]
 fn the_text_itself_is_right_and_complete() {
-    assert!(document(FULL).is_ok());
+    assert!(document(FULL).is_ok() && FULL.is_ascii());
     let spots = spots();
     assert!(spots.len() > 150, "{}", spots.len());
 }
@@ -226,5 +226,32 @@ fn a_key_given_twice_is_found() {
             &format!("`{}` is given twice", spot.key),
             &case,
         );
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// Whatever is done to a configuration, it loads or says what is wrong at places that exist.
+    #[test]
+    fn no_edit_breaks_the_reader(
+        start in 0..FULL.len(),
+        length in 0_usize..60,
+        with in "[\\PC\\n\\t]{0,8}|[-:{}\\[\\],&*!|>'\"%@`#? \\n]{0,6}|&a|\\*a|<<: ",
+    ) {
+        let end = (start + length).min(FULL.len());
+        let text = format!("{}{with}{}", &FULL[..start], &FULL[end..]);
+        if let Err(error) = document(&text) {
+            assert!(!error.problems.is_empty());
+            let lines = text.matches('\n').count() + 1;
+            for at in error.problems.iter().filter_map(|problem| problem.at) {
+                assert!(at.line >= 1 && at.line as usize <= lines + 1, "{at:?} in {text}");
+            }
+            assert!(!error.to_string().is_empty());
+        }
     }
 }
