@@ -12,7 +12,7 @@ use super::tally::{Failure, Tally, report};
 use super::words;
 use crate::costs::{self, Ended, Hold, Ledger, Outcome, PromptSize};
 use crate::event::{EventKind, Events};
-use crate::providers::{FaultKind, Provider, ProviderError, Reply, Request};
+use crate::providers::{Delivery, FaultKind, Provider, ProviderError, Reply, Request};
 use crate::usage::{Meter, Usage};
 
 /// What a model can be asked for at most unless configured.
@@ -81,9 +81,12 @@ impl Around<'_> {
     ) -> Attempted {
         let meter = Arc::new(Meter::default());
         let attempt = self.ledger_attempt(link, request, on_link, tally.attempts + 1);
-        let held = self
-            .ledger
-            .start_attempt(&attempt, &self.context.caps, Arc::clone(&meter));
+        // On the heap, since it is large and soon over, and ten thousand calls may be under way.
+        let held = Box::pin(self.ledger.start_attempt(
+            &attempt,
+            &self.context.caps,
+            Arc::clone(&meter),
+        ));
         let held = match self.deadline {
             Some(deadline) => timeout_at(deadline, held).await.ok(),
             None => Some(held.await),
@@ -129,7 +132,7 @@ impl Around<'_> {
                     request_id: reply.request_id.clone(),
                     subscription: reply.subscription,
                 };
-                self.settle(hold, outcome, tally).await;
+                Box::pin(self.settle(hold, outcome, tally)).await;
                 Attempted::Answered(Box::new(reply))
             }
             Err(error) => {
@@ -158,7 +161,7 @@ impl Around<'_> {
                     request_id: error.request_id.clone(),
                     subscription: false,
                 };
-                self.settle(hold, outcome, tally).await;
+                Box::pin(self.settle(hold, outcome, tally)).await;
                 Attempted::Failed(Box::new(error), decision)
             }
         }
@@ -207,20 +210,18 @@ impl Around<'_> {
         match hold.settle(outcome).await {
             Ok(settled) => {
                 tally.settled(&settled);
-                self.events
-                    .emit(EventKind::Usage {
-                        usage: settled.usage,
-                        cost_usd: settled.cost,
-                    })
-                    .await;
+                let usage = EventKind::Usage {
+                    usage: settled.usage,
+                    cost_usd: settled.cost,
+                };
+                self.events.emit(usage).await;
                 for warning in settled.warnings {
-                    self.events
-                        .emit(EventKind::BudgetWarning {
-                            budget: warning.budget,
-                            used_usd: warning.used,
-                            limit_usd: warning.limit,
-                        })
-                        .await;
+                    let warning = EventKind::BudgetWarning {
+                        budget: warning.budget,
+                        used_usd: warning.used,
+                        limit_usd: warning.limit,
+                    };
+                    self.events.emit(warning).await;
                 }
             }
             Err(error) => {
@@ -234,9 +235,16 @@ impl Around<'_> {
 
     /// Tells of breakers that have changed.
     pub(super) async fn tell(self, changes: Vec<BreakerChange>) {
-        for change in changes {
-            self.events.emit(words::breaker_event(change)).await;
+        if changes.is_empty() {
+            return;
         }
+        // On the heap, since it is rare and the future of every call has to hold it.
+        Box::pin(async {
+            for change in changes {
+                self.events.emit(words::breaker_event(change)).await;
+            }
+        })
+        .await;
     }
 
     fn ledger_attempt(
@@ -277,8 +285,7 @@ impl Around<'_> {
 
 /// Whether what was handed out of a failed answer rules another attempt out: a pipe cannot take
 /// anything back, a terminal does so once, and who uses only whole answers has not seen it.
-fn is_final(error: &ProviderError, request: &Request, tally: &Tally) -> bool {
-    use crate::providers::Delivery;
+pub(super) fn is_final(error: &ProviderError, request: &Request, tally: &Tally) -> bool {
     error.committed
         && match request.delivery {
             Delivery::Buffered => false,

@@ -136,15 +136,15 @@ pub(super) struct Grant {
 }
 
 /// What has to be waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     /// When to look again; `None` for those who are woken.
     pub(super) until: Option<Instant>,
     /// The earliest instant at which it can go on, as far as that is known.
     pub(super) bound: Option<Instant>,
     pub(super) reason: Reason,
-    /// What a limit that is shared with other processes has to be asked for: requests, tokens.
-    pub(super) ask: Option<(u64, u64)>,
+    /// What a limit that is shared with other processes has to be asked for; empty for nothing.
+    pub(super) ask: Vec<u64>,
 }
 
 /// What a call waits for.
@@ -232,7 +232,7 @@ impl Known {
                 until: until.filter(|_| head),
                 bound: until,
                 reason: Reason::Breaker,
-                ask: None,
+                ask: Vec::new(),
             });
         }
         let (until, cause, ask) = match self.limiter.advance(lane, ticket, wish.ask, now) {
@@ -241,18 +241,16 @@ impl Known {
                 self.limiter.rejected(lane);
                 return Look::No(Refusal::Late { until, cause });
             }
-            Turn::Until(until, cause) => (Some(until), cause, None),
-            Turn::Blocked(cause) => (None, cause, None),
-            Turn::Ask { requests, tokens } => {
-                (None, Cause::OtherProcesses, Some((requests, tokens)))
-            }
+            Turn::Until(until, cause) => (Some(until), cause, Vec::new()),
+            Turn::Blocked(cause) => (None, cause, Vec::new()),
+            Turn::Ask => (None, Cause::OtherProcesses, self.limiter.wanted(lane)),
             Turn::Behind => {
                 let bound = self.limiter.bound(lane, wish.ask, now);
                 return Look::Wait(Wait {
                     until: None,
                     bound: bound.map(|(at, _)| at).filter(|at| *at > now),
                     reason: Reason::Limiter(bound.map_or(Cause::Concurrency, |(_, cause)| cause)),
-                    ask: None,
+                    ask: Vec::new(),
                 });
             }
         };

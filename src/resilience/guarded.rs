@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::{Instant, sleep};
 
-use super::attempt::{Around, Attempted, OnLink, max_output_tokens};
+use super::attempt::{Around, Attempted, OnLink, is_final, max_output_tokens};
 use super::call::{Answer, CallContext, CallError, CallErrorKind, FallbackReport, Link};
 use super::chain::{next_link, without_foreign};
 use super::endpoint::{EndpointState, Wish};
@@ -77,8 +77,8 @@ impl Resilience {
             let Some(link) = chain.get(index) else {
                 return Err(tally.error(None, Failure::no_model()));
             };
-            let mut stripped = without_foreign(request, link.provider.name());
-            let request = stripped.as_mut().unwrap_or(request);
+            let mut stripped = without_foreign(request, link.provider.name()).map(Box::new);
+            let request = stripped.as_deref_mut().unwrap_or(request);
             let counted = context.counted.filter(|_| index == 0);
             let prompt = prompt_size(request, counted);
             let next = |kind: &CallErrorKind| next_link(chain, index, kind, prompt.likely_tokens());
@@ -98,7 +98,7 @@ impl Resilience {
             let Some((next, to)) = next.and_then(|next| Some((next, chain.get(next)?))) else {
                 return Err(tally.error(Some(link), failure));
             };
-            self.fall_back(link, to, failure, events, &mut tally).await;
+            Box::pin(self.fall_back(link, to, failure, events, &mut tally)).await;
             index = next;
         }
     }
@@ -172,7 +172,8 @@ impl Resilience {
                     if let Some(report) = tally.failures.last_mut() {
                         report.note = note(why);
                     }
-                    return Err(Failure::of_provider(*error, why));
+                    let committed = is_final(&error, request, tally);
+                    return Err(Failure::of_provider(*error, why, committed));
                 }
                 Decision::Retry {
                     delay,
@@ -186,7 +187,7 @@ impl Resilience {
                     }
                     if error.committed {
                         tally.resets += 1;
-                        around.events.emit(EventKind::StreamReset).await;
+                        Box::pin(around.events.emit(EventKind::StreamReset)).await;
                     }
                     let of = link
                         .settings
@@ -194,7 +195,7 @@ impl Resilience {
                         .saturating_add(1)
                         .max(on_link.attempts + 1);
                     let event = retry_event(&error, (on_link.attempts, of), delay_ms, told_by);
-                    around.events.emit(event).await;
+                    Box::pin(around.events.emit(event)).await;
                     // A rate limit holds the whole line for this long, and this call has its old
                     // place in it.
                     if error.kind != FaultKind::RateLimited {

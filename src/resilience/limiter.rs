@@ -67,13 +67,26 @@ pub enum Turn {
     /// It is at the head and is woken when something changes.
     Blocked(Cause),
     /// It is at the head and could go, but a limit that is shared with other processes has to be
-    /// asked for this many requests and tokens; it is woken by [`Limiter::granted`].
-    Ask {
-        /// Requests.
-        requests: u64,
-        /// Tokens.
-        tokens: u64,
-    },
+    /// asked for what [`Limiter::wanted`] tells; it is woken by [`Limiter::granted`].
+    Ask,
+}
+
+/// What a limit that is shared with other processes has granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// The entry of the shared window that it counts in.
+    pub bucket: i64,
+    /// Requests.
+    pub requests: u64,
+    /// Tokens; 0 where they are not limited.
+    pub tokens: u64,
+}
+
+impl Grants {
+    /// Itself, unless there is nothing in it.
+    fn some(self) -> Option<Self> {
+        (self.requests > 0 || self.tokens > 0).then_some(self)
+    }
 }
 
 /// What an admitted request took.
@@ -242,13 +255,13 @@ impl Limiter {
         }
     }
 
-    /// An admitted request was never made: everything is as before it was admitted. Tells what a
-    /// shared limit has to be given back: requests and tokens.
-    pub fn cancel(&mut self, admission: Admission, now: Instant) -> (u64, u64) {
-        let mut back = (0, 0);
+    /// An admitted request was never made: everything is as before it was admitted. Tells what has
+    /// to be given back to a shared limit.
+    pub fn cancel(&mut self, admission: Admission, now: Instant) -> Option<Grants> {
+        let mut back = None;
         if let Some(lane) = self.lanes.get_mut(admission.lane.0) {
             lane.refund(admission.taken);
-            back = (1, admission.taken.tokens());
+            back = admission.taken.shared();
             if admission.trial {
                 lane.pace.trial_lost(now);
             }
@@ -259,25 +272,21 @@ impl Limiter {
     }
 
     /// An admitted request is over. The request stays counted; its tokens are corrected to what was
-    /// used. Tells the old and the new amount of tokens where they are limited.
-    pub fn settle(
-        &mut self,
-        admission: Admission,
-        tokens: u64,
-        now: Instant,
-    ) -> Option<(u64, u64)> {
-        let mut changed = None;
+    /// used. Tells what was counted of it in a shared limit, where its tokens count.
+    pub fn settle(&mut self, admission: Admission, tokens: u64, now: Instant) -> Option<Grants> {
+        let mut counted = None;
         if let Some(lane) = self.lanes.get_mut(admission.lane.0) {
-            changed = lane.settle_tokens(admission.taken, tokens);
+            counted = lane.settle_tokens(admission.taken, tokens);
             if admission.trial {
                 lane.pace.tried(now);
             }
         }
         self.release();
-        if admission.trial || changed.is_some_and(|(before, after)| after < before) {
+        if admission.trial || counted.is_some_and(|before| tokens < before) {
             self.wake_head(admission.lane);
         }
-        changed
+        let shared = admission.taken.shared()?;
+        (shared.tokens > 0).then_some(shared)
     }
 
     /// The server has begun to answer a request: it was not one too many.
@@ -325,39 +334,45 @@ impl Limiter {
         }
     }
 
-    /// A shared limit has answered [`Turn::Ask`]: this much was granted; when that is not enough, the
-    /// rest fits at `full_until`. Tells what has to be given back because nobody wants it any more.
+    /// What to ask of a shared limit: the tokens of each request that could go at once, the head's
+    /// first.
+    pub fn wanted(&mut self, id: LaneId) -> Vec<u64> {
+        self.lanes
+            .get_mut(id.0)
+            .map_or_else(Vec::new, |lane| std::mem::take(&mut lane.shared.wanted))
+    }
+
+    /// A shared limit has answered [`Turn::Ask`]: this much was granted; when that is not enough,
+    /// there may be more at `full_until`. Tells what has to be given back because nobody wants it
+    /// any more.
     pub fn granted(
         &mut self,
         id: LaneId,
-        (requests, tokens): (u64, u64),
+        grants: Grants,
         full_until: Option<Instant>,
         now: Instant,
-    ) -> (u64, u64) {
+    ) -> Option<Grants> {
         let Some(lane) = self.lanes.get_mut(id.0) else {
-            return (requests, tokens);
+            return grants.some();
         };
         lane.shared.asking = false;
         lane.shared.full_until = full_until;
         if lane.queue.is_empty() {
-            return (requests, tokens);
+            return grants.some();
         }
-        let old = (lane.shared.requests, lane.shared.tokens);
-        (lane.shared.requests, lane.shared.tokens) = (requests, tokens);
+        let old = std::mem::replace(&mut lane.shared.grants, grants);
         lane.shared.at = Some(now);
         self.wake_head(id);
-        old
+        old.some()
     }
 
     /// What is left of a shared limit's grants when nobody stands in the line any more.
-    pub fn take_unused(&mut self, id: LaneId) -> (u64, u64) {
-        match self.lanes.get_mut(id.0) {
-            Some(lane) if lane.queue.is_empty() => (
-                std::mem::take(&mut lane.shared.requests),
-                std::mem::take(&mut lane.shared.tokens),
-            ),
-            _ => (0, 0),
+    pub fn unused(&mut self, id: LaneId) -> Option<Grants> {
+        let lane = self.lanes.get_mut(id.0)?;
+        if !lane.queue.is_empty() {
+            return None;
         }
+        std::mem::take(&mut lane.shared.grants).some()
     }
 
     /// Wakes everybody in the lines: what they wait for may be out of reach now.
@@ -434,9 +449,8 @@ impl Limiter {
             if lane.shared.asking {
                 return Turn::Blocked(Cause::OtherProcesses);
             }
-            lane.shared.asking = true;
-            let (requests, tokens) = lane.wanted(ask, now, room);
-            return Turn::Ask { requests, tokens };
+            lane.ask_for(ask, now, room);
+            return Turn::Ask;
         }
         let (taken, trial) = lane.take(ask, now);
         Turn::Admitted(Admission {

@@ -24,7 +24,10 @@ pub use call::{
     Answer, AttemptReport, CallContext, CallError, CallErrorKind, Counted, FallbackReport, Link,
 };
 pub use guarded::Resilience;
-pub use limiter::{Admission, Ask, Cause, LaneId, LaneStatistics, Limiter, Ticket, Turn};
+pub use limiter::{Admission, Ask, Cause, Grants, LaneId, LaneStatistics, Limiter, Ticket, Turn};
 pub use retry::{Decision, GiveUp, MAX_RETRY_AFTER, RetryBudget, Situation, decide};
 pub use settings::EndpointSettings;
 pub use status::{BreakerStatus, LimitStatus, Status, Used};
+
+#[cfg(test)]
+mod tests;

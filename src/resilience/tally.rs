@@ -134,7 +134,7 @@ impl Failure {
     }
 
     /// The provider failed and is not asked again.
-    pub(super) fn of_provider(error: ProviderError, why: GiveUp) -> Self {
+    pub(super) fn of_provider(error: ProviderError, why: GiveUp, committed: bool) -> Self {
         let wait = match why {
             GiveUp::TooLong(told) => Some(told),
             GiveUp::Hopeless
@@ -162,7 +162,7 @@ impl Failure {
             retryable,
             retry_after: wait,
             status: error.status,
-            committed: why == GiveUp::Committed,
+            committed,
             shown: error.committed,
             partial: *error.partial,
             ..Self::new(CallErrorKind::Provider(error.kind), error.message)
@@ -262,7 +262,7 @@ impl Failure {
             },
             Refusal::Deadline { reason } => Self::late(Some(reason), waiting_for),
             Refusal::Dead { error, until } => {
-                let mut failure = Self::of_provider((*error).clone(), GiveUp::Hopeless);
+                let mut failure = Self::of_provider((*error).clone(), GiveUp::Hopeless, false);
                 if let Some(until) = until {
                     let again = words::try_again(left(until));
                     failure.message = format!("{} (not asked again)", failure.message);

@@ -62,7 +62,7 @@ impl<'a> Place<'a> {
             };
             if is_worth_telling(&wait, now) && told != Some(wait.reason) {
                 told = Some(wait.reason);
-                line.place.tell(&wait, now, events).await;
+                Box::pin(line.place.tell(&wait, now, events)).await;
             }
             let until = match (wait.until, wish.deadline) {
                 (Some(until), Some(deadline)) => Some(until.min(deadline)),

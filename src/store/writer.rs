@@ -55,11 +55,11 @@ pub(super) fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>)
             && (waiting.is_none() || commits >= 8 * COMMITS_PER_CHECKPOINT)
         {
             commits = 0;
-            log.checkpoint(&connection);
+            Log::checkpoint(&connection);
         }
     }
     if log.size() > LOG_SIZE {
-        log.checkpoint(&connection);
+        Log::checkpoint(&connection);
     }
 }
 
@@ -199,7 +199,7 @@ impl Log {
 
     /// Moves what it can into the database without waiting for anybody. A failure loses nothing:
     /// everything stays in the log.
-    fn checkpoint(&self, connection: &Connection) {
+    fn checkpoint(connection: &Connection) {
         let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             row.get::<_, i64>(0)
         });

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::pace::{Pace, STEP};
 use super::window::{EntryId, Window};
-use super::{Ask, Cause, LaneStatistics, Ticket};
+use super::{Ask, Cause, Grants, LaneStatistics, Ticket};
 use crate::providers::LimitNews;
 use crate::resilience::EndpointSettings;
 
@@ -18,6 +18,9 @@ const MARGIN: Duration = Duration::from_millis(50);
 
 const MINUTE: Duration = Duration::from_mins(1).saturating_add(MARGIN);
 const HOUR: Duration = Duration::from_hours(1).saturating_add(MARGIN);
+
+/// So many requests are asked for at once: a transaction of moderate size.
+const MOST_ASKED: u64 = 256;
 
 /// Grants of a limit that is shared with other processes are used within this time or given back.
 const GRANT_LIFE: Duration = MARGIN;
@@ -38,27 +41,33 @@ pub(super) struct Taken {
     minute: Option<EntryId>,
     hour: Option<EntryId>,
     tokens: Option<(EntryId, u64)>,
+    /// The entry of a shared window that it counts in.
+    bucket: Option<i64>,
 }
 
 impl Taken {
-    /// The tokens that were counted; 0 without a limit of tokens.
-    pub(super) fn tokens(&self) -> u64 {
-        self.tokens.map_or(0, |(_, amount)| amount)
+    /// What is counted of it in a shared limit.
+    pub(super) fn shared(&self) -> Option<Grants> {
+        Some(Grants {
+            bucket: self.bucket?,
+            requests: 1,
+            tokens: self.tokens.map_or(0, |(_, amount)| amount),
+        })
     }
 }
 
 /// What other processes leave of a shared limit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Shared {
     /// Whether the limit is shared at all.
     pub(super) on: bool,
     /// Whether an answer is under way.
     pub(super) asking: bool,
-    /// Requests that were granted and not yet made.
-    pub(super) requests: u64,
-    /// Tokens that were granted with them.
-    pub(super) tokens: u64,
-    /// When they were granted.
+    /// What has to be asked for: the tokens of each request.
+    pub(super) wanted: Vec<u64>,
+    /// What was granted and not yet used.
+    pub(super) grants: Grants,
+    /// When it was granted.
     pub(super) at: Option<Instant>,
     /// Others have used it up until this instant.
     pub(super) full_until: Option<Instant>,
@@ -215,39 +224,47 @@ impl Lane {
             .shared
             .at
             .is_some_and(|at| now.duration_since(at) <= GRANT_LIFE);
-        fresh && self.shared.requests > 0 && self.shared.tokens >= self.shared_tokens(ask)
+        let Grants {
+            requests, tokens, ..
+        } = self.shared.grants;
+        fresh && requests > 0 && tokens >= self.counted_tokens(ask)
     }
 
-    /// The tokens of an ask as a shared limit counts them; 0 without a limit of tokens.
-    pub(super) fn shared_tokens(&self, ask: Ask) -> u64 {
+    /// The tokens of an ask as they are counted; 0 without a limit of tokens.
+    fn counted_tokens(&self, ask: Ask) -> u64 {
         self.tokens
             .as_ref()
-            .map_or(0, |window| ask.tokens.min(window.limit()))
+            .map_or(0, |window| ask.tokens.clamp(1, window.limit()))
     }
 
-    /// What to ask of a shared limit: for the head and for those behind it who could follow at once,
-    /// at most `most`.
-    pub(super) fn wanted(&mut self, head: Ask, now: Instant, most: u64) -> (u64, u64) {
+    /// Notes what has to be asked of a shared limit: for the head and for those behind it who could
+    /// follow at once, at most `most`.
+    pub(super) fn ask_for(&mut self, head: Ask, now: Instant, most: u64) {
         let free = |window: &mut Option<Window>| {
             window.as_mut().map_or(u64::MAX, |window| {
                 window.limit().saturating_sub(window.used(now)).max(1)
             })
         };
         let most = match self.pace {
-            Pace::Free => most.min(free(&mut self.minute)).min(free(&mut self.hour)),
+            Pace::Free => most
+                .min(free(&mut self.minute))
+                .min(free(&mut self.hour))
+                .min(MOST_ASKED),
             _ => 1,
         };
         let room = free(&mut self.tokens);
-        let (mut requests, mut tokens) = (1, self.shared_tokens(head));
+        let mut tokens = self.counted_tokens(head);
+        let mut wanted = vec![tokens];
         for waiter in self.queue.values().skip(1) {
-            let more = tokens + self.shared_tokens(waiter.ask);
-            if requests >= most || more > room {
+            let more = self.counted_tokens(waiter.ask);
+            tokens += more;
+            if wanted.len() as u64 >= most || tokens > room {
                 break;
             }
-            requests += 1;
-            tokens = more;
+            wanted.push(more);
         }
-        (requests, tokens)
+        self.shared.wanted = wanted;
+        self.shared.asking = true;
     }
 
     /// Lets somebody go.
@@ -256,28 +273,33 @@ impl Lane {
         if ask.retry {
             self.last_retry = Some(now);
         }
+        let tokens = self.counted_tokens(ask);
+        let mut bucket = None;
         if self.shared.on {
-            self.shared.requests = self.shared.requests.saturating_sub(1);
-            self.shared.tokens = self.shared.tokens.saturating_sub(self.shared_tokens(ask));
+            let grants = &mut self.shared.grants;
+            grants.requests = grants.requests.saturating_sub(1);
+            grants.tokens = grants.tokens.saturating_sub(tokens);
+            bucket = Some(grants.bucket);
         }
         let taken = Taken {
             minute: self.minute.as_mut().map(|window| window.take(now, 1)),
             hour: self.hour.as_mut().map(|window| window.take(now, 1)),
-            tokens: self.tokens.as_mut().map(|window| {
-                let amount = ask.tokens.clamp(1, window.limit());
-                (window.take(now, amount), amount)
-            }),
+            tokens: self
+                .tokens
+                .as_mut()
+                .map(|window| (window.take(now, tokens), tokens)),
+            bucket,
         };
         self.statistics.admitted += 1;
         (taken, trial)
     }
 
-    /// Corrects the tokens of an admission to what was used; tells the old and the new amount.
-    pub(super) fn settle_tokens(&mut self, taken: Taken, tokens: u64) -> Option<(u64, u64)> {
+    /// Corrects the tokens of an admission to what was used; tells what they were counted as.
+    pub(super) fn settle_tokens(&mut self, taken: Taken, tokens: u64) -> Option<u64> {
         let (id, amount) = taken.tokens?;
         let window = self.tokens.as_mut()?;
         window.change(id, amount, tokens);
-        Some((amount, tokens))
+        Some(amount)
     }
 
     /// Takes an admission back as if it had never been.
@@ -291,6 +313,7 @@ impl Lane {
             }
         }
         self.settle_tokens(taken, 0);
+        self.statistics.admitted = self.statistics.admitted.saturating_sub(1);
     }
 
     /// Puts somebody in the line who is not in it yet.

@@ -92,11 +92,11 @@ fn several_windows_hold_together_and_tokens_are_corrected() {
     // A small one does not pass the big one.
     let (third, turn) = come(&mut limiter, lane, 1, start);
     assert_eq!(turn, Turn::Behind);
-    assert_eq!(limiter.settle(first, 500, start), Some((800, 500)));
+    assert_eq!(limiter.settle(first, 500, start), None);
     assert!(limiter.listen(lane, second, Waker::noop()));
     let second = admitted(limiter.advance(lane, second, ask(500), start));
     assert_eq!(limiter.used(lane, start), [Some(2), Some(2), Some(1_000)]);
-    assert_eq!(limiter.cancel(second, start), (1, 500));
+    assert_eq!(limiter.cancel(second, start), None);
     assert_eq!(limiter.used(lane, start), [Some(1), Some(1), Some(500)]);
     let third = admitted(limiter.advance(lane, third, ask(1), start));
     limiter.settle(third, 0, start);
@@ -210,6 +210,14 @@ fn told_limits_lower_but_never_raise() {
     assert_eq!(limiter.used(lane, now), [None, None, Some(100)]);
 }
 
+fn grants(bucket: i64, requests: u64, tokens: u64) -> Grants {
+    Grants {
+        bucket,
+        requests,
+        tokens,
+    }
+}
+
 #[test]
 fn a_shared_limit_is_asked_for_all_who_could_go() {
     let (mut limiter, lane) = limiter(&EndpointSettings {
@@ -219,42 +227,72 @@ fn a_shared_limit_is_asked_for_all_who_could_go() {
     limiter.share(lane, true);
     let now = Instant::now();
     let (first, turn) = come(&mut limiter, lane, 1, now);
-    let once = Turn::Ask {
-        requests: 1,
-        tokens: 0,
-    };
-    assert_eq!(turn, once);
+    assert_eq!(turn, Turn::Ask);
+    assert_eq!(limiter.wanted(lane), [0]);
     let later: Vec<Ticket> = (0..4).map(|_| come(&mut limiter, lane, 1, now).0).collect();
     let waits = Turn::Blocked(Cause::OtherProcesses);
     assert_eq!(limiter.advance(lane, first, ask(1), now), waits);
-    assert_eq!(limiter.granted(lane, (1, 0), None, now), (0, 0));
-    admitted(limiter.advance(lane, first, ask(1), now));
-    let two = Turn::Ask {
-        requests: 2,
-        tokens: 0,
-    };
-    assert_eq!(limiter.advance(lane, later[0], ask(1), now), two);
+    assert_eq!(limiter.granted(lane, grants(7, 1, 0), None, now), None);
+    let gone = admitted(limiter.advance(lane, first, ask(1), now));
+    assert_eq!(limiter.advance(lane, later[0], ask(1), now), Turn::Ask);
+    assert_eq!(limiter.wanted(lane), [0, 0]);
     // Others have taken one of the two.
     let until = now + Duration::from_secs(9);
-    assert_eq!(limiter.granted(lane, (1, 0), Some(until), now), (0, 0));
+    assert_eq!(
+        limiter.granted(lane, grants(7, 1, 0), Some(until), now),
+        None
+    );
     admitted(limiter.advance(lane, later[0], ask(1), now));
     let full = Turn::Until(until, Cause::OtherProcesses);
     assert_eq!(limiter.advance(lane, later[1], ask(1), now), full);
-    assert_eq!(limiter.advance(lane, later[1], ask(1), until), once);
+    assert_eq!(limiter.advance(lane, later[1], ask(1), until), Turn::Ask);
     // Everybody leaves before the answer comes: all of it is given back.
     for ticket in &later[1..] {
         limiter.leave(lane, *ticket, until);
     }
-    assert_eq!(limiter.granted(lane, (1, 0), None, until), (1, 0));
+    let one = grants(8, 1, 0);
+    assert_eq!(limiter.granted(lane, one, None, until), Some(one));
     // Grants that were not used at once are asked for again, and the old ones given back.
     let (ticket, turn) = come(&mut limiter, lane, 1, until);
-    assert_eq!(turn, once);
-    limiter.granted(lane, (1, 0), None, until);
+    assert_eq!(turn, Turn::Ask);
+    limiter.granted(lane, one, None, until);
     let late = until + Duration::from_millis(51);
-    assert_eq!(limiter.advance(lane, ticket, ask(1), late), once);
-    assert_eq!(limiter.granted(lane, (1, 0), None, late), (1, 0));
+    assert_eq!(limiter.advance(lane, ticket, ask(1), late), Turn::Ask);
+    let other = grants(9, 1, 0);
+    assert_eq!(limiter.granted(lane, other, None, late), Some(one));
     limiter.leave(lane, ticket, late);
-    assert_eq!(limiter.take_unused(lane), (1, 0));
+    assert_eq!(limiter.unused(lane), Some(other));
+    assert_eq!(limiter.unused(lane), None);
+    // What was never sent is given back where it was counted.
+    assert_eq!(limiter.cancel(gone, late), Some(grants(7, 1, 0)));
+}
+
+#[test]
+fn shared_tokens_are_asked_for_as_far_as_they_fit_and_corrected() {
+    let (mut limiter, lane) = limiter(&EndpointSettings {
+        tokens_per_minute: Some(100),
+        max_concurrency: Some(9),
+        ..settings()
+    });
+    limiter.share(lane, true);
+    let now = Instant::now();
+    let (first, turn) = come(&mut limiter, lane, 50, now);
+    assert_eq!(turn, Turn::Ask);
+    for tokens in [30, 20, 1] {
+        come(&mut limiter, lane, tokens, now);
+    }
+    assert_eq!(limiter.wanted(lane), [50]);
+    limiter.granted(lane, grants(1, 0, 0), None, now);
+    assert_eq!(limiter.advance(lane, first, ask(50), now), Turn::Ask);
+    assert_eq!(limiter.wanted(lane), [50, 30, 20]);
+    limiter.granted(lane, grants(2, 3, 100), None, now);
+    let first = admitted(limiter.advance(lane, first, ask(50), now));
+    assert_eq!(limiter.settle(first, 8, now), Some(grants(2, 1, 50)));
+    // The others give up: what was granted for them goes back.
+    for ticket in 2..=4 {
+        limiter.leave(lane, ticket, now);
+    }
+    assert_eq!(limiter.unused(lane), Some(grants(2, 2, 50)));
 }
 
 /// Runs a limiter as tasks would: everybody looks when he is woken or when his time has come, and
@@ -280,7 +318,7 @@ impl World {
             }
             Turn::Until(at, _) => *timer = Some(at),
             Turn::Behind | Turn::Blocked(_) => {}
-            Turn::Ask { .. } => panic!("nothing is shared"),
+            Turn::Ask => panic!("nothing is shared"),
         }
     }
 
