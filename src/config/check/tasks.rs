@@ -7,7 +7,7 @@ use super::circle::circle;
 use super::names::Section;
 use crate::config::node::{Data, Key, Node};
 use crate::config::problem::{At, Problem};
-use crate::config::scalar::{Number, number};
+use crate::config::scalar::{Number, number, truth};
 use crate::tasks::default_step_id;
 
 /// What a step does: it has exactly one of these.
@@ -197,7 +197,7 @@ impl Checker<'_> {
             .filter(|(key, value)| {
                 JOINS.contains(&&*key.text)
                     && !value.is_null()
-                    && !(key.text == "vote" && value.text() == Some("false"))
+                    && !(key.text == "vote" && said(Some(value)) == Some(false))
             })
             .map(|(key, _)| key)
             .collect();
@@ -272,7 +272,8 @@ impl Checker<'_> {
             }
         }
         for (input, settings) in inputs {
-            let is_required = settings.get("required").and_then(Node::text) == Some("true");
+            let is_required =
+                said(settings.get("required")) == Some(true) && settings.get("default").is_none();
             if is_required && !passed.iter().any(|(key, _)| key.text == input.text) {
                 let message = format!("the task `{name}` needs the input `{}`", input.text);
                 self.findings.add(Problem::new(task.place(), message));
@@ -365,6 +366,11 @@ impl Checker<'_> {
             self.findings.refuse_zero(node, key, Some(0));
         }
     }
+}
+
+/// The truth value that is written.
+fn said(node: Option<&Node<'_>>) -> Option<bool> {
+    node.and_then(Node::text).and_then(truth)
 }
 
 /// Every step under a task that calls another task: what it calls, and the step.

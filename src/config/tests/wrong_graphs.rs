@@ -96,7 +96,7 @@ fn tasks_that_hang_together_wrongly_are_found() {
         messages(&text),
         [format!("{at}: the tasks `t`, `u` call each other for ever")]
     );
-    let called = "tasks:\n  u: {inputs: {x: {required: true}, y: }, steps: [{run: a}]}\n  t: {steps: [{task: u, inputs: {z: 1}}]}\n";
+    let called = "tasks:\n  u: {inputs: {x: {required: yes}, w: {required: true, default: 1}, y: }, steps: [{run: a}]}\n  t: {steps: [{task: u, inputs: {z: 1}}]}\n";
     assert_eq!(
         messages(called),
         [
