@@ -1,6 +1,6 @@
 //! The one error at the edge: its class decides the exit code.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The classes of the interface, each with one exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +32,22 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// Every class; of two with one name the first is meant when it is read.
+    const ALL: [Self; 12] = [
+        Self::Failed,
+        Self::Usage,
+        Self::Config,
+        Self::Auth,
+        Self::Provider,
+        Self::Timeout,
+        Self::Budget,
+        Self::Partial,
+        Self::Denied,
+        Self::TurnLimit,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
     /// The class as the interface names it.
     pub fn name(self) -> &'static str {
         match self {
@@ -65,6 +81,16 @@ impl ErrorClass {
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorClass {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::ALL
+            .into_iter()
+            .find(|class| class.name() == name)
+            .ok_or_else(|| de::Error::custom(format_args!("there is no class `{name}`")))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The result of a run: the object that `--json` prints.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
 use crate::error::ErrorClass;
@@ -11,17 +11,21 @@ use crate::usage::{CostSource, Usage, Usd};
 /// The version of the result object.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// The kind of a result, by name.
+pub type Kind = &'static str;
+
 /// What a run gave; `kind` says which of the optional parts are there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
     /// The run's id.
     pub run_id: String,
-    /// `agent`, `all` or `task`.
-    pub kind: &'static str,
+    /// `agent`, `all` or `task`; of a step of a task also `run` for a command and `gate`.
+    #[serde(deserialize_with = "kind")]
+    pub kind: Kind,
     /// The step of a task that this is the result of.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// The agent, or the task's name.
     pub agent: String,
@@ -31,6 +35,9 @@ pub struct RunResult {
     pub output: String,
     /// The answer as an object, where the agent has an `output_schema`.
     pub structured: Option<Value>,
+    /// The exit code of a step that is a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
     /// Why the model stopped.
     pub finish_reason: Option<Finish>,
     /// What went wrong.
@@ -62,8 +69,16 @@ pub struct RunResult {
     /// Wall time, milliseconds.
     pub duration_ms: u64,
     /// The results of `all` and `task`, in configuration order.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<Vec<Self>>,
+}
+
+fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    ["agent", "all", "task", "run", "gate"]
+        .into_iter()
+        .find(|known| *known == name)
+        .ok_or_else(|| de::Error::custom(format_args!("there is no kind of result `{name}`")))
 }
 
 impl RunResult {
@@ -78,6 +93,7 @@ impl RunResult {
             ok: false,
             output: String::new(),
             structured: None,
+            exit_code: None,
             finish_reason: None,
             error: None,
             warnings: Vec::new(),
@@ -117,7 +133,7 @@ impl RunResult {
 }
 
 /// What went wrong, for programs and people.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorReport {
     /// The class; decides the exit code.
     pub class: ErrorClass,
@@ -154,7 +170,7 @@ impl ErrorReport {
 }
 
 /// A tool that ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolReport {
     /// Its name.
     pub tool: String,

@@ -1,9 +1,10 @@
 //! What a guarded call is given and what it gives back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::EndpointSettings;
@@ -99,7 +100,7 @@ pub struct Answer {
 }
 
 /// A failed attempt as it is reported.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptReport {
     /// Counted from 1 over the whole call.
     pub n: u32,
@@ -108,28 +109,28 @@ pub struct AttemptReport {
     /// The class of the failure.
     pub class: String,
     /// HTTP status, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The vendor's error code, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// What happened.
     pub message: String,
     /// The wait before the next attempt, milliseconds; none for the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
     /// Why it was not made again, where that is not plain from the class.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Cow<'static, str>>,
     /// The vendor's id of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// How long it took, milliseconds.
     pub ms: u64,
 }
 
 /// A change to the next model of the chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FallbackReport {
     /// The model that failed.
     pub from: String,

@@ -170,7 +170,7 @@ impl Resilience {
             match decision {
                 Decision::GiveUp(why) => {
                     if let Some(report) = tally.failures.last_mut() {
-                        report.note = note(why);
+                        report.note = note(why).map(Into::into);
                     }
                     let committed = is_final(&error, request, tally);
                     return Err(Failure::of_provider(*error, why, committed));
