@@ -53,20 +53,25 @@ pub(super) fn document(tree: &Tree<'_>, tools: &[&str], findings: &mut Findings)
         }
         None => super::Settings::default(),
     };
-    let document = Document {
+    let mut document = Document {
         settings,
         providers: entries(root, "providers", &mut checker, Checker::provider),
         servers: entries(root, "servers", &mut checker, Checker::server),
         mcp_servers: entries(root, "mcp_servers", &mut checker, Checker::mcp_server),
         agents: entries(root, "agents", &mut checker, Checker::agent),
-        tasks: entries(root, "tasks", &mut checker, |checker, name, _, node| {
-            checker.task(name, node);
-        }),
+        tasks: Entries::default(),
         engine: section(root, "engine")
             .and_then(|(key, node)| read(node, Name::of(key), checker.findings))
             .unwrap_or_default(),
     };
+    let before = checker.findings.problems.len();
+    document.tasks = entries(root, "tasks", &mut checker, |checker, name, _, node| {
+        checker.task(name, node);
+    });
     checker.task_calls();
+    if tree.problems.is_empty() && checker.findings.problems.len() == before {
+        checker.templates(&document);
+    }
     if let (Engine::Restate, Some(node)) = (document.engine, root.get("engine")) {
         checker.findings.add_about(
             node.place(),

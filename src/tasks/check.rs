@@ -218,7 +218,7 @@ impl Checker<'_> {
     fn reference(&mut self, reference: &[String], path: &[String], visible: &Visible) {
         let names: Vec<&str> = reference.iter().map(String::as_str).collect();
         match names.as_slice() {
-            ["inputs"] | ["steps"] | ["run"] | [] => {}
+            ["inputs" | "steps" | "run"] | [] => {}
             ["inputs", input, ..] => {
                 if !self.task.inputs.contains_key(*input) {
                     let hint = one_of(input, self.task.inputs.keys(), "the inputs");

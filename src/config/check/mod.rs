@@ -8,6 +8,7 @@ mod names;
 mod providers;
 mod settings;
 mod tasks;
+mod templates;
 
 use super::findings::Findings;
 use super::node::Node;

@@ -355,7 +355,7 @@ fn later_checks_point_into_the_file_too() {
     let machine = Machine::new();
     machine.write(
         "work/orch.yaml",
-        "agents: {a: {role: x}}\ntasks:\n  t:\n    steps:\n      - {agent: a, prompt: \"{{ nothing }}\"}\n",
+        "agents: {a: {role: x}}\ntasks:\n  t:\n    steps:\n      - {agent: a, prompt: \"{{ run.id }}\"}\n",
     );
     let path = ["tasks", "t", "steps", "0", "prompt"];
     let error = problem_at(
@@ -366,7 +366,7 @@ fn later_checks_point_into_the_file_too() {
     );
     assert_eq!(
         error.to_string(),
-        "orch.yaml:5:28: `nothing` is not known\n  5 |       - {agent: a, prompt: \"{{ nothing }}\"}\n    |                            ^"
+        "orch.yaml:5:28: `nothing` is not known\n  5 |       - {agent: a, prompt: \"{{ run.id }}\"}\n    |                            ^"
     );
     let path = ["tasks", "t", "absent"];
     let error = problem_at(&machine.load(), &path, "x".to_owned(), None);

@@ -111,6 +111,34 @@ fn tasks_that_hang_together_wrongly_are_found() {
 }
 
 #[test]
+fn templates_that_name_what_is_not_there_are_found_at_their_place() {
+    let agents = "agents: {a: {role: x}}\ntasks:\n  t:\n    inputs: {version: {}}\n    steps:\n";
+    for (steps, expected) in [
+        (
+            "- {agent: a, prompt: §\"{{ inputs.versoin }}\"}",
+            "the task has no input `versoin`",
+        ),
+        (
+            "- {run: x}\n      - {run: y, when: §steps.step2.ok}",
+            "the step `step2` may not have ended when this is needed",
+        ),
+        (
+            "- {for_each: [1], steps: [{run: §\"{{ itm }}\"}]}",
+            "`itm` is not known here",
+        ),
+        (
+            "- {task: u, inputs: {x: §\"{{ steps.s.output }}\"}}",
+            "unknown step `s`",
+        ),
+    ] {
+        let (text, at) = marked(&format!(
+            "{agents}      {steps}\n  u: {{inputs: {{x: {{}}}}, steps: [{{run: z}}]}}\n"
+        ));
+        assert_eq!(messages(&text), [format!("{at}: {expected}")], "{text}");
+    }
+}
+
+#[test]
 fn what_is_no_yaml_is_one_problem_at_its_place() {
     for (text, expected) in [
         ("agents:\n\t§a: b\n", "not YAML: a tab cannot indent"),

@@ -63,7 +63,10 @@ async fn a_broken_stream_is_asked_again_as_far_as_the_reader_can_bear() {
             );
             assert_eq!(error.partial.text, pieces.concat(), "{name}");
             assert_eq!(shown(&kinds), pieces.concat(), "what is out stays out");
-            assert_eq!(error.attempts.last().unwrap().note, Some("committed"));
+            assert_eq!(
+                error.attempts.last().unwrap().note.as_deref(),
+                Some("committed")
+            );
             assert!(error.cost > Usd::ZERO, "{name}");
         }
     }

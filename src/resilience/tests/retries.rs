@@ -162,7 +162,7 @@ async fn a_long_rate_limit_fails_at_once_and_says_when() {
     assert_eq!(script.requests(), 1);
     assert_eq!(error.kind, CallErrorKind::Provider(FaultKind::RateLimited));
     assert_eq!(error.retry_after, Some(seconds(3600)));
-    assert_eq!(error.attempts[0].note, Some("wait_too_long"));
+    assert_eq!(error.attempts[0].note.as_deref(), Some("wait_too_long"));
     let hint = error.hint.unwrap();
     assert!(hint.starts_with("try again at "), "{hint}");
     // Everybody else knows it now.
@@ -221,7 +221,7 @@ async fn a_wait_beyond_the_deadline_is_not_waited() {
         let error = lab.call(&[link]).await.unwrap_err();
         assert!(lab.elapsed() < seconds(1));
         assert_eq!(error.kind, CallErrorKind::Provider(wanted));
-        assert_eq!(error.attempts[0].note, Some("deadline"));
+        assert_eq!(error.attempts[0].note.as_deref(), Some("deadline"));
         assert_eq!(script.requests(), 1);
     }
 }
