@@ -21,6 +21,15 @@ impl Day {
         format!("{:04}-{:02}", self.0.year(), self.0.month())
     }
 
+    /// The day so many days after 1 January 1970.
+    pub(super) fn number(days: i64) -> Self {
+        Self::of(from_milliseconds(days.saturating_mul(86_400_000)))
+    }
+
+    pub(super) fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1.day()))
+    }
+
     pub(super) fn next(self) -> Self {
         Self(self.0.saturating_add(1.day()))
     }
@@ -50,6 +59,12 @@ impl Day {
     }
 }
 
+impl From<Date> for Day {
+    fn from(date: Date) -> Self {
+        Self(date)
+    }
+}
+
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -69,4 +84,10 @@ pub(super) fn milliseconds(time: SystemTime) -> i64 {
 /// The time of a number of milliseconds since 1970.
 pub(super) fn from_milliseconds(milliseconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}
+
+/// The RFC 3339 form of a number of milliseconds since 1970.
+pub(super) fn rfc3339(milliseconds: i64) -> String {
+    let time = Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{time:.3}")
 }

@@ -3,10 +3,13 @@
 //! May use the vocabulary and `store`.
 
 mod calendar;
+mod check;
 mod ledger;
 pub mod prices;
+pub mod report;
 mod settings;
 
+pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{
     Attempt, Budget, BudgetWarning, Caps, Ended, Hold, Ledger, Outcome, OverBudget, PromptSize,
     Purpose, Refused, Scope, Settled, Spending, estimate_tokens,

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -18,9 +19,10 @@ const BATCH: usize = 256;
 /// After how many commits the log is moved into the database, when nothing waits.
 const COMMITS_PER_CHECKPOINT: u32 = 512;
 
-/// The size of the log, in bytes, above which a closing writer moves it into the database. The next
-/// process reads the whole log when it opens.
-pub(super) const LOG_SIZE: i64 = 1 << 20;
+/// The size of the log, in bytes, above which a closing writer moves it into the database and empties
+/// it. The first process to open the database reads the whole log; emptying it costs three syncs.
+/// This is about where the sum of both is least for short commands.
+pub(super) const LOG_SIZE: i64 = 512 << 10;
 
 /// Tells the caller of a job how its transaction ended.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -55,11 +57,12 @@ pub(super) fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>)
             && (waiting.is_none() || commits >= 8 * COMMITS_PER_CHECKPOINT)
         {
             commits = 0;
-            Log::checkpoint(&connection);
+            checkpoint(&connection, "PASSIVE");
         }
     }
-    if log.size() > LOG_SIZE {
-        Log::checkpoint(&connection);
+    // Others may be at work: whoever closes last empties it.
+    if log.size() > LOG_SIZE && connection.busy_timeout(Duration::ZERO).is_ok() {
+        checkpoint(&connection, "TRUNCATE");
     }
 }
 
@@ -196,15 +199,13 @@ impl Log {
             .and_then(|metadata| i64::try_from(metadata.len()).ok())
             .unwrap_or(0)
     }
+}
 
-    /// Moves what it can into the database without waiting for anybody. A failure loses nothing:
-    /// everything stays in the log.
-    fn checkpoint(connection: &Connection) {
-        let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            row.get::<_, i64>(0)
-        });
-        if let Err(error) = moved {
-            tracing::debug!(%error, "the store's log was not moved into the database");
-        }
+/// Moves what it can into the database. A failure loses nothing: everything stays in the log.
+fn checkpoint(connection: &Connection, mode: &str) {
+    let statement = format!("PRAGMA wal_checkpoint({mode})");
+    let moved = connection.query_row(&statement, [], |row| row.get::<_, i64>(0));
+    if let Err(error) = moved {
+        tracing::debug!(%error, "the store's log was not moved into the database");
     }
 }

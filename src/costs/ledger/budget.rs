@@ -126,7 +126,7 @@ impl Scope {
     pub(super) fn key(&self, attempt: &Attempt, day: Day) -> Option<String> {
         Some(match self {
             Self::CommandLine | Self::Run => format!("run/{}", attempt.run_id),
-            Self::Agent(name) => format!("agent/{}/{name}", attempt.run_id),
+            Self::Agent(name) => format!("run/{}/agent/{name}", attempt.run_id),
             Self::Session => format!("session/{}", attempt.session.as_ref()?),
             Self::Day => format!("day/{day}"),
             Self::Month => format!("month/{}", day.month()),

@@ -86,7 +86,7 @@ impl Ledger {
             .await
     }
 
-    async fn start_attempt_at(
+    pub(super) async fn start_attempt_at(
         &self,
         attempt: &Attempt,
         caps: &Caps,

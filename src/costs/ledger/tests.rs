@@ -192,27 +192,29 @@ async fn a_start_that_is_dropped_leaves_nothing_held() {
     let written = || ledger.store.write(Durability::Normal, |_| Ok(()));
     let caps = caps(Scope::Run, "1");
     let attempt = attempt("r", 300_000);
-    // Before its turn in the queue has come.
-    let (release, blocked) = std::sync::mpsc::channel::<()>();
-    let blocker = ledger.store.write(Durability::Normal, move |_| {
-        blocked.recv().unwrap();
-        Ok(())
-    });
-    let mut starting = Box::pin(start(&ledger, &attempt, &caps));
-    assert!(futures_util::poll!(starting.as_mut()).is_pending());
-    drop(starting);
-    release.send(()).unwrap();
-    blocker.await.unwrap();
-    written().await.unwrap();
-    assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0")));
-    // After it was written and before it was taken.
-    let mut starting = Box::pin(start(&ledger, &attempt, &caps));
-    assert!(futures_util::poll!(starting.as_mut()).is_pending());
-    written().await.unwrap();
-    assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0.3")));
-    drop(starting);
-    written().await.unwrap();
-    assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0")));
+    for is_written in [false, true] {
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let blocker = ledger.store.write(Durability::Normal, move |_| {
+            blocked.recv().unwrap();
+            Ok(())
+        });
+        let mut starting = Box::pin(start(&ledger, &attempt, &caps));
+        assert!(futures_util::poll!(starting.as_mut()).is_pending());
+        if is_written {
+            // Written, and the word of it not yet taken.
+            release.send(()).unwrap();
+            blocker.await.unwrap();
+            written().await.unwrap();
+            assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0.3")));
+            drop(starting);
+        } else {
+            drop(starting);
+            release.send(()).unwrap();
+            blocker.await.unwrap();
+        }
+        written().await.unwrap();
+        assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0")));
+    }
 }
 
 #[tokio::test]

@@ -44,11 +44,10 @@ CREATE TABLE attempts (
     reported_less_computed INTEGER GENERATED ALWAYS AS (reported - computed) VIRTUAL
 ) STRICT;
 
-CREATE INDEX attempts_by_run ON attempts (run_id);
-CREATE INDEX attempts_held ON attempts (id) WHERE state = 'held';
-
 -- What counts against each budget, kept up with every attempt so that nothing is summed at admission.
--- Scopes: run/ID, agent/RUN/NAME, session/NAME, day/YYYY-MM-DD, month/YYYY-MM.
+-- Scopes: day/YYYY-MM-DD, month/YYYY-MM, run/ID, run/ID/agent/NAME, session/NAME: those that change
+-- together lie together, so that an attempt touches few pages. For the same reason `attempts` has no
+-- index: only reports read it, and they read most of it.
 CREATE TABLE totals (
     scope TEXT PRIMARY KEY,
     spent INTEGER NOT NULL DEFAULT 0,

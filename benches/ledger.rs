@@ -1,0 +1,292 @@
+//! What the ledger must be fast at: `cargo bench --bench ledger`.
+//!
+//! Prints what a short command pays for it, how many attempts a second one process settles, and
+//! how long an attempt waits for its hold while four processes share one file.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a measuring script: it starts processes, reads the clock and prints"
+)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use orch::costs::report::{Filter, report};
+use orch::costs::{
+    Attempt, Budget, BudgetSettings, Caps, Ledger, Outcome, PriceOverride, Prices, PromptSize,
+    Scope,
+};
+use orch::store::Store;
+use orch::usage::{Meter, Usage, Usd};
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "--paced") {
+        let rate = args[at + 2].parse().unwrap();
+        let seconds = args[at + 3].parse().unwrap();
+        return paced(Path::new(&args[at + 1]), rate, seconds);
+    }
+    if let Some(at) = args.iter().position(|arg| arg == "--short") {
+        return short_command(Path::new(&args[at + 1]));
+    }
+    let base = args.iter().position(|arg| arg == "--in");
+    let base = base.map_or(env!("CARGO_TARGET_TMPDIR"), |at| &args[at + 1]);
+    let directory = tempfile::tempdir_in(base).unwrap();
+    let state = |name: &str| directory.path().join(name);
+    println!("{:<58} {:>12}  aim", "what", "measured");
+    disk(&state("disk"));
+    short_command(&state("short"));
+    throughput(&state("one"), 1, 2_000);
+    throughput(&state("many"), 64, 20_000);
+    four_processes(&state("four"));
+    reports(&state("many"));
+}
+
+fn line(what: &str, measured: &str, aim: &str) {
+    println!("{what:<58} {measured:>12}  {aim}");
+}
+
+fn attempt(run_id: &str, turn: u32) -> Attempt {
+    Attempt {
+        run_id: run_id.into(),
+        agent: "reviewer".into(),
+        session: Some(run_id.into()),
+        turn,
+        attempt: 1,
+        provider: "openai".to_owned(),
+        model: "openai/gpt-4o".to_owned(),
+        price: Some(PriceOverride {
+            input: "2.5".parse().unwrap(),
+            output: "10".parse().unwrap(),
+            cache_read: None,
+            cache_write: None,
+        }),
+        prompt: PromptSize::of("a prompt of the usual kind, not long"),
+        max_output_tokens: 1_000,
+        ..Attempt::default()
+    }
+}
+
+fn caps() -> Caps {
+    let limit = Usd::from_pico(i64::MAX / 2);
+    let scopes = [
+        Scope::Run,
+        Scope::Agent("reviewer".into()),
+        Scope::Session,
+        Scope::Day,
+        Scope::Month,
+    ];
+    Caps {
+        budgets: scopes.map(|scope| Budget { scope, limit }).into(),
+        ..Caps::default()
+    }
+}
+
+fn ledger(state: &Path) -> Ledger {
+    Ledger::new(Store::open(state).unwrap(), Arc::new(Prices::built_in()))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+/// One attempt; how long its hold took.
+async fn one(ledger: &Ledger, caps: &Caps, run_id: &str, turn: u32) -> Duration {
+    let attempt = attempt(run_id, turn);
+    let began = Instant::now();
+    let hold = ledger
+        .start_attempt(&attempt, caps, Arc::new(Meter::default()))
+        .await
+        .unwrap();
+    let waited = began.elapsed();
+    let outcome = Outcome {
+        usage: Some(Usage {
+            input_tokens: 300,
+            output_tokens: 200,
+            ..Usage::default()
+        }),
+        ..Outcome::default()
+    };
+    hold.settle(outcome).await.unwrap();
+    waited
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+/// What the disk takes for the least that a durable hold needs.
+fn disk(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    let mut took: Vec<Duration> = (0..300)
+        .map(|_| {
+            file.write_all(&[7; 8192]).unwrap();
+            let began = Instant::now();
+            file.sync_data().unwrap();
+            began.elapsed()
+        })
+        .collect();
+    took.sort();
+    for percent in [50, 99] {
+        let what = format!("this disk: p{percent} of syncing 8 KiB appended to a file");
+        line(&what, &format!("{:.0?}", percentile(&took, percent)), "");
+    }
+}
+
+fn short_command(state: &Path) {
+    let runtime = runtime();
+    let mut took: Vec<Duration> = Vec::new();
+    let mut parts = [const { Vec::new() }; 3];
+    for _ in 0..1_001 {
+        let run_id = uuid::Uuid::now_v7().to_string();
+        let began = Instant::now();
+        let ledger = ledger(state);
+        let opened = Instant::now();
+        runtime.block_on(one(&ledger, &caps(), &run_id, 1));
+        let settled = Instant::now();
+        drop(ledger);
+        took.push(began.elapsed());
+        parts[0].push(opened - began);
+        parts[1].push(settled - opened);
+        parts[2].push(settled.elapsed());
+    }
+    let first = took.remove(0);
+    for (name, mut part) in ["open", "hold, settle", "close"].into_iter().zip(parts) {
+        part.sort();
+        line(
+            &format!("  {name}: median"),
+            &format!("{:.0?}", percentile(&part, 50)),
+            "",
+        );
+    }
+    took.sort();
+    let (median, worst) = (percentile(&took, 50), percentile(&took, 99));
+    line(
+        "open, hold, settle, close: the first ever",
+        &format!("{first:.1?}"),
+        "",
+    );
+    line(
+        "open, hold, settle, close: median",
+        &format!("{median:.0?}"),
+        "1.5 ms",
+    );
+    line(
+        "open, hold, settle, close: p99",
+        &format!("{worst:.1?}"),
+        "",
+    );
+}
+
+fn throughput(state: &Path, in_flight: u32, attempts: u32) {
+    let ledger = ledger(state);
+    let caps = caps();
+    let run_id = uuid::Uuid::now_v7().to_string();
+    let began = Instant::now();
+    runtime().block_on(async {
+        let lanes = (0..in_flight).map(|lane| {
+            let (ledger, caps, run_id) = (&ledger, &caps, &run_id);
+            async move {
+                for turn in 0..attempts / in_flight {
+                    one(ledger, caps, run_id, lane * 10_000 + turn).await;
+                }
+            }
+        });
+        futures_util::future::join_all(lanes).await;
+    });
+    drop(ledger);
+    let per_second = f64::from(attempts) / began.elapsed().as_secs_f64();
+    let aim = if in_flight > 1 { "5000" } else { "" };
+    line(
+        &format!("settled attempts a second, {in_flight} in flight"),
+        &format!("{per_second:.0}"),
+        aim,
+    );
+}
+
+/// As many attempts as are due, none waiting for the one before; prints what each hold took.
+fn paced(state: &Path, rate: u32, seconds: u32) {
+    let ledger = ledger(state);
+    let caps = Arc::new(caps());
+    let waits = runtime().block_on(async {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+        let mut running = tokio::task::JoinSet::new();
+        for turn in 0..rate * seconds {
+            ticks.tick().await;
+            let (ledger, caps) = (ledger.clone(), Arc::clone(&caps));
+            let run_id = uuid::Uuid::now_v7().to_string();
+            running.spawn(async move { one(&ledger, &caps, &run_id, turn).await });
+        }
+        running.join_all().await
+    });
+    for wait in waits {
+        println!("{}", wait.as_micros());
+    }
+}
+
+fn four_processes(state: &Path) {
+    drop(ledger(state));
+    let began = Instant::now();
+    let children: Vec<_> = (0..4)
+        .map(|_| {
+            Command::new(std::env::current_exe().unwrap())
+                .arg("--paced")
+                .arg(state)
+                .args(["500", "5"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let mut waits: Vec<Duration> = children
+        .into_iter()
+        .flat_map(|child| {
+            let output = child.wait_with_output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let waits: Vec<_> = text
+                .lines()
+                .map(|line| Duration::from_micros(line.parse().unwrap()))
+                .collect();
+            waits
+        })
+        .collect();
+    let per_second = waits.len() as f64 / began.elapsed().as_secs_f64();
+    waits.sort();
+    line(
+        "four processes: attempts a second, all together",
+        &format!("{per_second:.0}"),
+        "2000",
+    );
+    for (percent, aim) in [(50, "0.3 ms"), (90, ""), (99, "5 ms"), (100, "")] {
+        line(
+            &format!("four processes: p{percent} of a hold"),
+            &format!("{:.0?}", percentile(&waits, percent)),
+            aim,
+        );
+    }
+}
+
+fn reports(state: &Path) {
+    let store = Store::open(state).unwrap();
+    let began = Instant::now();
+    let report = report(
+        &store,
+        &Filter::default(),
+        &BudgetSettings::default(),
+        SystemTime::now(),
+    )
+    .unwrap();
+    let what = format!("a report over {} attempts", report.total_requests);
+    line(&what, &format!("{:.1?}", began.elapsed()), "");
+}

@@ -1,0 +1,229 @@
+//! What was spent, from the rows of the ledger: totals, tables, every row, the original's export.
+
+mod period;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use period::{PeriodError, since, until};
+pub use rows::{csv, csv_header, export};
+pub use text::report_text;
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use serde::Serialize;
+
+use super::BudgetSettings;
+use super::calendar::{Day, milliseconds};
+use crate::store::{Durability, Store, StoreError};
+use crate::usage::Usd;
+
+/// Which attempts a report counts; by default those after the last reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// From this time on. With it, or with `until` or `run`, resets do not matter.
+    pub since: Option<SystemTime>,
+    /// Before this time.
+    pub until: Option<SystemTime>,
+    /// Of this run.
+    pub run: Option<String>,
+    /// Of this agent.
+    pub agent: Option<String>,
+}
+
+/// What was spent; serialises as `--costs --json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Attempts, failed ones included.
+    pub total_requests: u64,
+    /// Prompt tokens.
+    pub total_input_tokens: u64,
+    /// Generated tokens.
+    pub total_output_tokens: u64,
+    /// Both.
+    pub total_tokens: u64,
+    /// Prompt tokens that were read from a cache.
+    pub total_cache_read_tokens: u64,
+    /// What was charged.
+    pub total_cost_usd: Usd,
+    /// What is held: attempts under way, and those of which nobody knows what became of them.
+    pub held_usd: Usd,
+    /// By the model that was asked for.
+    pub by_model: BTreeMap<String, Entry>,
+    /// By agent.
+    pub by_agent: BTreeMap<String, Entry>,
+    /// By task; attempts outside of tasks are left out.
+    pub by_task: BTreeMap<String, Entry>,
+    /// By day, UTC.
+    pub by_day: BTreeMap<String, Entry>,
+    /// Today's and this month's budget.
+    pub budgets: Vec<BudgetLine>,
+    /// Attempts of models without a known price.
+    #[serde(skip)]
+    pub unpriced_requests: u64,
+    /// What a subscription paid, at list prices.
+    #[serde(skip)]
+    pub subscription_list_usd: Usd,
+}
+
+/// A line of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Attempts.
+    pub requests: u64,
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Generated tokens.
+    pub output_tokens: u64,
+    /// What was charged.
+    pub cost_usd: Usd,
+}
+
+/// A budget that starts anew from time to time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetLine {
+    /// `day` or `month`.
+    pub budget: &'static str,
+    /// The cap, where there is one.
+    pub limit_usd: Option<Usd>,
+    /// What was charged.
+    pub used_usd: Usd,
+    /// What is held.
+    pub held_usd: Usd,
+    /// What is left of the cap.
+    pub left_usd: Option<Usd>,
+    /// When it starts anew, RFC 3339.
+    pub resets_at: String,
+}
+
+/// Sums up the ledger. `budgets` are the configured caps, `now` decides which day and month it is.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn report(
+    store: &Store,
+    filter: &Filter,
+    budgets: &BudgetSettings,
+    now: SystemTime,
+) -> Result<Report, StoreError> {
+    let (filter, budgets) = (filter.clone(), *budgets);
+    store.read(move |connection| {
+        let mut report = Report::default();
+        let mut statement = connection.prepare(&format!(
+            "SELECT model_asked, agent, task, started_at / 86400000 AS day, count(*) AS requests,
+                 sum(input_tokens) AS input, sum(output_tokens) AS output,
+                 sum(cache_read_tokens) AS cache_read, sum(cost) AS cost,
+                 sum(CASE state WHEN 'held' THEN held ELSE 0 END) AS held,
+                 sum(cost_source IS 'unpriced') AS unpriced,
+                 sum(CASE cost_source WHEN 'subscription' THEN coalesce(computed, 0) ELSE 0 END)
+                     AS list
+             FROM attempts WHERE {} GROUP BY model_asked, agent, task, day",
+            rows::MATCHES
+        ))?;
+        let mut groups = rows::query(&mut statement, connection, &filter)?;
+        while let Some(row) = groups.next()? {
+            report.add(row)?;
+        }
+        report.budgets = budget_lines(connection, &budgets, Day::of(now))?;
+        Ok(report)
+    })
+}
+
+/// Starts a new count: reports leave out every attempt made so far. No row is deleted, and budgets
+/// do not care.
+///
+/// # Errors
+/// When the store cannot be written.
+pub async fn reset(store: &Store, now: SystemTime) -> Result<(), StoreError> {
+    let reset = store.write(Durability::Full, move |transaction| {
+        transaction
+            .prepare_cached(
+                "INSERT INTO baselines (last_attempt, made_at)
+                 SELECT coalesce(max(id), 0), :now FROM attempts",
+            )?
+            .execute(named_params! { ":now": milliseconds(now) })
+            .map(drop)
+    });
+    reset.await
+}
+
+impl Report {
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let count = |name: &str| -> rusqlite::Result<u64> {
+            Ok(u64::try_from(row.get::<_, i64>(name)?).unwrap_or(0))
+        };
+        let money = |name: &str| -> rusqlite::Result<Usd> { Ok(Usd::from_pico(row.get(name)?)) };
+        let entry = Entry {
+            requests: count("requests")?,
+            input_tokens: count("input")?,
+            output_tokens: count("output")?,
+            cost_usd: money("cost")?,
+        };
+        self.total_requests += entry.requests;
+        self.total_input_tokens += entry.input_tokens;
+        self.total_output_tokens += entry.output_tokens;
+        self.total_tokens += entry.input_tokens + entry.output_tokens;
+        self.total_cache_read_tokens += count("cache_read")?;
+        self.total_cost_usd += entry.cost_usd;
+        self.held_usd += money("held")?;
+        self.unpriced_requests += count("unpriced")?;
+        self.subscription_list_usd += money("list")?;
+        let day = Day::number(row.get("day")?).to_string();
+        for (table, key) in [
+            (&mut self.by_model, Some(row.get("model_asked")?)),
+            (&mut self.by_agent, Some(row.get("agent")?)),
+            (&mut self.by_task, row.get("task")?),
+            (&mut self.by_day, Some(day)),
+        ] {
+            if let Some(key) = key {
+                table.entry(key).or_default().add(entry);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cost_usd += other.cost_usd;
+    }
+}
+
+fn budget_lines(
+    connection: &Connection,
+    budgets: &BudgetSettings,
+    day: Day,
+) -> rusqlite::Result<Vec<BudgetLine>> {
+    let lines = [
+        ("day", budgets.day_usd, format!("day/{day}"), day.next()),
+        (
+            "month",
+            budgets.month_usd,
+            format!("month/{}", day.month()),
+            day.next_month(),
+        ),
+    ];
+    let line = |(budget, limit_usd, scope, reset): (_, Option<Usd>, String, Day)| {
+        let totals = connection
+            .prepare_cached("SELECT spent, held FROM totals WHERE scope = ?1")?
+            .query_row([scope], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let (used, held) = totals.unwrap_or_default();
+        let (used_usd, held_usd) = (Usd::from_pico(used), Usd::from_pico(held));
+        Ok(BudgetLine {
+            budget,
+            limit_usd,
+            used_usd,
+            held_usd,
+            left_usd: limit_usd.map(|limit| (limit - used_usd - held_usd).at_least_zero()),
+            resets_at: format!("{reset}T00:00:00Z"),
+        })
+    };
+    lines.into_iter().map(line).collect()
+}
