@@ -186,3 +186,138 @@ fn no_base_url(name: &str) -> ProviderError {
         known.join(", ")
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(
+        name: &str,
+        settings: Option<&ProviderSettings>,
+        set: &[(&str, &str)],
+    ) -> Result<ConnectSpec, ProviderError> {
+        let value = |name: &str| {
+            let found = set.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let variables = Variables {
+            secret: &|name| value(name).map(SecretString::from),
+            plain: &value,
+        };
+        ConnectSpec::new(name, settings, variables)
+    }
+
+    fn key(spec: &ConnectSpec) -> Option<&str> {
+        spec.key.as_ref().map(secrecy::ExposeSecret::expose_secret)
+    }
+
+    #[test]
+    fn a_known_vendor_needs_only_its_key() {
+        let made = spec("gemini", None, &[("GOOGLE_API_KEY", "g")]).expect("known");
+        assert_eq!(key(&made), Some("g"));
+        assert_eq!(made.kind, ProviderKind::Openai);
+        let base = "https://generativelanguage.googleapis.com/v1beta/openai";
+        assert_eq!(made.base_url, base);
+        let both = [("GOOGLE_API_KEY", "g"), ("GEMINI_API_KEY", "first")];
+        assert_eq!(
+            key(&spec("gemini", None, &both).expect("known")),
+            Some("first")
+        );
+
+        let organised = [("OPENAI_ORG_ID", "org"), ("OPENAI_API_KEY", "k")];
+        let made = spec("openai", None, &organised).expect("known");
+        let headers: Vec<(&str, &str)> = made
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(headers, [("OpenAI-Organization", "org")]);
+    }
+
+    #[test]
+    fn base_urls_come_from_the_configuration_then_the_environment() {
+        let settings = ProviderSettings {
+            base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+            ..ProviderSettings::default()
+        };
+        let set = [
+            ("OPENAI_API_BASE", "http://b/v1"),
+            ("OPENAI_BASE_URL", "http://a/v1"),
+        ];
+        for (name, settings, set, expected) in [
+            ("openai", None, &set[..], "http://a/v1"),
+            ("openai", None, &set[..1], "http://b/v1"),
+            ("openai", Some(&settings), &set[..], "http://127.0.0.1:1/v1"),
+            ("openai", None, &[], "https://api.openai.com/v1"),
+            ("lab", Some(&settings), &[], "http://127.0.0.1:1/v1"),
+            (
+                "hosted_vllm",
+                None,
+                &[("HOSTED_VLLM_API_BASE", "http://v/v1")],
+                "http://v/v1",
+            ),
+            (
+                "ollama",
+                None,
+                &[("OLLAMA_HOST", "0.0.0.0")],
+                "http://127.0.0.1:11434/v1",
+            ),
+            (
+                "anthropic",
+                None,
+                &[("ANTHROPIC_BASE_URL", "http://c")],
+                "http://c/v1",
+            ),
+        ] {
+            let made = spec(name, settings, set).expect("a base URL");
+            assert_eq!(made.base_url, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn protocols_and_keys_are_those_of_the_name_unless_the_configuration_says_otherwise() {
+        let token = spec("anthropic", None, &[("ANTHROPIC_AUTH_TOKEN", "t")]).expect("known");
+        assert_eq!((token.kind, token.bearer), (ProviderKind::Anthropic, true));
+        let both = [("ANTHROPIC_AUTH_TOKEN", "t"), ("ANTHROPIC_API_KEY", "k")];
+        let made = spec("anthropic", None, &both).expect("known");
+        assert_eq!((key(&made), made.bearer), (Some("k"), false));
+        let settings = ProviderSettings {
+            kind: Some(ProviderKind::Openai),
+            api_key_env: Some("MINE".to_owned()),
+            ..ProviderSettings::default()
+        };
+        let set = [("ANTHROPIC_API_KEY", "k"), ("MINE", "mine")];
+        let made = spec("anthropic", Some(&settings), &set).expect("known");
+        assert_eq!(
+            (made.kind, key(&made)),
+            (ProviderKind::Openai, Some("mine"))
+        );
+        assert_eq!(made.key_variables, ["MINE"]);
+        let settings = ProviderSettings {
+            recording: Some("a.jsonl".to_owned()),
+            ..ProviderSettings::default()
+        };
+        let made = spec("replay", Some(&settings), &[]).expect("no URL needed");
+        assert_eq!(made.recording, Some(PathBuf::from("a.jsonl")));
+        let claude = spec("claude", None, &[]).expect("no URL needed");
+        assert_eq!(
+            (claude.kind, claude.base_url.as_str()),
+            (ProviderKind::Claude, "claude")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_reached_says_how_it_could() {
+        let error = spec("azure", None, &[]).err().expect("refused");
+        assert!(error.hint.expect("a hint").contains("openai/v1"));
+        let error = spec("lab", None, &[]).err().expect("no URL");
+        assert_eq!(error.message, "provider `lab` has no `base_url`");
+        let settings = ProviderSettings {
+            base_url: Some("localhost:8000".to_owned()),
+            ..ProviderSettings::default()
+        };
+        let made = spec("lab", Some(&settings), &[]).expect("not looked at yet");
+        let error = connect(&made).err().expect("no URL");
+        assert_eq!(error.message, "`localhost:8000` is no http or https URL");
+    }
+}

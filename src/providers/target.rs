@@ -1,6 +1,6 @@
 //! A place to send model calls to, and the errors it gives.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +23,9 @@ use super::{
 
 /// The most that is read of the body of a refusal.
 const REFUSAL_CAP: usize = 64 << 10;
+
+/// How long the body of a refusal is waited for: its status says most of it.
+const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 
 /// A server with everything that its calls have in common.
 pub(super) struct Target {
@@ -161,10 +164,16 @@ impl Target {
     /// Reads the body of a refusal, as far as it matters and as long as the clocks allow.
     pub(super) async fn refusal(&self, mut response: Response, watch: &Watch) -> Refusal {
         let mut bytes = Vec::new();
-        while bytes.len() < REFUSAL_CAP
-            && let Ok(Ok(Some(chunk))) = watch.within(response.chunk()).await
-        {
-            bytes.extend_from_slice(&chunk);
+        let reading = async {
+            while bytes.len() < REFUSAL_CAP
+                && let Ok(Some(chunk)) = response.chunk().await
+            {
+                bytes.extend_from_slice(&chunk);
+            }
+        };
+        let wait = tokio::time::timeout(REFUSAL_WAIT, reading);
+        if !matches!(watch.within(wait).await, Ok(Ok(()))) {
+            tracing::debug!("the body of a refusal did not end in time");
         }
         bytes.truncate(REFUSAL_CAP);
         Refusal {
@@ -290,6 +299,11 @@ impl Target {
         };
         let words = mask(&shortened(&words), self.key.as_ref());
         let mut fault = self.fault(FaultKind::Network { permanent }, words, model);
+        if is_certificate(&cause) {
+            let hint =
+                "if the server is right, name its authority's certificate in `SSL_CERT_FILE`";
+            fault.hint = Some(hint.to_owned());
+        }
         fault.partial.reached_model = !error.is_connect() && !error.is_builder();
         fault
     }

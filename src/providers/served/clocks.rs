@@ -154,3 +154,12 @@ async fn a_watcher_that_is_slow_is_not_the_models_silence() {
     assert_eq!(reply.expect("an answer").message.text.len(), 1200);
     assert_eq!(meter.reading().output_bytes, 1200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_whose_body_never_ends_is_told_soon() {
+    let head = "HTTP/1.1 429 X\r\ncontent-length: 1000\r\nretry-after: 3600\r\n\r\n{";
+    let (result, seconds) = timed(vec![Do::Send(head.into()), Do::Hang], Clocks::default()).await;
+    let error = result.expect_err("a refusal");
+    assert_eq!((error.kind.clone(), seconds), (FaultKind::RateLimited, 5));
+    assert_eq!(error.retry_after, Some(Duration::from_secs(3600)));
+}

@@ -252,3 +252,39 @@ async fn a_key_that_is_needed_and_missing_is_told_before_anything_is_sent() {
     };
     assert!(connect(&spec).is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn https_that_is_none_or_never_shakes_hands_is_no_connection() {
+    for (answer, words) in [
+        (None, " within 10 s"),
+        (
+            Some("HTTP/1.1 400 Bad Request\r\n\r\n"),
+            ": received corrupt message",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            if let Some(answer) = answer {
+                stream.write_all(answer.as_bytes()).await.expect("a reader");
+            }
+            std::future::pending::<()>().await;
+        });
+        let server = Server {
+            url: format!("https://{address}/v1"),
+            seen: Arc::default(),
+        };
+        let error = ask(&*server.provider("lab"), &request())
+            .await
+            .expect_err("no TLS");
+        assert_eq!(
+            error.kind,
+            FaultKind::Network { permanent: false },
+            "{error}"
+        );
+        let expected = format!("no connection to {address}{words}");
+        assert!(error.message.starts_with(&expected), "{error}");
+        assert!(!error.partial.reached_model);
+    }
+}
