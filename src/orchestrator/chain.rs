@@ -126,6 +126,7 @@ impl Orchestrator {
         };
         let name = if recording.is_some() { "replay" } else { name };
         let mut spec = ConnectSpec::new(name, own, variables)?;
+        spec.redactor = self.redactor.clone();
         if recording.is_some() {
             spec.kind = ProviderKind::Replay;
             spec.recording = recording;

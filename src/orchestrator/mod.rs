@@ -203,11 +203,8 @@ impl Orchestrator {
 }
 
 fn recorder(path: &Path, redactor: &Redactor) -> Result<Arc<RecordFile>, OrchError> {
-    let redactor = redactor.clone();
-    RecordFile::open(path, Arc::new(move |text| redactor.mask(text).into_owned())).map_err(
-        |error| {
-            let message = format!("the recording `{}` cannot be written", path.display());
-            OrchError::new(ErrorClass::Usage, message).caused_by(&error)
-        },
-    )
+    RecordFile::open(path, redactor.clone()).map_err(|error| {
+        let message = format!("the recording `{}` cannot be written", path.display());
+        OrchError::new(ErrorClass::Usage, message).caused_by(&error)
+    })
 }

@@ -12,9 +12,9 @@ use super::replay::Replay;
 
 use super::vendors::{self, Vendor};
 use super::{
-    FaultKind, Mask, Provider, ProviderError, ProviderKind, ProviderSettings, ProxySettings,
-    address,
+    FaultKind, Provider, ProviderError, ProviderKind, ProviderSettings, ProxySettings, address,
 };
+use crate::redact::Redactor;
 
 /// Everything that a provider is made of, resolved.
 #[derive(Clone)]
@@ -39,8 +39,8 @@ pub struct ConnectSpec {
     pub proxy: ProxySettings,
     /// The recording of a `replay` provider.
     pub recording: Option<PathBuf>,
-    /// What a `replay` provider masks before it compares: the same that the recording was made with.
-    pub mask: Option<Mask>,
+    /// Keeps secrets out of messages, and out of what a `replay` provider compares.
+    pub redactor: Redactor,
 }
 
 /// Where the values of variables come from.
@@ -103,18 +103,20 @@ impl ConnectSpec {
                 headers.entry(header.to_owned()).or_insert(value);
             }
         }
+        let key = found.map(|(_, key)| key);
+        let redactor = Redactor::new(key.clone());
         Ok(Self {
             name: name.to_owned(),
             kind,
             vendor,
             base_url,
-            key: found.map(|(_, key)| key),
+            key,
             bearer,
             key_variables,
             headers,
             proxy: ProxySettings::from_variables(variables.plain),
             recording: settings.recording.as_ref().map(PathBuf::from),
-            mask: None,
+            redactor,
         })
     }
 }

@@ -19,7 +19,6 @@ mod facts;
 mod hints;
 mod http;
 mod json;
-mod mask;
 mod openai;
 mod own_loop;
 mod proxy;
@@ -45,7 +44,7 @@ pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
 pub use facts::ModelFacts;
 pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, ToolBridge};
 pub use proxy::ProxySettings;
-pub use replay::{Mask, RecordFile, Recorder};
+pub use replay::{RecordFile, Recorder};
 pub use settings::{ClockSettings, Clocks, ProviderKind, ProviderSettings, Seconds};
 
 use std::pin::Pin;

@@ -13,13 +13,13 @@ use super::address::{Distance, distance, join};
 use super::classify::classify;
 use super::error_body::{ErrorBody, shortened};
 use super::http::{NoClient, client, innermost};
-use super::mask::mask;
 use super::told;
 use super::watch::{Late, Watch};
 use super::{
     ConnectSpec, Endpoint, FaultKind, LimitNews, ProviderError, ProviderKind, ProxySettings,
     Request, StreamFault, hints,
 };
+use crate::redact::Redactor;
 
 /// The most that is read of the body of a refusal.
 const REFUSAL_CAP: usize = 64 << 10;
@@ -33,7 +33,8 @@ pub(super) struct Target {
     pub vendor: Option<&'static super::vendors::Vendor>,
     base: Url,
     headers: HeaderMap,
-    key: Option<SecretString>,
+    redactor: Redactor,
+    has_key: bool,
     key_variables: Vec<String>,
     proxy: ProxySettings,
 }
@@ -74,13 +75,14 @@ impl Target {
             vendor: spec.vendor,
             base,
             headers: headers(spec, key.as_ref()).map_err(wrong)?,
-            key,
+            redactor: spec.redactor.clone(),
+            has_key: key.is_some(),
             key_variables: spec.key_variables.clone(),
             proxy: spec.proxy.clone(),
         };
         let local = spec.vendor.is_some_and(|vendor| vendor.local);
         let by_header = !spec.headers.is_empty() && spec.vendor.is_none();
-        if target.key.is_none() && distance == Distance::Remote && !local && !by_header {
+        if !target.has_key && distance == Distance::Remote && !local && !by_header {
             let words = format!("no key for `{}` was found", spec.name);
             return Err(target.fault(FaultKind::Auth, words, ""));
         }
@@ -222,7 +224,7 @@ impl Target {
         body: &ErrorBody,
         request: &Request,
     ) -> ProviderError {
-        let mut error = self.fault(kind, mask(words, self.key.as_ref()), &request.model);
+        let mut error = self.fault(kind, self.redactor.mask(words), &request.model);
         if error.kind == FaultKind::NotFound
             && let Some(successor) = request
                 .facts
@@ -235,7 +237,7 @@ impl Target {
         error.code = [&body.code, &body.kind]
             .into_iter()
             .find(|code| !code.is_empty())
-            .map(|code| mask(&shortened(code), self.key.as_ref()));
+            .map(|code| self.redactor.mask_owned(shortened(code)));
         error
     }
 
@@ -297,7 +299,7 @@ impl Target {
         } else {
             format!("the connection to {place} broke before the answer: {cause}")
         };
-        let words = mask(&shortened(&words), self.key.as_ref());
+        let words = self.redactor.mask_owned(shortened(&words));
         let mut fault = self.fault(FaultKind::Network { permanent }, words, model);
         if is_certificate(&cause) {
             let hint =
@@ -322,7 +324,7 @@ impl Target {
                 vendor: self.vendor,
                 model,
                 key_variables: &self.key_variables,
-                has_key: self.key.is_some(),
+                has_key: self.has_key,
                 base_url: &self.endpoint.base_url,
                 loopback: self.endpoint.loopback,
             },

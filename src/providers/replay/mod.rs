@@ -3,7 +3,7 @@
 mod record;
 mod recording;
 
-pub use record::{Mask, RecordFile, Recorder};
+pub use record::{RecordFile, Recorder};
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,13 +15,14 @@ use recording::{Asked, Line, Said, VERSION};
 use super::{BoxFuture, ConnectSpec, Endpoint, FaultKind, Provider, ProviderError, Reply, Request};
 use crate::event::{EventKind, Events};
 use crate::message::Assistant;
+use crate::redact::Redactor;
 use crate::usage::{Meter, Usd};
 
 /// Answers from a recording. It reads the file when it is asked for the first time.
 pub(super) struct Replay {
     endpoint: Endpoint,
     path: PathBuf,
-    mask: Option<Mask>,
+    redactor: Redactor,
     lines: OnceLock<Result<Vec<Line>, ProviderError>>,
     /// How often each request was asked.
     asked: Mutex<BTreeMap<String, usize>>,
@@ -47,7 +48,7 @@ impl Replay {
                 loopback: true,
             },
             path,
-            mask: spec.mask.clone(),
+            redactor: spec.redactor.clone(),
             lines: OnceLock::new(),
             asked: Mutex::default(),
         })
@@ -65,10 +66,7 @@ impl Replay {
     fn find(&self, request: &Request) -> Result<&Line, ProviderError> {
         let lines = self.lines()?;
         // A recording holds masked texts, and masking them again changes nothing.
-        let asked = match &self.mask {
-            Some(mask) => Asked::of(request, &**mask),
-            None => Asked::of(request, &str::to_owned),
-        };
+        let asked = Asked::of(request, &self.redactor);
         let strict: Vec<&Line> = lines
             .iter()
             .filter(|line| line.asked.strictly == asked.strictly)

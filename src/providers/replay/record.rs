@@ -10,24 +10,23 @@ use super::recording::{Asked, Line, Said, VERSION};
 use crate::event::{EventKind, Events};
 use crate::message::ToolCall;
 use crate::providers::{BoxFuture, Endpoint, Provider, ProviderError, Reply, Request};
+use crate::redact::Redactor;
 use crate::usage::Meter;
-
-/// Takes secrets out of a text.
-pub type Mask = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// The file that replies are recorded in; one for a whole run.
 pub struct RecordFile {
     file: Mutex<File>,
     path: PathBuf,
-    mask: Mask,
+    redactor: Redactor,
 }
 
 impl RecordFile {
-    /// Opens a file for more lines; it is made, for its owner alone, when there is none.
+    /// Opens a file for more lines; it is made, for its owner alone, when there is none. Secrets are
+    /// masked by `redactor`.
     ///
     /// # Errors
     /// What opening it gave.
-    pub fn open(path: &Path, mask: Mask) -> io::Result<Arc<Self>> {
+    pub fn open(path: &Path, redactor: Redactor) -> io::Result<Arc<Self>> {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
@@ -36,7 +35,7 @@ impl RecordFile {
         Ok(Arc::new(Self {
             file: Mutex::new(file),
             path: path.to_owned(),
-            mask,
+            redactor,
         }))
     }
 
@@ -52,10 +51,10 @@ impl RecordFile {
                 .iter()
                 .map(|call| self.call(call))
                 .collect(),
-            refusal: (self.mask)(&reply.refusal),
-            structured: reply.structured.as_ref().map(|value| {
-                let text = (self.mask)(&value.to_string());
-                serde_json::from_str(&text).unwrap_or(text.into())
+            refusal: self.redactor.mask(&reply.refusal).into_owned(),
+            structured: reply.structured.clone().map(|mut value| {
+                self.redactor.mask_json(&mut value);
+                value
             }),
             usage: reply.usage,
             model: reply.model.clone(),
@@ -75,7 +74,10 @@ impl RecordFile {
     /// then the answer in one piece.
     fn masked(&self, said: Vec<Said>, reply: &Reply) -> Vec<Said> {
         let message = &reply.message;
-        let (text, reasoning) = ((self.mask)(&message.text), (self.mask)(&message.reasoning));
+        let (text, reasoning) = (
+            self.redactor.mask(&message.text).into_owned(),
+            self.redactor.mask(&message.reasoning).into_owned(),
+        );
         let (mut all_text, mut all_reasoning) = (String::new(), String::new());
         for piece in &said {
             match piece {
@@ -95,7 +97,7 @@ impl RecordFile {
 
     fn call(&self, call: &ToolCall) -> ToolCall {
         ToolCall {
-            arguments: (self.mask)(&call.arguments),
+            arguments: self.redactor.mask(&call.arguments).into_owned(),
             extra: serde_json::Value::Null,
             ..call.clone()
         }
@@ -120,7 +122,7 @@ impl Recorder {
         meter: &Meter,
         events: &Events,
     ) -> Result<Reply, ProviderError> {
-        let asked = Asked::of(request, &*self.file.mask);
+        let asked = Asked::of(request, &self.file.redactor);
         // The pieces pass through here on their way to whoever watches.
         let (own, mut passing) = Events::channel(events.run_id());
         let mut said = Vec::new();

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::message::{Assistant, Message, ToolCall};
 use crate::providers::{Finish, OwnTool, Request};
+use crate::redact::Redactor;
 use crate::usage::Usage;
 
 /// The version that is written.
@@ -101,11 +102,11 @@ pub(super) struct Item {
 
 impl Asked {
     /// Of a request, with secrets masked before anything is hashed or kept.
-    pub(super) fn of(request: &Request, mask: &dyn Fn(&str) -> String) -> Self {
+    pub(super) fn of(request: &Request, redactor: &Redactor) -> Self {
         let messages: Vec<Item> = request
             .messages
             .iter()
-            .map(|message| Item::of(message, mask))
+            .map(|message| Item::of(message, redactor))
             .collect();
         let mut loose = Sha256::new();
         loose.update(request.agent.as_bytes());
@@ -115,12 +116,12 @@ impl Asked {
             loose.update(item.hash.as_bytes());
         }
         let mut strict = loose.clone();
-        strict.update(normal(&mask(&request.system)).as_bytes());
+        strict.update(normal(&redactor.mask(&request.system)).as_bytes());
         for message in &request.messages {
             if let Message::Tool { results } = message {
                 for result in results {
                     strict.update([0]);
-                    strict.update(mask(&result.content).as_bytes());
+                    strict.update(redactor.mask(&result.content).as_bytes());
                 }
             }
         }
@@ -134,10 +135,10 @@ impl Asked {
 }
 
 impl Item {
-    fn of(message: &Message, mask: &dyn Fn(&str) -> String) -> Self {
+    fn of(message: &Message, redactor: &Redactor) -> Self {
         let (role, says) = match message {
-            Message::User { text } => ("user", normal(&mask(text))),
-            Message::Assistant(said) => ("assistant", assistant(said, mask)),
+            Message::User { text } => ("user", normal(&redactor.mask(text))),
+            Message::Assistant(said) => ("assistant", assistant(said, redactor)),
             Message::Tool { results } => {
                 let tools: Vec<&str> = results.iter().map(|result| result.tool.as_str()).collect();
                 ("tools", tools.join(", "))
@@ -152,10 +153,10 @@ impl Item {
 }
 
 /// Words and calls of a model, each call with its arguments in one order of keys.
-fn assistant(said: &Assistant, mask: &dyn Fn(&str) -> String) -> String {
-    let mut parts = vec![normal(&mask(&said.text))];
+fn assistant(said: &Assistant, redactor: &Redactor) -> String {
+    let mut parts = vec![normal(&redactor.mask(&said.text))];
     parts.extend(said.calls.iter().map(|call| {
-        let arguments = mask(&call.arguments);
+        let arguments = redactor.mask(&call.arguments).into_owned();
         let arguments = serde_json::from_str::<Value>(&arguments).map_or(arguments, |mut value| {
             value.sort_all_objects();
             value.to_string()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::*;
@@ -61,7 +62,7 @@ fn spec(path: &Path) -> ConnectSpec {
         headers: BTreeMap::new(),
         proxy: ProxySettings::default(),
         recording: Some(path.to_owned()),
-        mask: None,
+        redactor: redactor(),
     }
 }
 
@@ -124,7 +125,7 @@ async fn ask(provider: &dyn Provider, request: &Request) -> Result<Reply, Provid
 }
 
 /// Records a turn that calls a tool and the answer after it.
-async fn record(path: &Path, mask: Mask) {
+async fn record(path: &Path, redactor: Redactor) {
     let usage = Usage {
         input_tokens: 7,
         output_tokens: 3,
@@ -149,11 +150,14 @@ async fn record(path: &Path, mask: Mask) {
         },
         replies: Mutex::new(vec![
             (vec!["I ", "look."], calling),
-            (vec!["The key is sk", "-12345, ", "done."], Reply::default()),
+            (
+                vec!["The key is my", "-12345-key, ", "done."],
+                Reply::default(),
+            ),
             (vec!["Again."], Reply::default()),
         ]),
     };
-    let file = RecordFile::open(path, mask).expect("a file");
+    let file = RecordFile::open(path, redactor).expect("a file");
     let recorder = Recorder::new(Arc::new(parrot), file);
     assert_eq!((recorder.name(), recorder.is_recorded()), ("openai", false));
     let (events, mut receiver) = Events::channel("run");
@@ -169,15 +173,15 @@ async fn record(path: &Path, mask: Mask) {
     ask(&recorder, &second).await.expect("a reply");
 }
 
-fn masking() -> Mask {
-    Arc::new(|text: &str| text.replace("sk-12345", "[masked]"))
+fn redactor() -> Redactor {
+    Redactor::new([SecretString::from("my-12345-key")])
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_recorded_is_replayed_though_the_files_have_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.jsonl");
-    record(&path, masking()).await;
+    record(&path, redactor()).await;
     let replay = connect(&spec(&path)).expect("a provider");
     assert!(replay.is_recorded() && replay.endpoint().loopback);
     replay.health().await.expect("a good recording");
@@ -217,7 +221,7 @@ async fn what_was_recorded_is_replayed_though_the_files_have_changed() {
         said.calls[0].arguments = r#"{"limit": 5, "path": "README.md"}"#.to_owned();
     }
     let asked = request("guide", later);
-    for expected in ["The key is [masked], done.", "Again.", "Again."] {
+    for expected in ["The key is [redacted], done.", "Again.", "Again."] {
         let reply = ask(&*replay, &asked).await.expect("a reply");
         assert_eq!(reply.message.text, expected);
     }
@@ -228,7 +232,7 @@ async fn secrets_and_vendors_words_are_not_in_the_file_and_it_is_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.jsonl");
-    record(&path, masking()).await;
+    record(&path, redactor()).await;
     let text = std::fs::read_to_string(&path).expect("a file");
     assert!(
         !text.contains("12345") && !text.contains("secret of the vendor"),
@@ -246,7 +250,7 @@ async fn secrets_and_vendors_words_are_not_in_the_file_and_it_is_private() {
 async fn what_was_not_recorded_tells_the_first_difference() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.jsonl");
-    record(&path, masking()).await;
+    record(&path, redactor()).await;
     let replay = connect(&spec(&path)).expect("a provider");
     let mut other_call = after_the_tool("old text", "What is it?");
     if let Message::Assistant(said) = &mut other_call[1] {

@@ -169,7 +169,7 @@ async fn keys_and_pages_are_named_and_never_shown() {
     let body = r#"{"error":{"message":"bad key sk-test-0123456789 or sk-other-987654321","code":"invalid_api_key"}}"#;
     let error = fault(answer(401, &[("x-request-id", "req_1")], body)).await;
     assert_eq!(error.kind, FaultKind::Auth);
-    assert_eq!(error.message, "HTTP 401: bad key [masked] or [masked]");
+    assert_eq!(error.message, "HTTP 401: bad key [redacted] or [redacted]");
     let hint = "the key in `LAB_KEY` was refused; put a good one there";
     assert_eq!(error.hint.as_deref(), Some(hint));
     assert_eq!(error.request_id.as_deref(), Some("req_1"));

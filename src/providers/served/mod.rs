@@ -23,7 +23,10 @@ use super::{
 };
 use crate::event::Events;
 use crate::message::Message;
+use crate::redact::Redactor;
 use crate::usage::Meter;
+
+const KEY: &str = "sk-test-0123456789";
 
 /// A request as the server saw it.
 #[derive(Clone, Debug, Default)]
@@ -94,13 +97,13 @@ impl Server {
             kind: vendor.map_or(ProviderKind::Openai, |vendor| vendor.kind),
             vendor,
             base_url: self.url.clone(),
-            key: Some(SecretString::from("sk-test-0123456789")),
+            key: Some(SecretString::from(KEY)),
             bearer: false,
             key_variables: vec!["LAB_KEY".to_owned()],
             headers: BTreeMap::new(),
             proxy: ProxySettings::default(),
             recording: None,
-            mask: None,
+            redactor: Redactor::new([SecretString::from(KEY)]),
         }
     }
 
