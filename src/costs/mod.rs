@@ -8,6 +8,8 @@ mod ledger;
 pub mod prices;
 pub mod report;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{

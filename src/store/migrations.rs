@@ -58,12 +58,68 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     // Another process may have migrated while this one waited.
     let version = accept(&transaction)?;
     let done = usize::try_from(version).unwrap_or(0);
-    for file in STEPS.iter().skip(done).flat_map(|step| step.iter()) {
-        transaction.execute_batch(file).map_err(StoreError::from)?;
-    }
-    transaction
-        .pragma_update(None, "application_id", APPLICATION_ID)
-        .and_then(|()| transaction.pragma_update(None, "user_version", current_version()))
+    apply(&transaction, done, STEPS.len())
         .and_then(|()| transaction.commit())
         .map_err(StoreError::from)
+}
+
+/// Takes the schema from one version to another.
+fn apply(connection: &Connection, from: usize, to: usize) -> rusqlite::Result<()> {
+    for file in STEPS
+        .iter()
+        .take(to)
+        .skip(from)
+        .flat_map(|step| step.iter())
+    {
+        connection.execute_batch(file)?;
+    }
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", i64::try_from(to).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn fixture(version: usize) -> PathBuf {
+        let name = format!("tests/fixtures/store/schema-{version:03}.sql");
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    /// The statements that make an empty database of a version.
+    fn schema(connection: &Connection) -> String {
+        let mut statement = connection
+            .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
+            .unwrap();
+        let statements = statement.query_map([], |row| row.get::<_, String>(0));
+        statements
+            .unwrap()
+            .map(|statement| statement.unwrap() + ";\n\n")
+            .collect()
+    }
+
+    /// A step that was released is what the databases of users are made of: it must not change. While
+    /// it is not released, its dump is written anew from what this test leaves behind.
+    #[test]
+    fn released_steps_are_what_they_were() {
+        for version in 1..=STEPS.len() {
+            let connection = Connection::open_in_memory().unwrap();
+            apply(&connection, 0, version).unwrap();
+            let dump = format!(
+                "-- The schema of version {version}, as databases of users have it.\n\n\
+                 PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\n\n{}",
+                schema(&connection)
+            );
+            let stored = std::fs::read_to_string(fixture(version)).unwrap_or_default();
+            if stored != dump {
+                let made = Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join(format!("target/schema-{version:03}.sql"));
+                std::fs::write(&made, &dump).unwrap();
+                let (made, stored) = (made.display(), fixture(version));
+                panic!("before its release only: mv {made} {}", stored.display());
+            }
+        }
+    }
 }
