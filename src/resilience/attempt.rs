@@ -40,6 +40,8 @@ pub(super) enum Attempted {
     Answered(Box<Reply>),
     /// It failed, and this is what follows.
     Failed(Box<ProviderError>, Decision),
+    /// Other processes have found out something in the last moment: it has to wait again.
+    HeldBack,
     /// It was not made.
     NotMade(Box<Failure>),
 }
@@ -107,6 +109,17 @@ impl Around<'_> {
             ));
         }
         let began = Instant::now();
+        if !pass.may_send(began) {
+            drop(pass);
+            let outcome = Outcome {
+                ended: Ended::Refused {
+                    class: "not_sent".to_owned(),
+                },
+                ..Outcome::default()
+            };
+            Box::pin(self.settle(hold, outcome, tally)).await;
+            return Attempted::HeldBack;
+        }
         request.max_output_tokens = Some(hold.max_output_tokens());
         request.clocks = link.clocks;
         request.clocks.total = self

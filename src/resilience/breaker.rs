@@ -160,6 +160,11 @@ impl Breaker {
         self.reopened
     }
 
+    /// Changes with every change of state.
+    pub fn era(&self) -> u64 {
+        self.era
+    }
+
     /// Takes other settings; a breaker that is switched off closes.
     pub fn configure(&mut self, settings: BreakerSettings) {
         self.settings = settings;

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 use super::breaker::{Breaker, BreakerSettings, Gate, Permit, State};
 use super::call::Link;
 use super::limiter::{Admission, Ask, Cause, LaneId, Limiter, Ticket, Turn};
+use super::quotas::{Key, Limits};
 use super::retry::{MAX_RETRY_AFTER, RetryBudget};
 use super::settings::EndpointSettings;
+use super::shared::{self, Shared};
 use crate::providers::{Endpoint, FaultKind, ProviderError};
 
 /// An account without money is asked again after this.
@@ -20,11 +22,17 @@ const QUOTA_REST: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub(super) struct EndpointState {
     pub(super) endpoint: Endpoint,
+    /// Where other processes are told, and asked.
+    pub(super) shared: Option<Arc<Shared>>,
     known: Mutex<Known>,
 }
 
 impl EndpointState {
-    pub(super) fn new(endpoint: Endpoint, settings: &EndpointSettings) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        settings: &EndpointSettings,
+        shared: Option<Arc<Shared>>,
+    ) -> Self {
         let known = Known {
             limiter: Limiter::default(),
             breaker: Breaker::new(breaker_settings(settings)),
@@ -34,8 +42,27 @@ impl EndpointState {
         };
         Self {
             endpoint,
+            shared,
             known: Mutex::new(known),
         }
+    }
+
+    /// The index of a link's model, which is made known or given other settings where needed.
+    pub(super) fn model(&self, link: &Link) -> usize {
+        let mut known = self.known();
+        let found = known
+            .models
+            .iter()
+            .position(|model| model.name == link.model);
+        let index = found.unwrap_or_else(|| {
+            let key = self
+                .shared
+                .is_some()
+                .then(|| Arc::new(shared::key(&self.endpoint, &link.model, &link.canonical)));
+            known.add_model(link, key)
+        });
+        known.configure(index, &link.settings);
+        index
     }
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
@@ -63,11 +90,19 @@ pub(super) struct Model {
     pub(super) name: String,
     /// The name for reports.
     pub(super) canonical: String,
-    settings: EndpointSettings,
+    pub(super) settings: EndpointSettings,
     /// Counts what is the model's own fault: no capacity, bad streams.
     pub(super) breaker: Breaker,
     /// The key may not use this model.
     dead: Option<Dead>,
+    /// What other processes know it by.
+    pub(super) key: Option<Arc<Key>>,
+    /// Whether every admission is asked of the store.
+    pub(super) shares_limits: bool,
+    /// Whether it is known to the store by its name.
+    pub(super) registered: bool,
+    /// When the store was last asked what others have found out.
+    pub(super) looked: Option<Instant>,
 }
 
 /// A failure that stands: asking again would give the same answer.
@@ -155,33 +190,53 @@ pub(super) enum Reason {
 }
 
 impl Known {
-    /// The index of a link's model, which is made known or given other settings where needed.
-    pub(super) fn model(&mut self, link: &Link) -> usize {
-        let found = self
-            .models
-            .iter()
-            .position(|model| model.name == link.model);
-        let Some(index) = found else {
-            self.models.push(Model {
-                lane: self.limiter.add_lane(&link.settings),
-                name: link.model.clone(),
-                canonical: link.canonical.clone(),
-                settings: link.settings.clone(),
-                breaker: Breaker::new(breaker_settings(&link.settings)),
-                dead: None,
-            });
-            return self.models.len() - 1;
-        };
+    fn add_model(&mut self, link: &Link, key: Option<Arc<Key>>) -> usize {
+        let lane = self.limiter.add_lane(&link.settings);
+        let shares_limits = key.is_some() && shared::limits(&link.settings) != Limits::default();
+        self.limiter.share(lane, shares_limits);
+        self.models.push(Model {
+            lane,
+            name: link.model.clone(),
+            canonical: link.canonical.clone(),
+            settings: link.settings.clone(),
+            breaker: Breaker::new(breaker_settings(&link.settings)),
+            dead: None,
+            key,
+            shares_limits,
+            registered: false,
+            looked: None,
+        });
+        self.models.len() - 1
+    }
+
+    fn configure(&mut self, index: usize, settings: &EndpointSettings) {
         if let Some(model) = self.models.get_mut(index)
-            && model.settings != link.settings
+            && model.settings != *settings
         {
-            model.settings = link.settings.clone();
-            let breaker = breaker_settings(&link.settings);
+            model.settings = settings.clone();
+            model.registered = false;
+            let breaker = breaker_settings(settings);
             model.breaker.configure(breaker);
             self.breaker.configure(breaker);
-            self.limiter.configure(model.lane, &link.settings);
+            self.limiter.configure(model.lane, settings);
+            let shares_limits =
+                model.key.is_some() && shared::limits(settings) != Limits::default();
+            if shares_limits != model.shares_limits {
+                model.shares_limits = shares_limits;
+                self.limiter.share(model.lane, shares_limits);
+            }
         }
-        index
+    }
+
+    /// Whether a call that was let go may still be sent: others may have found out something since.
+    pub(super) fn may_send(&self, model: usize, now: Instant) -> bool {
+        let Some(model) = self.models.get(model) else {
+            return false;
+        };
+        let is_open = |breaker: &Breaker| matches!(breaker.gate(now), Gate::Until(_));
+        !is_open(&self.breaker)
+            && !is_open(&model.breaker)
+            && self.limiter.cooling(model.lane, now).is_none()
     }
 
     /// Looks whether a call may go, and takes everything for it if so. One that may not stands in the

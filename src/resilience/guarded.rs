@@ -13,6 +13,7 @@ use super::endpoint::{EndpointState, Wish};
 use super::limiter::Ask;
 use super::prompt::prompt_size;
 use super::retry::Decision;
+use super::shared::Shared;
 use super::status::Status;
 use super::tally::{Failure, Tally, note};
 use super::wait::Place;
@@ -29,16 +30,32 @@ const COUNTED_OUTPUT_TOKENS: u64 = 4096;
 #[derive(Debug)]
 pub struct Resilience {
     ledger: Ledger,
+    shared: Option<Arc<Shared>>,
     endpoints: Mutex<BTreeMap<Endpoint, Arc<EndpointState>>>,
 }
 
 impl Resilience {
-    /// No endpoint is known yet. Every attempt is held and settled in `ledger`.
+    /// No endpoint is known yet. Every attempt is held and settled in `ledger`; limits, cool-downs and
+    /// breakers are shared with the other processes that use its store.
     pub fn new(ledger: Ledger) -> Self {
+        // Nobody else can reach a store in memory.
+        let is_alone = ledger.store().path().is_none();
+        Self::sharing(ledger, !is_alone)
+    }
+
+    fn sharing(ledger: Ledger, shares: bool) -> Self {
+        let shared = shares.then(|| Arc::new(Shared::new(ledger.store().clone())));
         Self {
             ledger,
+            shared,
             endpoints: Mutex::default(),
         }
+    }
+
+    /// One that shares a store in memory with others of this process, as processes share a file.
+    #[cfg(test)]
+    pub(super) fn neighbour(ledger: Ledger) -> Self {
+        Self::sharing(ledger, true)
     }
 
     /// Asks the models of a chain, in order, until one answers. Dropping the future cancels the call:
@@ -90,7 +107,12 @@ impl Resilience {
                 attempts: 0,
                 last_price: None,
             };
-            let failure = match self.ask(around, link, request, on_link, &mut tally).await {
+            let asked = self.ask(around, link, request, on_link, &mut tally).await;
+            let shared = self.shared.as_ref();
+            tally
+                .warnings
+                .extend(shared.and_then(|shared| shared.take_trouble()));
+            let failure = match asked {
                 Ok(reply) => return Ok(tally.answer(chain, link, *reply)),
                 Err(failure) => failure,
             };
@@ -103,12 +125,18 @@ impl Resilience {
         }
     }
 
-    /// The limits and breakers of every endpoint that was called.
+    /// The limits and breakers of every endpoint that was called, by this process or by another with
+    /// the same store.
     pub fn status(&self) -> Status {
         let mut status = Status::default();
         let now = Instant::now();
         for state in self.all_endpoints() {
             status.add(&state, now);
+        }
+        match self.shared.as_ref().map(|shared| shared.status()) {
+            Some(Ok((lanes, breakers))) => status.add_shared(lanes, breakers),
+            Some(Err(error)) => tracing::debug!(%error, "what others know is not known"),
+            None => {}
         }
         status
     }
@@ -118,6 +146,9 @@ impl Resilience {
     pub fn reset(&self) {
         for state in self.all_endpoints() {
             state.known().reset();
+        }
+        if let Some(shared) = &self.shared {
+            shared.reset();
         }
     }
 
@@ -131,7 +162,7 @@ impl Resilience {
         tally: &mut Tally,
     ) -> Result<Box<Reply>, Failure> {
         let endpoint = self.endpoint(link);
-        let model = endpoint.known().model(link);
+        let model = endpoint.model(link);
         let Some(mut place) = Place::new(&endpoint, model) else {
             return Err(Failure::no_model());
         };
@@ -142,6 +173,7 @@ impl Resilience {
         let tokens =
             on_link.prompt.likely_tokens() + on_link.max_output_tokens.min(COUNTED_OUTPUT_TOKENS);
         loop {
+            endpoint.look_around(model, Instant::now());
             let wish = Wish {
                 model,
                 ask: Ask {
@@ -165,6 +197,10 @@ impl Resilience {
             {
                 Attempted::Answered(reply) => return Ok(reply),
                 Attempted::NotMade(failure) => return Err(*failure),
+                Attempted::HeldBack => {
+                    on_link.attempts -= 1;
+                    continue;
+                }
                 Attempted::Failed(error, decision) => (error, decision),
             };
             match decision {
@@ -251,7 +287,11 @@ impl Resilience {
         if let Some(known) = endpoints.get(endpoint) {
             return Arc::clone(known);
         }
-        let new = Arc::new(EndpointState::new(endpoint.clone(), &link.settings));
+        let new = Arc::new(EndpointState::new(
+            endpoint.clone(),
+            &link.settings,
+            self.shared.clone(),
+        ));
         endpoints.insert(endpoint.clone(), Arc::clone(&new));
         new
     }

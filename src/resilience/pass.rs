@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::breaker::{State, Verdict};
 use super::endpoint::{EndpointState, Grant, Known};
 use super::retry::{self, Decision, GiveUp, MAX_RETRY_AFTER, Situation};
+use super::shared::Echo;
 use crate::providers::{FaultKind, LimitNews, ProviderError};
 
 /// The right to make one attempt. Dropped before it was sent, everything is as if it had never been
@@ -59,6 +60,11 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Whether it may still be sent: others may have found out something since it was given.
+    pub(super) fn may_send(&self, now: Instant) -> bool {
+        self.state.known().may_send(self.model, now)
+    }
+
     /// The request goes out now: it stays counted from here on.
     pub(super) fn sent(&mut self) {
         self.sent = true;
@@ -105,8 +111,15 @@ impl<'a> Pass<'a> {
         let changed =
             permit.and_then(|permit| known.breaker.record(permit, Verdict::Success, now, random));
         known.heed(changed, now);
+        drop(known);
+        let echo = Echo {
+            breakers: [changed.map(|state| (state, 0)), None],
+            trial_over: true,
+            ..Echo::default()
+        };
+        self.state.tell_others(self.model, echo);
         let changes = changed.map(|state| BreakerChange {
-            name: self.name(&known, 0),
+            name: self.state.endpoint.provider.clone(),
             state,
         });
         changes.into_iter().collect()
@@ -127,18 +140,21 @@ impl<'a> Pass<'a> {
             known.limiter.accepted(&grant.admission, now);
         }
         let tokens = tokens.unwrap_or(self.tokens);
-        let changes = self.end(&mut known, [Verdict::Success; 2], tokens, (now, random));
+        let (changes, mut echo) =
+            self.end(&mut known, [Verdict::Success; 2], tokens, (now, random));
         if let Some(lane) = known.models.get(self.model).map(|model| model.lane) {
             known
                 .limiter
                 .learn(lane, news, self.state.endpoint.loopback);
             if let Some(wait) = news.exhausted_for {
                 // What an answered request tells of a day's allowance is no reason to stop for a day.
-                known
-                    .limiter
-                    .cool(lane, now, wait.min(MAX_RETRY_AFTER), false);
+                let wait = wait.min(MAX_RETRY_AFTER);
+                known.limiter.cool(lane, now, wait, false);
+                echo.cool_until = Some(now + wait);
             }
         }
+        drop(known);
+        self.state.tell_others(self.model, echo);
         changes
     }
 
@@ -157,7 +173,7 @@ impl<'a> Pass<'a> {
                 .usage
                 .map_or(self.tokens, |usage| usage.total_tokens()),
         };
-        let changes = self.end(&mut known, verdicts(error), tokens, (now, random));
+        let (changes, mut echo) = self.end(&mut known, verdicts(error), tokens, (now, random));
         let (lane, strikes, is_open) = match known.models.get(self.model) {
             Some(model) => (
                 Some(model.lane),
@@ -197,48 +213,57 @@ impl<'a> Pass<'a> {
             if error.kind == FaultKind::RateLimited {
                 let wait = retry::delay(error.retry_after, &situation);
                 known.limiter.cool(lane, now, wait, true);
+                echo.cool_until = Some(now + wait);
             }
         }
         known.bury(self.model, error, now);
+        drop(known);
+        self.state.tell_others(self.model, echo);
         (decision, changes)
     }
 
-    /// Gives everything back that was taken.
+    /// Gives everything back that was taken; tells the breakers that changed, and what others should
+    /// know.
     fn end(
         &mut self,
         known: &mut Known,
         verdicts: [Verdict; 2],
         tokens: u64,
         (now, random): (Instant, f64),
-    ) -> Vec<BreakerChange> {
+    ) -> (Vec<BreakerChange>, Echo) {
         let Some(grant) = self.grant.take() else {
-            return Vec::new();
+            return (Vec::new(), Echo::default());
         };
-        if self.sent {
-            known.limiter.settle(grant.admission, tokens, now);
+        let mut echo = if self.sent {
+            let counted = known.limiter.settle(grant.admission, tokens, now);
+            Echo::settle(counted, tokens)
         } else {
-            known.limiter.cancel(grant.admission, now);
-        }
+            Echo::give_back(known.limiter.cancel(grant.admission, now))
+        };
         let [of_endpoint, of_model] = verdicts;
         let first = grant
             .endpoint_permit
             .and_then(|permit| known.breaker.record(permit, of_endpoint, now, random));
+        let first = first.map(|state| (state, known.breaker.reopened()));
         let second = known.models.get_mut(self.model).and_then(|model| {
-            model
+            let changed = model
                 .breaker
-                .record(grant.model_permit, of_model, now, random)
+                .record(grant.model_permit, of_model, now, random);
+            Some((changed?, model.breaker.reopened()))
         });
         let mut changes = Vec::new();
         for (which, changed) in [first, second].into_iter().enumerate() {
             if grant.is_trial || changed.is_some() {
-                known.heed(changed, now);
+                known.heed(changed.map(|(state, _)| state), now);
             }
-            changes.extend(changed.map(|state| BreakerChange {
+            changes.extend(changed.map(|(state, _)| BreakerChange {
                 name: self.name(known, which),
                 state,
             }));
         }
-        changes
+        echo.trial_over = grant.is_trial;
+        echo.breakers = [first, second];
+        (changes, echo)
     }
 
     fn name(&self, known: &Known, which: usize) -> String {
@@ -252,21 +277,18 @@ impl<'a> Pass<'a> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.grant.is_some() {
-            let mut known = self.state.known();
+            let state = self.state;
             let tokens = self.tokens;
-            self.end(
-                &mut known,
-                [Verdict::Neutral; 2],
-                tokens,
-                (Instant::now(), 0.5),
-            );
+            let now = (Instant::now(), 0.5);
+            let (_, echo) = self.end(&mut state.known(), [Verdict::Neutral; 2], tokens, now);
+            state.tell_others(self.model, echo);
         }
     }
 }
 
 impl Known {
     /// Has those who wait look again after a breaker has changed, or has a permit free again.
-    fn heed(&mut self, changed: Option<State>, now: Instant) {
+    pub(super) fn heed(&mut self, changed: Option<State>, now: Instant) {
         match changed {
             // Some cannot wait that long, or have another model to fall back on.
             Some(State::Open { .. }) => self.limiter.wake_everybody(),

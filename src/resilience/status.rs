@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, State};
 use super::endpoint::{EndpointState, Known, Model};
+use super::quotas::{LaneStatus, OpenBreaker};
 
 /// The limits and breakers of every endpoint that is known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -64,7 +65,7 @@ pub struct Used {
 }
 
 /// A circuit breaker.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct BreakerStatus {
     /// The endpoint's name, or the model's.
     pub name: String,
@@ -110,6 +111,70 @@ impl Status {
             }
         }
     }
+}
+
+impl Status {
+    /// Adds what other processes have noted about endpoints that this one has not called, and about
+    /// those it has.
+    pub(super) fn add_shared(&mut self, lanes: Vec<LaneStatus>, breakers: Vec<OpenBreaker>) {
+        for lane in lanes {
+            let is_same =
+                |ours: &LimitStatus| ours.endpoint == lane.endpoint && ours.model == lane.model;
+            let index = self.limits.iter().position(is_same);
+            let index = index.unwrap_or_else(|| {
+                self.limits.push(LimitStatus {
+                    endpoint: lane.endpoint.clone(),
+                    model: lane.model.clone(),
+                    ..LimitStatus::default()
+                });
+                self.limits.len() - 1
+            });
+            let Some(limits) = self.limits.get_mut(index) else {
+                continue;
+            };
+            let [minute, hour, tokens] = lane.used;
+            for (ours, limit, used) in [
+                (
+                    &mut limits.requests_per_minute,
+                    lane.limits.per_minute,
+                    minute,
+                ),
+                (&mut limits.requests_per_hour, lane.limits.per_hour, hour),
+                (
+                    &mut limits.tokens_per_minute,
+                    lane.limits.tokens_per_minute,
+                    tokens,
+                ),
+            ] {
+                if let Some(limit) = limit {
+                    let used = used.max(ours.map_or(0, |ours| ours.used));
+                    *ours = Some(Used { used, limit });
+                }
+            }
+            let cooling = milliseconds(lane.cooling).filter(|left| *left > 0.0);
+            limits.cool_down_s = limits.cool_down_s.or(cooling);
+        }
+        for breaker in breakers {
+            let is_known =
+                |ours: &BreakerStatus| ours.name == breaker.name && ours.state != "closed";
+            if self.breakers.iter().any(is_known) {
+                continue;
+            }
+            self.breakers.retain(|ours| ours.name != breaker.name);
+            let left = milliseconds(breaker.left).filter(|left| *left > 0.0);
+            self.breakers.push(BreakerStatus {
+                name: breaker.name,
+                state: if left.is_some() { "open" } else { "half_open" },
+                retry_in_s: left,
+                ..BreakerStatus::default()
+            });
+        }
+    }
+}
+
+fn milliseconds(left: i64) -> Option<f64> {
+    let left = u64::try_from(left).ok()?;
+    Some(seconds(Duration::from_millis(left)))
 }
 
 fn limits(name: &str, known: &mut Known, index: usize, now: Instant) -> Option<LimitStatus> {

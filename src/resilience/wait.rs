@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::endpoint::{EndpointState, Look, Reason, Refusal, Wait, Wish};
 use super::limiter::{Cause, LaneId, Ticket};
 use super::pass::Pass;
+use super::shared::Echo;
 use super::words;
 use crate::event::{EventKind, Events};
 
@@ -60,6 +61,9 @@ impl<'a> Place<'a> {
                 Look::No(refusal) => return Err(refusal),
                 Look::Wait(wait) => wait,
             };
+            if !wait.ask.is_empty() {
+                line.place.state.ask_others(wish.model, wait.ask.clone());
+            }
             if is_worth_telling(&wait, now) && told != Some(wait.reason) {
                 told = Some(wait.reason);
                 Box::pin(line.place.tell(&wait, now, events)).await;
@@ -125,10 +129,19 @@ struct InLine<'b, 'a> {
 
 impl Drop for InLine<'_, '_> {
     fn drop(&mut self) {
-        let mut known = self.place.state.known();
-        known
-            .limiter
-            .leave(self.place.lane, self.place.ticket, Instant::now());
+        let Place {
+            state,
+            model,
+            lane,
+            ticket,
+            ..
+        } = *self.place;
+        let unused = {
+            let mut known = state.known();
+            known.limiter.leave(lane, ticket, Instant::now());
+            known.limiter.unused(lane)
+        };
+        state.tell_others(model, Echo::give_back(unused));
     }
 }
 

@@ -11,6 +11,7 @@ const STEPS: &[&[&str]] = &[&[
     include_str!("migrations/001/ledger.sql"),
     include_str!("migrations/001/sessions.sql"),
     include_str!("migrations/001/claude.sql"),
+    include_str!("migrations/001/quotas.sql"),
 ]];
 
 /// Marks a SQLite file as a store of this program: `orch` in ASCII.

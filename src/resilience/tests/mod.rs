@@ -5,6 +5,7 @@ mod delivery;
 mod fallback;
 mod herd;
 mod retries;
+mod sharing;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,0 +1,205 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn connection() -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    connection
+        .execute_batch(include_str!("../../store/migrations/001/quotas.sql"))
+        .unwrap();
+    connection
+}
+
+fn key() -> Key {
+    Key {
+        lane: 7,
+        breakers: [1, 7],
+        endpoint: "lab".to_owned(),
+        model: "lab/model".to_owned(),
+    }
+}
+
+fn per_minute(limit: u64) -> Limits {
+    Limits {
+        per_minute: Some(limit),
+        ..Limits::default()
+    }
+}
+
+/// How many are granted, and from when there may be more.
+fn ask(connection: &Connection, limits: Limits, asks: &[u64], now: i64) -> (u64, Option<i64>) {
+    let admitted = admit(connection, &key(), limits, asks, now).unwrap();
+    (admitted.grants.requests, admitted.full_until)
+}
+
+#[test]
+fn grants_stop_at_the_limit_and_say_from_when_there_is_more() {
+    let store = connection();
+    assert_eq!(ask(&store, per_minute(3), &[0], 1_000), (1, None));
+    assert_eq!(
+        ask(&store, per_minute(3), &[0; 4], 2_000),
+        (2, Some(61_125))
+    );
+    assert_eq!(ask(&store, per_minute(3), &[0], 61_124), (0, Some(61_125)));
+    assert_eq!(
+        ask(&store, per_minute(3), &[0; 2], 61_125),
+        (1, Some(62_125))
+    );
+    // Larger than the limit at once: what has just been granted is waited for.
+    assert_eq!(
+        ask(&connection(), per_minute(2), &[0; 3], 0),
+        (2, Some(60_125))
+    );
+}
+
+#[test]
+fn hours_and_tokens_count_too_and_corrections_make_room() {
+    let store = connection();
+    let limits = Limits {
+        per_minute: Some(100),
+        per_hour: Some(3),
+        tokens_per_minute: Some(1_000),
+    };
+    let first = admit(&store, &key(), limits, &[600], 0).unwrap();
+    assert_eq!(
+        first.grants,
+        Grants {
+            bucket: 60_125,
+            requests: 1,
+            tokens: 600
+        }
+    );
+    assert_eq!(ask(&store, limits, &[500], 1_000), (0, Some(60_125)));
+    // It used 100 in the end.
+    correct(&store, &key(), first.grants, (0, -500)).unwrap();
+    assert_eq!(ask(&store, limits, &[500, 500], 1_000), (1, Some(60_125)));
+    assert_eq!(ask(&store, limits, &[1], 70_000), (1, None));
+    assert_eq!(ask(&store, limits, &[1], 140_000), (0, Some(3_607_500)));
+    // One was never sent: the hour has room again.
+    correct(&store, &key(), first.grants, (1, -100)).unwrap();
+    assert_eq!(ask(&store, limits, &[1], 140_000), (1, None));
+}
+
+#[test]
+fn cool_downs_and_open_breakers_hold_everybody() {
+    let store = connection();
+    register(&store, &key(), per_minute(9), "boot", 0).unwrap();
+    cool(&store, &key(), 5_000).unwrap();
+    cool(&store, &key(), 4_000).unwrap();
+    assert_eq!(ask(&store, per_minute(9), &[0], 1_000), (0, Some(5_000)));
+    assert_eq!(ask(&store, per_minute(9), &[0], 5_000), (1, None));
+    open(&store, 1, "lab", (30_000, 0)).unwrap();
+    let held = admit(&store, &key(), per_minute(9), &[0], 6_000).unwrap();
+    assert_eq!((held.grants.requests, held.full_until), (0, Some(30_000)));
+    assert_eq!(held.news.breakers[0].open_until, 30_000);
+    assert_eq!(held.news.breakers[1], BreakerNews::default());
+}
+
+#[test]
+fn one_process_at_a_time_tries_a_half_open_endpoint() {
+    let store = connection();
+    open(&store, 1, "lab", (30_000, 1)).unwrap();
+    assert_eq!(ask(&store, per_minute(9), &[0, 0], 30_000), (1, None));
+    assert_eq!(ask(&store, per_minute(9), &[0], 30_001), (0, Some(32_000)));
+    // It says that it is over: the next.
+    trial_over(&store, 1).unwrap();
+    assert_eq!(ask(&store, per_minute(9), &[0], 30_002), (1, None));
+    // It never says anything: the next, after a while.
+    assert_eq!(ask(&store, per_minute(9), &[0], 32_002), (1, None));
+    open(&store, 1, "lab", (90_000, 2)).unwrap();
+    assert_eq!(ask(&store, per_minute(9), &[0], 32_003), (0, Some(90_000)));
+    close(&store, 1).unwrap();
+    assert_eq!(ask(&store, per_minute(9), &[0; 5], 32_004), (5, None));
+}
+
+#[test]
+fn another_boot_makes_everything_void_but_the_names() {
+    let store = connection();
+    register(&store, &key(), per_minute(2), "one", 0).unwrap();
+    ask(&store, per_minute(2), &[0, 0], 900_000);
+    cool(&store, &key(), 990_000).unwrap();
+    open(&store, 1, "lab", (950_000, 0)).unwrap();
+    register(&store, &key(), per_minute(2), "one", 910_000).unwrap();
+    assert_eq!(
+        ask(&store, per_minute(2), &[0], 910_000),
+        (0, Some(990_000))
+    );
+    let (lanes, breakers) = super::status(&store, 910_000).unwrap();
+    assert_eq!(
+        lanes,
+        [LaneStatus {
+            endpoint: "lab".to_owned(),
+            model: "lab/model".to_owned(),
+            limits: per_minute(2),
+            used: [2, 0, 0],
+            cooling: 80_000,
+        }]
+    );
+    assert_eq!(
+        breakers,
+        [OpenBreaker {
+            name: "lab".to_owned(),
+            left: 40_000,
+        }]
+    );
+    register(&store, &key(), per_minute(2), "two", 5_000).unwrap();
+    assert_eq!(ask(&store, per_minute(2), &[0], 5_000), (1, None));
+    assert_eq!(super::status(&store, 5_000).unwrap().1, []);
+}
+
+proptest! {
+    /// Whatever several processes ask and give back: never more than the limits in any minute, and
+    /// what is said of when there is more is true.
+    #[test]
+    fn processes_together_keep_the_limits(
+        limit in 1_u64..12,
+        token_limit in 20_u64..80,
+        steps in proptest::collection::vec(
+            (0_i64..15_000, proptest::collection::vec(1_u64..20, 1..6), 0_u8..4),
+            1..80,
+        ),
+    ) {
+        let store = connection();
+        let limits = Limits {
+            per_minute: Some(limit),
+            per_hour: Some(limit * 10),
+            tokens_per_minute: Some(token_limit),
+        };
+        let mut now = 1_000_000;
+        // When, requests, tokens.
+        let mut made: Vec<(i64, u64, u64)> = Vec::new();
+        for (wait, asks, fate) in steps {
+            now += wait;
+            let admitted = admit(&store, &key(), limits, &asks, now).unwrap();
+            let grants = admitted.grants;
+            let granted = usize::try_from(grants.requests).unwrap();
+            prop_assert_eq!(grants.tokens, asks[..granted].iter().sum::<u64>());
+            prop_assert_eq!(admitted.full_until.is_none(), granted == asks.len());
+            let mut entry = (now, grants.requests, grants.tokens);
+            if granted > 0 && fate == 0 {
+                // One is cancelled before it is sent.
+                let tokens = asks[0];
+                correct(&store, &key(), grants, (1, -clamp(tokens))).unwrap();
+                entry = (now, entry.1 - 1, entry.2 - tokens);
+            } else if granted > 0 && fate == 1 {
+                // One used fewer tokens.
+                correct(&store, &key(), grants, (0, 1 - clamp(asks[0]))).unwrap();
+                entry.2 = entry.2 + 1 - asks[0];
+            }
+            made.push(entry);
+            for (period, most) in [(MINUTE, limit), (HOUR, limit * 10)] {
+                let requests: u64 = made.iter().filter(|(at, ..)| *at + period > now).map(|entry| entry.1).sum();
+                prop_assert!(requests <= most, "{requests} of {most}");
+            }
+            let tokens: u64 = made.iter().filter(|(at, ..)| *at + MINUTE > now).map(|entry| entry.2).sum();
+            prop_assert!(tokens <= token_limit);
+            if let (Some(until), Some(next)) = (admitted.full_until, asks.get(granted)) {
+                prop_assert!(until > now);
+                now = until;
+                let again = admit(&store, &key(), limits, &[*next], now).unwrap().grants;
+                prop_assert_eq!(again.requests, 1);
+                made.push((now, again.requests, again.tokens));
+            }
+        }
+    }
+}
