@@ -19,6 +19,7 @@ mod facts;
 mod hints;
 mod http;
 mod json;
+mod mask;
 mod openai;
 mod own_loop;
 mod proxy;

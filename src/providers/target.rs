@@ -13,6 +13,7 @@ use super::address::{Distance, distance, join};
 use super::classify::classify;
 use super::error_body::{ErrorBody, shortened};
 use super::http::{NoClient, client, innermost};
+use super::mask::mask;
 use super::told;
 use super::watch::{Late, Watch};
 use super::{
@@ -224,7 +225,7 @@ impl Target {
         body: &ErrorBody,
         request: &Request,
     ) -> ProviderError {
-        let mut error = self.fault(kind, self.redactor.mask(words), &request.model);
+        let mut error = self.fault(kind, mask(words, &self.redactor), &request.model);
         if error.kind == FaultKind::NotFound
             && let Some(successor) = request
                 .facts
@@ -237,7 +238,7 @@ impl Target {
         error.code = [&body.code, &body.kind]
             .into_iter()
             .find(|code| !code.is_empty())
-            .map(|code| self.redactor.mask_owned(shortened(code)));
+            .map(|code| mask(&shortened(code), &self.redactor));
         error
     }
 
@@ -299,7 +300,7 @@ impl Target {
         } else {
             format!("the connection to {place} broke before the answer: {cause}")
         };
-        let words = self.redactor.mask_owned(shortened(&words));
+        let words = mask(&shortened(&words), &self.redactor);
         let mut fault = self.fault(FaultKind::Network { permanent }, words, model);
         if is_certificate(&cause) {
             let hint =
