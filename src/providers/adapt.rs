@@ -62,12 +62,13 @@ const NO_TOOLS: [&str; 7] = [
 ];
 
 /// What the vendor's own way for a schema is called.
-const SCHEMA_FIELDS: [&str; 5] = [
+const SCHEMA_FIELDS: [&str; 6] = [
     "response_format",
     "json_schema",
     "structured output",
     "output_config",
     "output_format",
+    "response mime type",
 ];
 
 static MEMORY: Mutex<BTreeMap<(String, String), Adapted>> = Mutex::new(BTreeMap::new());
@@ -104,6 +105,10 @@ pub(super) fn change(
     if matches!(status, 400 | 404 | 422) && sent.tools && says(&NO_TOOLS) {
         changed.text_tools = true;
     }
+    // Whatever is wrong with the schema, words can tell it as well.
+    if matches!(status, 400 | 422) && sent.response_format && says(&SCHEMA_FIELDS) {
+        changed.no_response_format = true;
+    }
     if matches!(status, 400 | 422) && says(&UNWANTED) {
         if sent.max_tokens.is_some_and(|field| words.contains(field)) && !adapted.other_max_tokens {
             changed.other_max_tokens = true;
@@ -111,7 +116,6 @@ pub(super) fn change(
         changed.no_temperature |= sent.temperature && words.contains("temperature");
         changed.no_stream_options |=
             sent.stream_options && says(&["stream_options", "include_usage"]);
-        changed.no_response_format |= sent.response_format && says(&SCHEMA_FIELDS);
     }
     (changed != adapted).then_some(changed)
 }
@@ -209,6 +213,20 @@ mod tests {
             ),
             (
                 "This model does not support response_format json_schema",
+                Some(Adapted {
+                    no_response_format: true,
+                    ..none
+                }),
+            ),
+            (
+                "Invalid schema for response_format 'answer': 'a' is required",
+                Some(Adapted {
+                    no_response_format: true,
+                    ..none
+                }),
+            ),
+            (
+                "Function calling with a response mime type: 'application/json' is unsupported",
                 Some(Adapted {
                     no_response_format: true,
                     ..none

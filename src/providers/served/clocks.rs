@@ -161,5 +161,5 @@ async fn a_refusal_whose_body_never_ends_is_told_soon() {
     let (result, seconds) = timed(vec![Do::Send(head.into()), Do::Hang], Clocks::default()).await;
     let error = result.expect_err("a refusal");
     assert_eq!((error.kind.clone(), seconds), (FaultKind::RateLimited, 5));
-    assert_eq!(error.retry_after, Some(Duration::from_secs(3600)));
+    assert_eq!(error.retry_after, Some(Duration::from_hours(1)));
 }
