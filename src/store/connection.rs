@@ -13,7 +13,7 @@ use super::writer::LOG_SIZE;
 use super::{StoreError, StoreErrorKind, migrations};
 
 /// How often a locked database is tried again before a write gives up: about ten seconds.
-const BUSY_TRIES: i32 = 100 + 10_000;
+pub(super) const BUSY_TRIES: i32 = 100 + 10_000;
 
 /// Waits a little for another process. Short waits, since a transaction takes less than a
 /// millisecond; SQLite's own timeout waits ever longer and lets late comers pass.
@@ -21,26 +21,37 @@ const BUSY_TRIES: i32 = 100 + 10_000;
     clippy::disallowed_methods,
     reason = "runs on the writer's own thread, or at the opening before anything else runs"
 )]
-fn wait_while_busy(tries: i32) -> bool {
+fn wait_a_little(tries: i32) {
     let pause = if tries < 100 { 50 } else { 1_000 };
     std::thread::sleep(Duration::from_micros(pause));
-    tries < BUSY_TRIES
+}
+
+/// The handler of a connection that waits so often for one statement.
+fn patience(most: i32) -> impl FnMut(i32) -> bool + Send + 'static {
+    move |tries| {
+        wait_a_little(tries);
+        tries < most
+    }
 }
 
 /// Creates the directory (0700) and the file (0600), opens it and brings its schema up to date.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_writer(path: &Path, busy_tries: i32) -> Result<Connection, StoreError> {
     create_file(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_handler(Some(wait_while_busy))?;
-    for tries in 0.. {
-        match prepare(&mut connection) {
-            // Switching to WAL and the first recovery answer "busy" without asking the handler.
-            Err(error) if error.kind == StoreErrorKind::Busy && wait_while_busy(tries) => {}
-            other => return other.map(|()| connection),
+    connection.busy_timeout(Duration::ZERO)?;
+    // Switching to WAL and the first recovery answer "busy" without asking a handler, so that the
+    // whole of the opening is tried again.
+    let mut tries = 0;
+    while let Err(error) = prepare(&mut connection) {
+        if error.kind != StoreErrorKind::Busy || tries >= busy_tries {
+            return Err(error);
         }
+        wait_a_little(tries);
+        tries += 1;
     }
-    Err(StoreError::closed())
+    connection.busy_handler(Some(patience(busy_tries)))?;
+    Ok(connection)
 }
 
 /// An in-memory database with the same schema.
@@ -76,7 +87,7 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
     let mut connection = Connection::open_with_flags(uri.as_str(), flags)?;
-    connection.busy_handler(Some(wait_while_busy))?;
+    connection.busy_handler(Some(patience(BUSY_TRIES)))?;
     keep_log_on_close(&connection)?;
     migrations::accept(&connection)?;
     Ok(Some(connection))
@@ -86,13 +97,13 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_handler(Some(wait_while_busy))?;
+    connection.busy_handler(Some(patience(BUSY_TRIES)))?;
     keep_log_on_close(&connection)?;
     Ok(connection)
 }
 
 fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
-    migrations::accept(connection)?;
+    let version = migrations::accept(connection)?;
     keep_log_on_close(connection)?;
     // The writer syncs the log itself, after its transaction has let go of the lock.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -105,7 +116,10 @@ fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
         let detail = format!("its file system has no shared memory (journal mode `{mode}`)");
         return Err(StoreError::new(StoreErrorKind::NotWritable, detail));
     }
-    migrations::migrate(connection)
+    if version < migrations::current_version() {
+        migrations::migrate(connection)?;
+    }
+    Ok(())
 }
 
 /// Leaves the log as it is when the last connection closes: a checkpoint would cost more than the

@@ -27,21 +27,28 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Refuses a database of another program and one of a newer `orch`.
+/// Refuses a database of another program and one of a newer `orch`; answers with its version.
 pub(super) fn accept(connection: &Connection) -> Result<i64, StoreError> {
-    let version = version(connection).map_err(StoreError::from)?;
+    // One look at all of it: another process may be making it just now.
+    let looking = connection.unchecked_transaction()?;
+    let version = judge(&looking)?;
+    looking.finish()?;
+    Ok(version)
+}
+
+fn judge(connection: &Connection) -> Result<i64, StoreError> {
+    let version = version(connection)?;
     if version > current_version() {
         return Err(StoreError::newer_schema(version, current_version()));
     }
-    let application: i64 = connection
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(StoreError::from)?;
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let is_empty = || -> rusqlite::Result<bool> {
         connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
             row.get(0)
         })
     };
-    if application == APPLICATION_ID || (version == 0 && is_empty().map_err(StoreError::from)?) {
+    if application == APPLICATION_ID || (version == 0 && is_empty()?) {
         Ok(version)
     } else {
         Err(StoreError::foreign())
@@ -50,14 +57,9 @@ pub(super) fn accept(connection: &Connection) -> Result<i64, StoreError> {
 
 /// Brings an accepted database to the current schema; one transaction, safe beside other processes.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    if accept(connection)? == current_version() {
-        return Ok(());
-    }
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(StoreError::from)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have migrated while this one waited.
-    let version = accept(&transaction)?;
+    let version = judge(&transaction)?;
     let done = usize::try_from(version).unwrap_or(0);
     apply(&transaction, done, STEPS.len())
         .and_then(|()| transaction.commit())

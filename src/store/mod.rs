@@ -64,8 +64,12 @@ impl Store {
     /// When it cannot be created, opened or written, is damaged, of another program, of a newer
     /// schema, or locked for longer than ten seconds. The error's hint says what helps.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_patiently(state_dir, connection::BUSY_TRIES)
+    }
+
+    fn open_patiently(state_dir: &Path, busy_tries: i32) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE_NAME);
-        connection::open_writer(&path)
+        connection::open_writer(&path, busy_tries)
             .and_then(|connection| Self::start(connection, path.clone()))
             .map_err(|error| error.at(&path))
     }

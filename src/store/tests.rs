@@ -234,7 +234,72 @@ fn what_cannot_be_used_is_told_by_its_kind() {
     fs::write(&file, "").unwrap();
     assert_eq!(kind_of_opening(&file), StoreErrorKind::NotWritable);
 
+    // A file system that makes no files.
+    let nowhere = Path::new("/proc/self/orch");
+    assert_eq!(kind_of_opening(nowhere), StoreErrorKind::NotWritable);
+
     let folder = state("folder");
     fs::create_dir(folder.join(FILE_NAME)).unwrap();
     assert_eq!(kind_of_opening(&folder), StoreErrorKind::NotWritable);
+}
+
+#[tokio::test]
+async fn a_lock_that_stays_is_an_error_in_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open_patiently(directory.path(), 3).unwrap();
+    let other = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting = [
+        store.write(Durability::Full, insert("a", 1)),
+        store.write(Durability::Normal, insert("b", 1)),
+    ];
+    for job in waiting {
+        let error = job.await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Busy);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the store `{}` is locked by other processes: database is locked",
+                directory.path().join(FILE_NAME).display()
+            )
+        );
+    }
+    other.execute_batch("COMMIT").unwrap();
+    store.write(Durability::Full, insert("c", 1)).await.unwrap();
+    assert_eq!(scopes(&store), ["c"]);
+    drop(store);
+    // Somebody who has it for himself keeps it from being opened, too.
+    other
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+        .unwrap();
+    let error = Store::open_patiently(directory.path(), 3).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Busy);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_takes_nothing_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    store.write(Durability::Full, insert("a", 1)).await.unwrap();
+    // The same error as that of a disk without space: the file may not grow.
+    let full = store.write(Durability::Normal, |transaction| {
+        let pages: i64 = transaction.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        transaction.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+    });
+    full.await.unwrap();
+    let large = store.write(Durability::Full, |transaction| {
+        let large = "x".repeat(100_000);
+        transaction.execute("INSERT INTO totals (scope) VALUES (?1)", [large])
+    });
+    let small = store.write(Durability::Full, insert("b", 1));
+    assert_eq!(large.await.unwrap_err().kind, StoreErrorKind::DiskFull);
+    // It shared the transaction or had one of its own: it is told either way what became of it.
+    let kept = match small.await {
+        Ok(()) => vec!["a", "b"],
+        Err(error) => {
+            assert_eq!(error.kind, StoreErrorKind::Io);
+            vec!["a"]
+        }
+    };
+    assert_eq!(scopes(&store), kept);
 }

@@ -407,3 +407,30 @@ async fn who_delegates_pays_too() {
             .is_ok()
     );
 }
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_begun() {
+    let ledger = ledger();
+    let caps = caps(Scope::Run, "1");
+    let attempt = attempt("r", 1_000);
+    let full = ledger.store.write(Durability::Normal, |transaction| {
+        let pages: i64 = transaction.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        transaction.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+    });
+    full.await.unwrap();
+    let mut holds = Vec::new();
+    let refused = loop {
+        match start(&ledger, &attempt, &caps).await {
+            Ok(hold) => holds.push(hold),
+            Err(refused) => break refused,
+        }
+        assert!(holds.len() < 1_000, "the database grows");
+    };
+    let Refused::Store(error) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(error.kind, crate::store::StoreErrorKind::DiskFull);
+    let held = Usd::from_pico(1_000_000_000 * i64::try_from(holds.len()).unwrap());
+    let spent = Usd::ZERO;
+    assert_eq!(ledger.run_cost("r"), Ok(Spending { spent, held }));
+}
