@@ -1,5 +1,7 @@
 //! One line of a price table, as it is written in JSON.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::price::{OffPeak, Price, PriceSource, Rates, Tier, Window};
@@ -243,22 +245,33 @@ impl WindowRow {
             OneOrMany::One(span) => std::slice::from_ref(span),
             OneOrMany::Many(spans) => spans.as_slice(),
         };
-        spans
-            .iter()
-            .map(|span| {
-                let (from, to) = span.split_once('-')?;
-                let (from_minute, to_minute) = (minute(from)?, minute(to)?);
-                // An end at midnight is the end of the day.
-                let to_minute = if to_minute == 0 { 24 * 60 } else { to_minute };
-                (from_minute < to_minute).then_some(Window {
+        let mut windows = Vec::new();
+        for span in spans {
+            let (from, to) = span.split_once('-')?;
+            let (from, to) = (minute(from)?, minute(to)?);
+            let mut push = |from_minute, to_minute| {
+                windows.push(Window {
                     weekdays,
                     from_minute,
                     to_minute,
-                })
-            })
-            .collect()
+                });
+            };
+            // Over midnight it is two windows of the same weekdays; to itself it is the whole day.
+            match from.cmp(&to) {
+                Ordering::Less => push(from, to),
+                Ordering::Equal => push(0, DAY),
+                Ordering::Greater => {
+                    push(from, DAY);
+                    push(0, to);
+                }
+            }
+        }
+        Some(windows)
     }
 }
+
+/// The minutes of a day.
+const DAY: u16 = 24 * 60;
 
 fn minute(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;

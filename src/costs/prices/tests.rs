@@ -175,6 +175,30 @@ fn off_peak_prices_need_both_ends_of_the_call_in_the_window() {
 }
 
 #[test]
+fn off_peak_windows_go_over_midnight() {
+    let row: Row = serde_json::from_str(
+        r#"{"input_per_mtok": "2", "output_per_mtok": "2", "off_peak": {"input_per_mtok": "1",
+            "windows_utc": [{"hours_utc": "22:30-06:00", "weekdays": [2]}]}}"#,
+    )
+    .unwrap();
+    let price = row.price(PriceSource::User, "").unwrap();
+    let million = usage([1_000_000, 0, 0, 0, 0, 0]);
+    let midnight = UNIX_EPOCH + TUESDAY - Duration::from_hours(9);
+    for (hour, minute, cost) in [
+        (0, 0, "1"),
+        (5, 59, "1"),
+        (6, 0, "2"),
+        (22, 29, "2"),
+        (22, 30, "1"),
+        (24, 0, "2"),
+    ] {
+        let time = midnight + Duration::from_hours(hour) + Duration::from_mins(minute);
+        let cost = usd(cost);
+        assert_eq!(price.cost(&million, time, time), cost, "{hour}:{minute}");
+    }
+}
+
+#[test]
 fn no_price_stays_no_price() {
     let prices = Prices::built_in();
     let unpriced = |model, provider| prices.price(asked(model, provider)) == Pricing::Unpriced;
