@@ -24,6 +24,9 @@ pub struct OwnLoop {
     pub fallback_model: Option<String>,
     /// The workspace: where it works when it runs its own tools.
     pub workspace: PathBuf,
+    /// Whether another run waits for this one, as when an agent calls an agent: it must not wait for
+    /// a place that the other one holds.
+    pub nested: bool,
     /// Where it finds our tools; `None` when it gets none of them.
     pub bridge: Option<ToolBridge>,
 }

@@ -12,6 +12,8 @@
 
 mod agent;
 mod bad_input;
+mod claude_driver;
+mod claude_fake;
 mod claude_outcomes;
 mod structure;
 mod support;

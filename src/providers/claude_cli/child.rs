@@ -52,12 +52,20 @@ impl Child {
     /// Starts the CLI in a process group and an environment of its own.
     pub(super) fn spawn(start: &Start<'_>) -> io::Result<(Self, Pipes)> {
         let mark = uuid::Uuid::new_v4().simple().to_string();
-        #[expect(clippy::disallowed_methods, reason = "everything that it is for is set below")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "everything that it is for is set below"
+        )]
         let mut command = tokio::process::Command::new(start.program);
         command
             .args(start.arguments)
             .env_clear()
-            .envs(start.inherited.iter().map(|(name, value)| (name, value.expose_secret())))
+            .envs(
+                start
+                    .inherited
+                    .iter()
+                    .map(|(name, value)| (name, value.expose_secret())),
+            )
             .envs(start.environment.iter().map(|(name, value)| (name, value)))
             .env(MARKER, &mark)
             .current_dir(start.directory)
@@ -94,6 +102,15 @@ impl Child {
         }
     }
 
+    /// Asks it to end without another word: an interrupt after the answer would be answered with a
+    /// second result.
+    pub(super) fn terminate(&self) {
+        if let (Some(pid), true) = (self.pid, self.is_unreaped()) {
+            // One that is gone already needs no asking.
+            drop(kill_process(pid, Signal::TERM));
+        }
+    }
+
     /// Waits for the CLI itself; what it started may live on.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         match &mut self.process {
@@ -119,7 +136,9 @@ impl Child {
     }
 
     fn is_unreaped(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.id().is_some())
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.id().is_some())
     }
 
     fn unreaped(&self) -> Option<Pid> {
@@ -171,9 +190,17 @@ impl Drop for AtOnce {
 /// Kills every process that carries the mark and every descendant of one; tells whether there was
 /// any.
 fn kill_all(child: Option<Pid>, mark: &str) -> bool {
-    let mut doomed: BTreeSet<i32> = child.map(|pid| pid.as_raw_nonzero().get()).into_iter().collect();
+    let mut doomed: BTreeSet<i32> = child
+        .map(|pid| pid.as_raw_nonzero().get())
+        .into_iter()
+        .collect();
     let table = processes(mark);
-    doomed.extend(table.iter().filter(|process| process.marked).map(|process| process.pid));
+    doomed.extend(
+        table
+            .iter()
+            .filter(|process| process.marked)
+            .map(|process| process.pid),
+    );
     loop {
         let found: Vec<i32> = table
             .iter()
@@ -185,7 +212,10 @@ fn kill_all(child: Option<Pid>, mark: &str) -> bool {
         }
         doomed.extend(found);
     }
-    let doomed: Vec<&Process> = table.iter().filter(|process| doomed.contains(&process.pid)).collect();
+    let doomed: Vec<&Process> = table
+        .iter()
+        .filter(|process| doomed.contains(&process.pid))
+        .collect();
     for process in &doomed {
         let Some(pid) = Pid::from_raw(process.pid) else {
             continue;
@@ -223,7 +253,9 @@ fn processes(mark: &str) -> Vec<Process> {
                 pid,
                 parent,
                 started,
-                marked: environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()),
+                marked: environment
+                    .split(|byte| *byte == 0)
+                    .any(|variable| variable == mark.as_bytes()),
             })
         })
         .collect()

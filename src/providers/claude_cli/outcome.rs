@@ -60,6 +60,9 @@ pub struct Circumstances<'a> {
     pub now: &'a ZonedDateTime,
 }
 
+/// What to do without a login.
+pub const LOGIN_HINT: &str = "set ANTHROPIC_API_KEY, or run `claude` and `/login`";
+
 /// The CLI's own diagnosis after it was interrupted: nothing that a user should read.
 const DIAGNOSTIC: &str = "[ede_diagnostic]";
 
@@ -291,7 +294,7 @@ fn end_words(ended: &Ended) -> String {
 
 fn hint(kind: &FaultKind) -> Option<&'static str> {
     Some(match kind {
-        FaultKind::Auth => "set ANTHROPIC_API_KEY, or run `claude` and `/login`",
+        FaultKind::Auth => LOGIN_HINT,
         FaultKind::Quota => "add credit or wait until the limit is refilled, or use another model",
         FaultKind::Unavailable => {
             "bring the CLI up to date: `npm install -g @anthropic-ai/claude-code`"

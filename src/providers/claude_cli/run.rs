@@ -21,7 +21,7 @@ use super::outcome::{Ended, Stopped};
 use super::stream::{self, Line};
 
 /// How long a CLI that was asked to end may take to tell what it cost.
-pub const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How long the output is read after the CLI itself is gone: a descendant may hold it open.
 const AFTER_EXIT: Duration = Duration::from_millis(300);
@@ -30,7 +30,7 @@ const AFTER_EXIT: Duration = Duration::from_millis(300);
 const STDERR_KEPT: usize = 16 << 10;
 
 /// Everything a run is watched with.
-pub struct Watching<'a> {
+pub(super) struct Watching<'a> {
     /// The time limits.
     pub clocks: &'a Clocks,
     /// Our tools, where it gets them.
@@ -47,7 +47,7 @@ pub struct Watching<'a> {
 
 /// What a run gave.
 #[derive(Debug)]
-pub struct Ran {
+pub(super) struct Ran {
     /// What it said.
     pub heard: Heard,
     /// How it ended.
@@ -56,6 +56,38 @@ pub struct Ran {
     pub stderr: String,
     /// The clock that ended it.
     pub limit: Option<Duration>,
+}
+
+/// What a question to the CLI gave.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Its standard output, at most a megabyte of it.
+    pub stdout: String,
+    /// Whether it exited with 0.
+    pub success: bool,
+}
+
+/// Takes the answer to a question that needs no input, and ends the CLI.
+///
+/// # Errors
+/// When its output cannot be read or its end cannot be seen.
+pub(super) async fn ask(mut child: Child, pipes: Pipes) -> io::Result<Answer> {
+    drop(pipes.stdin);
+    let mut stdout = Vec::new();
+    let mut stderr = Vec::new();
+    let mut limited = pipes.stdout.take(1 << 20);
+    let mut complaints = pipes.stderr.take(1 << 20);
+    let (read, complained) = tokio::join!(
+        limited.read_to_end(&mut stdout),
+        complaints.read_to_end(&mut stderr)
+    );
+    read.and(complained)?;
+    let status = child.wait().await?;
+    child.end().await;
+    Ok(Answer {
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        success: status.success(),
+    })
 }
 
 /// What comes next in a run.
@@ -72,7 +104,7 @@ enum Happened {
 ///
 /// # Errors
 /// When the CLI's output cannot be read or its end cannot be seen.
-pub async fn drive(
+pub(super) async fn drive(
     mut child: Child,
     pipes: Pipes,
     prompt: &str,
@@ -161,7 +193,11 @@ pub async fn drive(
                 }
                 if let Some((_, reason, limit)) = clock::due(&watch, watching.clocks) {
                     stopped = Some((reason, limit));
-                    child.interrupt();
+                    if reason == Stopped::AfterResult {
+                        child.terminate();
+                    } else {
+                        child.interrupt();
+                    }
                     last_call = Some(Instant::now() + GRACE);
                 }
             }
@@ -187,7 +223,9 @@ pub async fn drive(
             stopped: stopped.map(|(reason, _)| reason),
         },
         stderr: String::from_utf8_lossy(&complaints).into_owned(),
-        limit: stopped.map(|(_, limit)| limit).filter(|limit| !limit.is_zero()),
+        limit: stopped
+            .map(|(_, limit)| limit)
+            .filter(|limit| !limit.is_zero()),
     })
 }
 
@@ -206,7 +244,10 @@ async fn take(
         Line::ApiRetry(retry) => {
             watch.waits_until = Some(now + Duration::from_millis(retry.delay_ms));
             if reason.is_none() {
-                watching.events.emit(retry_event(retry, watching.endpoint)).await;
+                watching
+                    .events
+                    .emit(retry_event(retry, watching.endpoint))
+                    .await;
             }
         }
         _ => {}
@@ -220,7 +261,9 @@ async fn take(
     watch.in_tool = heard.in_tool();
     let bytes = heard.output_bytes.saturating_sub(before);
     if bytes > 0 {
-        watching.meter.received(usize::try_from(bytes).unwrap_or(usize::MAX));
+        watching
+            .meter
+            .received(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
     let usage = heard.usage();
     if !usage.is_empty() {

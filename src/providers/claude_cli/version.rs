@@ -14,7 +14,8 @@ use super::ClaudeSpec;
 pub const MEASURED: (u32, u32, u32) = (2, 1, 330);
 
 /// The command that installs the CLI.
-pub const INSTALL: &str = "install it with `npm install -g @anthropic-ai/claude-code`, or set `cli_path`";
+pub const INSTALL: &str =
+    "install it with `npm install -g @anthropic-ai/claude-code`, or set `cli_path`";
 
 /// A binary as it is on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,15 +43,22 @@ pub fn find(spec: &ClaudeSpec) -> Result<Binary, Box<ProviderError>> {
     let candidates: Vec<PathBuf> = if spec.cli_path.contains('/') {
         vec![PathBuf::from(&spec.cli_path)]
     } else {
-        let path = spec.variable("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
+        let path = spec
+            .variable("PATH")
+            .unwrap_or("/usr/local/bin:/usr/bin:/bin");
         std::env::split_paths(path)
             .map(|directory| directory.join(&spec.cli_path))
             .collect()
     };
-    candidates.iter().find_map(|path| binary(path)).ok_or_else(|| {
-        let message = format!("the CLI `{}` is not installed", spec.cli_path);
-        Box::new(ProviderError::new(&spec.name, FaultKind::Unavailable, message).with_hint(INSTALL))
-    })
+    candidates
+        .iter()
+        .find_map(|path| binary(path))
+        .ok_or_else(|| {
+            let message = format!("the CLI `{}` is not installed", spec.cli_path);
+            Box::new(
+                ProviderError::new(&spec.name, FaultKind::Unavailable, message).with_hint(INSTALL),
+            )
+        })
 }
 
 fn binary(path: &Path) -> Option<Binary> {
@@ -136,9 +144,18 @@ mod tests {
     #[test]
     fn versions_are_read_and_compared() {
         assert_eq!(parse("2.1.330 (Claude Code)\n").as_deref(), Some("2.1.330"));
-        assert_eq!(parse("2.2.0-beta.1 (Claude Code)").as_deref(), Some("2.2.0-beta.1"));
+        assert_eq!(
+            parse("2.2.0-beta.1 (Claude Code)").as_deref(),
+            Some("2.2.0-beta.1")
+        );
         assert_eq!(parse("command not found"), None);
-        for (version, older) in [("2.1.329", true), ("1.9.999", true), ("2.1.330", false), ("3.0.0", false), ("?", false)] {
+        for (version, older) in [
+            ("2.1.329", true),
+            ("1.9.999", true),
+            ("2.1.330", false),
+            ("3.0.0", false),
+            ("?", false),
+        ] {
             assert_eq!(is_older(version), older, "{version}");
         }
     }

@@ -1,0 +1,79 @@
+//! Questions that cost no tokens: the version, and whether there is a login.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::providers::{FaultKind, ProviderError};
+
+use super::child::{Child, Start};
+use super::run::{Answer, ask};
+use super::version::{self, Binary, Version};
+use super::{ClaudeCli, argv};
+
+/// How long such a question may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+impl ClaudeCli {
+    /// The version of a binary: remembered, else asked once.
+    pub(super) async fn version(&self, binary: &Binary) -> Result<Version, Box<ProviderError>> {
+        let store = &self.spec.store;
+        if let Some(known) =
+            version::recall(store, binary).map_err(|error| self.internal(&error))?
+        {
+            return Ok(known);
+        }
+        let answer = self.question(binary, &["--version"]).await?;
+        let Some(number) = version::parse(&answer.stdout) else {
+            let message = format!("`{}` is no Claude Code CLI", binary.path.display());
+            let error = ProviderError::new(&self.spec.name, FaultKind::Unavailable, message);
+            return Err(Box::new(error.with_hint(version::INSTALL)));
+        };
+        let known = Version {
+            version: number,
+            without: Vec::new(),
+        };
+        version::remember(store, binary, &known);
+        Ok(known)
+    }
+
+    /// Whether the CLI is there and has a login; nothing tells whether the login is accepted.
+    pub(super) async fn check(&self) -> Result<(), Box<ProviderError>> {
+        let binary = version::find(&self.spec)?;
+        self.version(&binary).await?;
+        let answer = self.question(&binary, &["auth", "status"]).await?;
+        let told: Value = serde_json::from_str(&answer.stdout).unwrap_or_default();
+        if answer.success && told.get("loggedIn") != Some(&Value::Bool(false)) {
+            return Ok(());
+        }
+        let error = ProviderError::new(&self.spec.name, FaultKind::Auth, "the CLI has no login")
+            .with_hint(super::outcome::LOGIN_HINT);
+        Err(Box::new(error))
+    }
+
+    async fn question(
+        &self,
+        binary: &Binary,
+        words: &[&str],
+    ) -> Result<Answer, Box<ProviderError>> {
+        let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let environment = argv::fixed_environment(None, 1);
+        let start = Start {
+            program: &binary.path,
+            arguments: &arguments,
+            inherited: &self.spec.environment,
+            environment: &environment,
+            directory: &self.directory()?,
+        };
+        let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
+        match tokio::time::timeout(LIMIT, ask(child, pipes)).await {
+            Ok(answer) => answer.map_err(|error| self.internal(&error)),
+            Err(_) => {
+                let message = format!("`{} {}` does not end", self.spec.cli_path, words.join(" "));
+                let kind = FaultKind::Unavailable;
+                Err(Box::new(ProviderError::new(&self.spec.name, kind, message)))
+            }
+        }
+    }
+}
