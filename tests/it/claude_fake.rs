@@ -15,7 +15,6 @@ use crate::claude_outcomes::Recording;
 /// A directory with a fake CLI and a provider that runs it.
 pub struct Fake {
     pub directory: tempfile::TempDir,
-    pub store: Store,
     pub provider: Arc<ClaudeCli>,
 }
 
@@ -64,11 +63,10 @@ cat > $D/prompt
                 ("RUN".to_owned(), path.display().to_string().into()),
             ],
             state_dir: path.join("state"),
-            store: store.clone(),
+            store,
         }));
         Self {
             directory,
-            store,
             provider,
         }
     }
@@ -165,7 +163,7 @@ pub fn request(prompt: &str) -> Request {
             connect: None,
             first_event: Some(Duration::from_secs(20)),
             idle: Some(Duration::from_secs(20)),
-            total: Some(Duration::from_secs(60)),
+            total: Some(Duration::from_mins(1)),
         },
         ..Request::default()
     }

@@ -122,10 +122,9 @@ fn a_run_that_dies_by_itself_is_cut_not_late() {
     for (recording, _) in recordings() {
         if recording.ended_by_recorder && !recording.stdout.contains("\"result\"") {
             let error = run(&recording, None, Usd::ZERO).unwrap_err();
-            let class = error.kind.class();
-            let silent = recording.exit == "143" && recording.stdout.is_empty();
-            assert!(
-                class == "truncated" || (silent && class == "truncated"),
+            assert_eq!(
+                error.kind.class(),
+                "truncated",
                 "{}: {error}",
                 recording.name
             );

@@ -15,5 +15,6 @@ mod bad_input;
 mod claude_driver;
 mod claude_fake;
 mod claude_outcomes;
+mod claude_sessions;
 mod structure;
 mod support;

@@ -98,7 +98,7 @@ impl Child {
     pub(super) fn interrupt(&self) {
         if let (Some(pid), true) = (self.pid, self.is_unreaped()) {
             // One that is gone already needs no asking.
-            drop(kill_process(pid, Signal::INT));
+            let _ = kill_process(pid, Signal::INT);
         }
     }
 
@@ -107,7 +107,7 @@ impl Child {
     pub(super) fn terminate(&self) {
         if let (Some(pid), true) = (self.pid, self.is_unreaped()) {
             // One that is gone already needs no asking.
-            drop(kill_process(pid, Signal::TERM));
+            let _ = kill_process(pid, Signal::TERM);
         }
     }
 
@@ -152,29 +152,25 @@ impl Drop for Child {
             return;
         }
         self.interrupt();
-        let mut rest = Self {
+        let rest = Self {
             process: self.process.take(),
             pid: self.pid,
             mark: std::mem::take(&mut self.mark),
             over: true,
         };
-        match tokio::runtime::Handle::try_current() {
-            // It may still write its session down; when the runtime ends before that, the guard
-            // below is dropped and everything ends at once.
-            Ok(runtime) => {
-                let mut guard = AtOnce(rest);
-                drop(runtime.spawn(async move {
-                    if let Some(process) = &mut guard.0.process {
-                        drop(tokio::time::timeout(LEAVE, process.wait()).await);
-                    }
-                    guard.0.end().await;
-                }));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            kill_all(rest.unreaped(), &rest.mark);
+            return;
+        };
+        // It may still write its session down; when the runtime ends before that, the guard is
+        // dropped and everything ends at once.
+        let mut guard = AtOnce(rest);
+        drop(runtime.spawn(async move {
+            if let Some(process) = &mut guard.0.process {
+                drop(tokio::time::timeout(LEAVE, process.wait()).await);
             }
-            Err(_) => {
-                kill_all(rest.unreaped(), &rest.mark);
-                rest.process = None;
-            }
-        }
+            guard.0.end().await;
+        }));
     }
 }
 
@@ -225,7 +221,7 @@ fn kill_all(child: Option<Pid>, mark: &str) -> bool {
         if let Ok(handle) = pidfd_open(pid, PidfdFlags::empty())
             && start_time(process.pid) == Some(process.started)
         {
-            drop(pidfd_send_signal(handle, Signal::KILL));
+            let _ = pidfd_send_signal(handle, Signal::KILL);
         }
     }
     !doomed.is_empty()

@@ -9,29 +9,29 @@ use crate::providers::Clocks;
 use super::outcome::Stopped;
 
 /// How long a run may go on after its result without saying anything.
-pub const AFTER_RESULT: Duration = Duration::from_secs(2);
+pub(super) const AFTER_RESULT: Duration = Duration::from_secs(2);
 
 /// How long a tool of the CLI's own may take, seconds: the limit that it is given, which is that of
 /// `bash`.
-pub const TOOL_SECONDS: u64 = 120;
+pub(super) const TOOL_SECONDS: u64 = 120;
 
 /// What the clocks look at.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     /// The start.
-    pub started: Instant,
+    pub(super) started: Instant,
     /// The last sign of progress of the model or a tool, once there was one.
-    pub progress: Option<Instant>,
+    pub(super) progress: Option<Instant>,
     /// The last result line, unless another turn loop began since.
-    pub result: Option<Instant>,
+    pub(super) result: Option<Instant>,
     /// The end of a wait that the CLI told.
-    pub waits_until: Option<Instant>,
+    pub(super) waits_until: Option<Instant>,
     /// Whether a tool runs.
-    pub in_tool: bool,
+    pub(super) in_tool: bool,
 }
 
 /// When a run is ended if nothing happens before, and why. The earliest clock counts.
-pub fn due(watch: &Watch, clocks: &Clocks) -> Option<(Instant, Stopped, Duration)> {
+pub(super) fn due(watch: &Watch, clocks: &Clocks) -> Option<(Instant, Stopped, Duration)> {
     let total = clocks
         .total
         .map(|total| (watch.started + total, Stopped::Deadline, total));

@@ -11,7 +11,7 @@ const MOST: u64 = 32;
 
 /// The places for CLIs of one process.
 #[derive(Debug, Default)]
-pub struct Gate {
+pub(super) struct Gate {
     configured: Option<u32>,
     places: OnceCell<(Semaphore, u32)>,
 }
@@ -19,7 +19,7 @@ pub struct Gate {
 impl Gate {
     /// So many places; as many as the free memory holds when nothing is configured, which is looked
     /// at when the first CLI starts.
-    pub fn new(configured: Option<u32>) -> Self {
+    pub(super) fn new(configured: Option<u32>) -> Self {
         Self {
             configured,
             places: OnceCell::new(),
@@ -28,7 +28,10 @@ impl Gate {
 
     /// Waits for a place, first come first served; `waiting` is told how many there are if there is
     /// a wait. `None` only when the gate is closed, which it never is.
-    pub async fn enter(&self, waiting: impl AsyncFnOnce(u32)) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn enter(
+        &self,
+        waiting: impl AsyncFnOnce(u32),
+    ) -> Option<SemaphorePermit<'_>> {
         let (places, count) = self
             .places
             .get_or_init(async || {

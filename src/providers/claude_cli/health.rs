@@ -67,13 +67,12 @@ impl ClaudeCli {
             directory: &self.directory()?,
         };
         let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
-        match tokio::time::timeout(LIMIT, ask(child, pipes)).await {
-            Ok(answer) => answer.map_err(|error| self.internal(&error)),
-            Err(_) => {
-                let message = format!("`{} {}` does not end", self.spec.cli_path, words.join(" "));
-                let kind = FaultKind::Unavailable;
-                Err(Box::new(ProviderError::new(&self.spec.name, kind, message)))
-            }
-        }
+        let answer = tokio::time::timeout(LIMIT, ask(child, pipes)).await;
+        let Ok(answer) = answer else {
+            let message = format!("`{} {}` does not end", self.spec.cli_path, words.join(" "));
+            let kind = FaultKind::Unavailable;
+            return Err(Box::new(ProviderError::new(&self.spec.name, kind, message)));
+        };
+        answer.map_err(|error| self.internal(&error))
     }
 }

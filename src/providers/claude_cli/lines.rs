@@ -5,11 +5,11 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest line that is taken; the CLI puts whole files and pictures into one.
-pub const LONGEST: usize = 100 << 20;
+pub(super) const LONGEST: usize = 100 << 20;
 
 /// Reads lines from a pipe. Cancel-safe: what was read stays.
 #[derive(Debug)]
-pub struct Lines<R> {
+pub(super) struct Lines<R> {
     pipe: R,
     buffer: Vec<u8>,
     /// How far the buffer was searched for an end of line.
@@ -22,7 +22,7 @@ pub struct Lines<R> {
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// A line without its end; the last one may have had none.
     Line(Vec<u8>),
     /// A line that is longer than any may be.
@@ -33,7 +33,7 @@ pub enum Next {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// Lines of a pipe.
-    pub fn new(pipe: R, longest: usize) -> Self {
+    pub(super) fn new(pipe: R, longest: usize) -> Self {
         Self {
             pipe,
             buffer: Vec::new(),
@@ -48,7 +48,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     ///
     /// # Errors
     /// When the pipe cannot be read.
-    pub async fn next(&mut self) -> io::Result<Next> {
+    pub(super) async fn next(&mut self) -> io::Result<Next> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {

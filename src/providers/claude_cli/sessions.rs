@@ -21,6 +21,7 @@ use crate::usage::{Usage, Usd};
 use super::argv::SessionChoice;
 use super::money::{Bill, ModelUsage};
 use super::prompt;
+use super::spec::hex;
 
 /// How long what is known of a cut run outside any conversation is of use, milliseconds.
 const FORGET_AFTER_MS: i64 = 24 * 3600 * 1000;
@@ -167,14 +168,7 @@ fn fingerprint(messages: &[Message]) -> String {
             }
         }
     }
-    hash.finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            use std::fmt::Write as _;
-            // Writing to a string cannot fail.
-            drop(write!(text, "{byte:02x}"));
-            text
-        })
+    hex(&hash.finalize())
 }
 
 /// What the store knows of a conversation.

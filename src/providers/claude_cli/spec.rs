@@ -1,5 +1,6 @@
 //! What the provider is made of.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -119,13 +120,14 @@ impl ClaudeSpec {
 }
 
 fn fingerprint(key: &str) -> String {
-    Sha256::digest(key)
-        .iter()
-        .take(4)
-        .fold(String::new(), |mut text, byte| {
-            use std::fmt::Write as _;
-            // Writing to a string cannot fail.
-            drop(write!(text, "{byte:02x}"));
-            text
-        })
+    hex(Sha256::digest(key).get(..4).unwrap_or_default())
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -11,35 +11,35 @@ use crate::store::{Durability, Store, StoreError};
 use super::ClaudeSpec;
 
 /// The version whose behaviour was measured.
-pub const MEASURED: (u32, u32, u32) = (2, 1, 330);
+pub(super) const MEASURED: (u32, u32, u32) = (2, 1, 330);
 
 /// The command that installs the CLI.
-pub const INSTALL: &str =
+pub(super) const INSTALL: &str =
     "install it with `npm install -g @anthropic-ai/claude-code`, or set `cli_path`";
 
 /// A binary as it is on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binary {
+pub(super) struct Binary {
     /// Its path, links resolved.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     size: i64,
     mtime_ns: i64,
 }
 
 /// What is known of a binary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Version {
+pub(super) struct Version {
     /// What it says, such as `2.1.330`.
-    pub version: String,
+    pub(super) version: String,
     /// Flags that it does not know and that a run can do without.
-    pub without: Vec<String>,
+    pub(super) without: Vec<String>,
 }
 
 /// Finds the CLI: a path as it is, a name in `PATH`.
 ///
 /// # Errors
 /// When there is none, with the command that installs it.
-pub fn find(spec: &ClaudeSpec) -> Result<Binary, Box<ProviderError>> {
+pub(super) fn find(spec: &ClaudeSpec) -> Result<Binary, Box<ProviderError>> {
     let candidates: Vec<PathBuf> = if spec.cli_path.contains('/') {
         vec![PathBuf::from(&spec.cli_path)]
     } else {
@@ -78,7 +78,7 @@ fn binary(path: &Path) -> Option<Binary> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn recall(store: &Store, binary: &Binary) -> Result<Option<Version>, StoreError> {
+pub(super) fn recall(store: &Store, binary: &Binary) -> Result<Option<Version>, StoreError> {
     let binary = binary.clone();
     store.read(move |connection| {
         connection
@@ -98,7 +98,7 @@ pub fn recall(store: &Store, binary: &Binary) -> Result<Option<Version>, StoreEr
 }
 
 /// Remembers what is known of a binary; nobody waits for it.
-pub fn remember(store: &Store, binary: &Binary, version: &Version) {
+pub(super) fn remember(store: &Store, binary: &Binary, version: &Version) {
     let (binary, version) = (binary.clone(), version.clone());
     store.write_detached(Durability::Normal, move |transaction| {
         let without = serde_json::to_string(&version.without).unwrap_or_default();
@@ -118,13 +118,13 @@ pub fn remember(store: &Store, binary: &Binary, version: &Version) {
 }
 
 /// The version in `2.1.330 (Claude Code)`.
-pub fn parse(output: &str) -> Option<String> {
+pub(super) fn parse(output: &str) -> Option<String> {
     let word = output.split_whitespace().next()?;
     numbers(word).map(|_| word.to_owned())
 }
 
 /// Whether a version is older than the one whose behaviour was measured.
-pub fn is_older(version: &str) -> bool {
+pub(super) fn is_older(version: &str) -> bool {
     numbers(version).is_some_and(|version| version < MEASURED)
 }
 
