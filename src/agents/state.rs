@@ -48,11 +48,11 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(agent: &Agent, ask: &Ask) -> Self {
-        let model = agent
-            .chain
-            .first()
-            .map_or("", |link| link.canonical.as_str());
-        let mut result = RunResult::empty(&ask.run_id, "agent", &agent.name, model);
+        let mut result =
+            RunResult::empty(&ask.run_id, "agent", &agent.name, &agent.requested_model);
+        if let Some(link) = agent.chain.first() {
+            result.model.clone_from(&link.canonical);
+        }
         result.step = ask.step.as_deref().map(str::to_owned);
         result.session = ask.session.as_deref().map(str::to_owned);
         Self {

@@ -22,6 +22,8 @@ pub struct Agent {
     pub name: Arc<str>,
     /// Its system prompt.
     pub system: String,
+    /// Its model as the user wrote it.
+    pub requested_model: String,
     /// Its model, then those that answer when it cannot.
     pub chain: Vec<Link>,
     /// The tools that models are told about.

@@ -84,6 +84,9 @@ pub(crate) struct Actions {
     /// With --costs: every attempt as CSV
     #[arg(long, requires = "costs")]
     pub(crate) csv: bool,
+    /// With --costs: as the original program exported it
+    #[arg(long, requires = "costs", conflicts_with = "csv")]
+    pub(crate) export: bool,
     /// List the tasks
     #[arg(long)]
     pub(crate) tasks: bool,

@@ -4,6 +4,7 @@
 
 mod approve;
 mod args;
+mod costs;
 mod house;
 mod lists;
 mod load;
@@ -83,7 +84,7 @@ async fn house(call: &Call, house: House) -> Result<u8, OrchError> {
             explain,
             store,
             json,
-        } => house::check(call, explain.as_deref(), store, json),
+        } => house::check(call, explain.as_deref(), store, json).await,
         House::Tool {
             name,
             params,
@@ -138,11 +139,11 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
     } else if *health {
         lists::health(call).await
     } else if *costs {
-        lists::agents(call)
+        costs::costs(call)
     } else if *tasks {
         lists::tasks(call)
     } else if *runs {
-        lists::agents(call)
+        run::runs(call)
     } else if let Some(name) = logs {
         lists::logs(call, name)
     } else if let Some(name) = task {

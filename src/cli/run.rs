@@ -304,6 +304,14 @@ pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
     ))
 }
 
+/// The runs that are known.
+pub(super) fn runs(_call: &Call) -> Result<u8, OrchError> {
+    Err(
+        OrchError::new(ErrorClass::Usage, "listing runs is not built yet")
+            .with_hint("`orch --costs --csv` has the runs of every attempt"),
+    )
+}
+
 /// Runs are resumed once tasks run.
 pub(super) async fn resume(_call: &Call, id: &str) -> Result<u8, OrchError> {
     Err(OrchError::new(

@@ -6,20 +6,13 @@ use std::sync::{Arc, PoisonError};
 use super::Orchestrator;
 use super::broken::broken;
 use crate::agents::AgentSettings;
-use crate::config::Settings;
+use crate::config::Place;
 use crate::costs::prices::ListedModel;
 use crate::providers::{
-    self, Clocks, ConnectSpec, ModelFacts, Provider, ProviderError, ProviderKind, ProviderSettings,
+    self, ConnectSpec, ModelFacts, Provider, ProviderError, ProviderKind, ProviderSettings,
     Recorder, Resolved, Variables,
 };
-use crate::resilience::{EndpointSettings, Link};
-
-/// Calls in flight at once to a server on the internet, unless configured.
-const MAX_CONCURRENCY: u32 = 16;
-/// Calls in flight at once to Ollama, which serves few at a time.
-const OLLAMA_CONCURRENCY: u32 = 4;
-/// Requests a minute to a server on the internet, unless configured.
-const REQUESTS_PER_MINUTE: u32 = 60;
+use crate::resilience::Link;
 
 impl Orchestrator {
     /// The links of an agent, its own model first, and what the user should know about the choice.
@@ -29,8 +22,7 @@ impl Orchestrator {
             .provider
             .as_deref()
             .unwrap_or(&general.default_provider);
-        let model = self.options.model.as_deref().or(settings.model.as_deref());
-        let model = model.unwrap_or(&general.default_model);
+        let model = self.wanted_model(settings);
         let mut notices = Vec::new();
         let mut links = Vec::new();
         let replayed = self.options.replay.is_some() || provider == "replay";
@@ -42,7 +34,16 @@ impl Orchestrator {
             notices.extend(resolved.notice.clone());
             links.push(self.link(settings, &resolved));
         }
+        if links.iter().any(|link: &Link| link.provider.is_recorded()) {
+            notices.push("the replies are recorded; the tools are real".to_owned());
+        }
         (links, notices)
+    }
+
+    /// The model of an agent as the user wrote it.
+    pub(super) fn wanted_model<'a>(&'a self, settings: &'a AgentSettings) -> &'a str {
+        let model = self.options.model.as_deref().or(settings.model.as_deref());
+        model.unwrap_or(&self.config.document.settings.default_model)
     }
 
     fn link(&self, agent: &AgentSettings, resolved: &Resolved) -> Link {
@@ -53,18 +54,15 @@ impl Orchestrator {
             .prices
             .facts(&resolved.canonical, &resolved.vendor)
             .map(model_facts);
-        let loopback = provider.endpoint().loopback;
-        let mut clocks = Clocks {
-            total: document.settings.timeout.limit(),
-            ..Clocks::default()
-        }
-        .adjusted(&document.settings.clocks);
-        if let Some(own) = own {
-            clocks = clocks.adjusted(&own.clocks);
-        }
+        let place = match resolved.vendor.as_str() {
+            "ollama" => Place::Ollama,
+            "claude" => Place::AgentCli,
+            _ if provider.endpoint().loopback => Place::Loopback,
+            _ => Place::Remote,
+        };
         Link {
-            settings: endpoint(&document.settings, own, &resolved.vendor, loopback),
-            clocks,
+            settings: document.settings.endpoint(own, place),
+            clocks: document.settings.clocks(own),
             tool_mode: facts
                 .as_ref()
                 .map(ModelFacts::tool_mode)
@@ -166,43 +164,5 @@ fn model_facts(listed: ListedModel) -> ModelFacts {
         reasoning: listed.reasoning,
         responses_only: listed.responses_only,
         successor: None,
-    }
-}
-
-/// The settings of an endpoint: those of the provider over the general ones; a server on this machine has
-/// no limits unless they are set.
-fn endpoint(
-    general: &Settings,
-    own: Option<&ProviderSettings>,
-    vendor: &str,
-    loopback: bool,
-) -> EndpointSettings {
-    let none = ProviderSettings::default();
-    let own = own.unwrap_or(&none);
-    let remote = |limit: u32| (!loopback).then_some(limit);
-    let concurrency = if vendor == "ollama" {
-        Some(OLLAMA_CONCURRENCY)
-    } else {
-        remote(MAX_CONCURRENCY)
-    };
-    EndpointSettings {
-        max_retries: general.max_retries,
-        retry_delay: general.retry_delay.duration(),
-        requests_per_minute: own
-            .rate_limit_per_minute
-            .or(general.rate_limit_per_minute)
-            .or(remote(REQUESTS_PER_MINUTE))
-            .filter(|limit| *limit > 0),
-        requests_per_hour: own.rate_limit_per_hour.or(general.rate_limit_per_hour),
-        burst: general.rate_limit_burst,
-        tokens_per_minute: own.tokens_per_minute.or(general.tokens_per_minute),
-        max_concurrency: own
-            .max_concurrency
-            .or(general.max_concurrency)
-            .or(concurrency)
-            .filter(|limit| *limit > 0),
-        breaker: general.enable_circuit_breaker,
-        breaker_threshold: general.circuit_breaker_threshold,
-        breaker_timeout: general.circuit_breaker_timeout.duration(),
     }
 }

@@ -66,6 +66,7 @@ impl Orchestrator {
         let agent = Agent {
             name: name.into(),
             system: prompt::system(name, &settings.role, &described),
+            requested_model: self.wanted_model(settings).to_owned(),
             chain,
             specs,
             tools: Arc::new(tools),

@@ -1,11 +1,13 @@
 //! What is known about the whole: settings, agents, limits, spending.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value, json};
 
 use super::Orchestrator;
+use crate::costs::report::{self, Filter, Report};
 use crate::error::{ErrorClass, OrchError};
 use crate::store::StoreError;
-use shim::{Filter, Report};
 
 impl Orchestrator {
     /// As `--status --json` prints it. Writes nothing.
@@ -54,13 +56,12 @@ impl Orchestrator {
     /// # Errors
     /// When the store cannot be read.
     pub fn report(&self, filter: &Filter) -> Result<Report, OrchError> {
-        let budget = &self.config.document.settings.budget;
+        let budgets = &self.config.document.settings.budget;
         match &self.store {
             Some(store) => {
-                _ = (store, filter, budget);
-                Ok(Report)
+                report::report(store, filter, budgets, SystemTime::now()).map_err(unreadable)
             }
-            None => Ok(Report),
+            None => Ok(Report::default()),
         }
     }
 
@@ -70,10 +71,9 @@ impl Orchestrator {
     /// When the store cannot be written.
     pub async fn reset_costs(&self) -> Result<(), OrchError> {
         match &self.store {
-            Some(store) => {
-                _ = store;
-                Ok(())
-            }
+            Some(store) => report::reset(store, SystemTime::now())
+                .await
+                .map_err(unreadable),
             None => Ok(()),
         }
     }
@@ -81,11 +81,4 @@ impl Orchestrator {
 
 fn unreadable(error: StoreError) -> OrchError {
     OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
-}
-
-pub mod shim {
-    #[derive(Default)]
-    pub struct Filter;
-    #[derive(serde::Serialize)]
-    pub struct Report;
 }

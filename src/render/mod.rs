@@ -57,6 +57,14 @@ pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Columns of the terminal; 80 where there is none.
+pub fn width() -> usize {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => 80,
+    }
+}
+
 /// Shows the events of one run as they come, until the run drops its end of the channel.
 #[derive(Debug)]
 pub struct View {

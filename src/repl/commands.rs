@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::input::COMMANDS;
 use super::{Next, Repl};
 use crate::cli;
+use crate::costs::report::{Filter, report_text};
 use crate::error::{ErrorClass, OrchError};
+use crate::render;
 use crate::sessions::{self, Session};
 use crate::store::{Store, StoreError};
 
@@ -95,7 +97,8 @@ impl Repl<'_> {
             self.say("a new count begins; nothing was deleted");
             return Ok(());
         }
-        self.say("");
+        let report = self.orchestrator.report(&Filter::default())?;
+        self.say(report_text(&report, render::width()).trim_end());
         Ok(())
     }
 
@@ -268,10 +271,26 @@ impl Repl<'_> {
 
     fn budget(&mut self, amount: &str) -> Result<(), OrchError> {
         if !amount.is_empty() {
-            self.options.budget = Some(cli::parse_budget(amount)?);
+            self.options.session_budget = Some(cli::parse_budget(amount)?);
             self.orchestrator = self.orchestrator.renewed(None, self.options.clone());
         }
-        self.say("");
+        let limit = self.options.session_budget;
+        let mut text = limit.map_or(String::new(), |limit| {
+            format!("this conversation: at most ${limit}\n")
+        });
+        let report = self.orchestrator.report(&Filter::default())?;
+        for line in &report.budgets {
+            let limit = line
+                .limit_usd
+                .map_or("no limit".to_owned(), |limit| format!("of ${limit}"));
+            // Writing to a string cannot fail.
+            _ = writeln!(
+                text,
+                "{}: ${} spent, ${} held, {limit}",
+                line.budget, line.used_usd, line.held_usd
+            );
+        }
+        self.say(text.trim_end());
         Ok(())
     }
 

@@ -16,5 +16,6 @@ mod claude_driver;
 mod claude_fake;
 mod claude_outcomes;
 mod claude_sessions;
+mod session;
 mod structure;
 mod support;

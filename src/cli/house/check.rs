@@ -9,10 +9,9 @@ use crate::cli::{Call, lists, load};
 use crate::config::{Config, Origin};
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{Options, Orchestrator};
-use crate::sandbox;
 
 /// Validates the configuration and says what holds; exit 0 when all is well.
-pub(in crate::cli) fn check(
+pub(in crate::cli) async fn check(
     call: &Call,
     explain: Option<&str>,
     store: bool,
@@ -20,7 +19,7 @@ pub(in crate::cli) fn check(
 ) -> Result<u8, OrchError> {
     let json = json || call.json();
     if store {
-        return check_store(call, json);
+        return check_store(call, json).await;
     }
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(Arc::clone(&config), Options::default())?;
@@ -32,12 +31,6 @@ pub(in crate::cli) fn check(
             lists::print(&format!("{}\n", lines.join("\n")))
         });
     }
-    let tier = config.document.settings.sandbox.tier;
-    struct E {
-        cause: String,
-        fix: String,
-    }
-    let probe: Result<(), E> = Ok(());
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "configuration": config.path,
@@ -49,12 +42,7 @@ pub(in crate::cli) fn check(
         "agents": config.document.agents.len(),
         "servers": config.document.servers.len(),
         "tasks": config.document.tasks.len(),
-        "sandbox": {
-            "tier": tier,
-            "works": probe.is_ok(),
-            "cause": probe.as_ref().err().map(|error| error.cause.clone()),
-            "fix": probe.as_ref().err().map(|error| error.fix.clone()),
-        },
+        "sandbox": config.document.settings.sandbox,
         "notices": config.notices,
     });
     Ok(if json {
@@ -88,13 +76,20 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-fn check_store(call: &Call, json: bool) -> Result<u8, OrchError> {
+async fn check_store(call: &Call, json: bool) -> Result<u8, OrchError> {
     let config = load::config(call)?;
-    let report = config.state_dir;
-    let value = serde_json::to_value(&report).unwrap_or_default();
-    Ok(if json {
-        lists::print_json(&value)
+    let check = crate::costs::check_store(&config.state_dir, true)
+        .await
+        .map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "the store is not in order")
+                .caused_by(&error)
+                .with_hint(error.hint())
+        })?;
+    let value = serde_json::to_value(&check).unwrap_or_default();
+    if json {
+        lists::print_json(&value);
     } else {
-        lists::print(&lists::status_text(&value))
-    })
+        lists::print(&lists::status_text(&value));
+    }
+    Ok(u8::from(!check.is_sound()))
 }
