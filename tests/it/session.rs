@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use expectrl::process::unix::WaitStatus;
-use expectrl::{ControlCode, Eof, Expect, Session};
+use expectrl::session::OsSession as Session;
+use expectrl::{ControlCode, Eof, Expect};
 use serde_json::json;
 
 use crate::support::{Context, Stub, agent_config, stub};
