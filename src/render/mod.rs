@@ -7,6 +7,7 @@ mod lines;
 mod screen;
 mod text;
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 
 pub use json::event_line;
@@ -76,6 +77,8 @@ pub struct View {
     /// What was last written to standard output ended in the middle of a line.
     open_line: bool,
     wrote: bool,
+    /// The notices that were told: a warning of the result that was among them is not told again.
+    told: BTreeSet<String>,
 }
 
 impl View {
@@ -88,6 +91,7 @@ impl View {
             sequence: 0,
             open_line: false,
             wrote: false,
+            told: BTreeSet::new(),
         }
     }
 

@@ -35,6 +35,12 @@ impl View {
             return;
         }
         let several = !self.stream_text && !event.agent.is_empty();
+        if let EventKind::Notice { text } = &event.kind {
+            // With many agents the same notice comes many times; once is enough.
+            if !self.told.insert(text.clone()) {
+                return;
+            }
+        }
         if let Some(line) = lines::progress_line(&event.kind, self.screen.err) {
             // Progress that cuts into a line of the answer starts on a line of its own on a screen.
             if self.open_line && super::stdout_is_terminal() {
@@ -57,7 +63,8 @@ impl View {
             }
             self.end_line()?;
         }
-        for warning in result.warnings.iter().filter(|_| !self.screen.quiet) {
+        let new = |warning: &&String| !self.screen.quiet && !self.told.contains(*warning);
+        for warning in result.warnings.iter().filter(new) {
             stderr_line(&self.screen.err.yellow(&format!("warning: {warning}")));
         }
         if let Some(error) = &result.error {

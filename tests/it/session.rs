@@ -1,5 +1,6 @@
 //! The interactive session in a real terminal.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use expectrl::process::unix::WaitStatus;
@@ -11,7 +12,7 @@ use crate::support::{Context, Stub, agent_config, stub};
 
 fn start(context: &Context) -> Session {
     let mut command = context.command(&["--config", "orch.yaml"]);
-    command.env("TERM", "xterm");
+    command.env("TERM", "xterm").stdin(Stdio::inherit());
     let mut session = Session::spawn(command).unwrap();
     session.set_expect_timeout(Some(Duration::from_secs(20)));
     session
@@ -62,6 +63,7 @@ fn a_conversation_goes_on_from_prompt_to_prompt() {
     assert_eq!(server.chats().last().unwrap().last_text(), "/not a command");
     session.send_line("/costs").unwrap();
     session.expect("5").unwrap();
+    session.expect("[b] > ").unwrap();
     session.send_line("/quit").unwrap();
     leave(session, 0);
 }
