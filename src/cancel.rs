@@ -49,8 +49,12 @@ impl Cancel {
     /// Waits until stopped; for ever when nobody can stop any more.
     pub async fn cancelled(&self) -> Cause {
         let mut receiver = self.0.clone();
-        match receiver.wait_for(Option::is_some).await {
-            Ok(cause) => cause.unwrap_or(Cause::Interrupt),
+        let cause = receiver
+            .wait_for(Option::is_some)
+            .await
+            .map(|cause| cause.unwrap_or(Cause::Interrupt));
+        match cause {
+            Ok(cause) => cause,
             Err(_) => std::future::pending().await,
         }
     }

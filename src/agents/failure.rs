@@ -1,6 +1,7 @@
 //! From a failed call to the error that users and scripts read.
 
 use super::ErrorReport;
+use super::state::Stop;
 use crate::cancel::Cause;
 use crate::error::ErrorClass;
 use crate::providers::{FaultKind, StreamFault};
@@ -56,6 +57,11 @@ pub(super) fn report(error: CallError) -> ErrorReport {
         status: error.status,
         attempts: error.attempts,
     }
+}
+
+/// Tools that cannot go on at all.
+pub(super) fn tools(error: &std::io::Error) -> Stop {
+    Stop::Tools(format!("the tools cannot go on: {error}"))
 }
 
 /// The error of a run that was stopped from outside.

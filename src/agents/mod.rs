@@ -2,16 +2,25 @@
 //!
 //! May use everything up to `sessions`.
 
+pub mod delegation;
 pub mod failure;
+pub mod journal;
 pub mod log;
 pub mod prompt;
 mod result;
+pub mod rights;
 mod settings;
 mod state;
 mod structured;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod tool_calls;
 mod turns;
 
+pub use delegation::Team;
+pub use journal::Journal;
 pub use result::{ErrorReport, RunResult, SCHEMA_VERSION, ToolReport};
 pub use settings::{AgentSettings, DelegationSettings};
 pub use turns::{Agent, Ask, Finished, run};

@@ -12,7 +12,7 @@ use crate::usage::{CostSource, Usage, Usd};
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The kind of a result, by name.
-pub type Kind = &'static str;
+pub(super) type Kind = &'static str;
 
 /// What a run gave; `kind` says which of the optional parts are there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ use crate::error::ErrorClass;
 use crate::message::{Assistant, Message};
 use crate::providers::{Finish, Request};
 use crate::resilience::{Answer, CallError, Counted};
+use crate::store::StoreError;
 use crate::tools::Change;
 
 /// Why a run ended before its answer.
@@ -25,6 +26,8 @@ pub(super) enum Stop {
     Deadline,
     /// The tools cannot go on.
     Tools(String),
+    /// What was finished could not be kept, or not be read back.
+    Journal(StoreError),
     /// All turns are used up.
     TurnLimit(u32),
     /// The answer is no answer.
@@ -67,6 +70,11 @@ impl State {
 
     pub(super) fn turn(&mut self, _turn: u32) {
         self.result.turns += 1;
+    }
+
+    /// Something that the user should know.
+    pub(super) fn warn(&mut self, words: &str) {
+        self.result.warnings.push(words.to_owned());
     }
 
     /// What the vendor counted of the conversation so far.
@@ -162,6 +170,12 @@ impl State {
     /// Takes the results of a batch of tools in; gives the reason to stop, if there is one.
     pub(super) fn ran_tools(&mut self, batch: Batch, request: &mut Request) -> Option<Stop> {
         self.result.tools.extend(batch.reports);
+        for spent in batch.spent {
+            self.result.add_cost(spent.usage, spent.cost, spent.source);
+            self.result.attempts += spent.attempts;
+            self.result.retries += spent.retries;
+        }
+        self.result.warnings.extend(batch.warnings);
         self.changes.extend(batch.changes);
         request.messages.push(Message::Tool {
             results: batch.results,
@@ -271,6 +285,7 @@ fn brief(stop: &Stop) -> &'static str {
         Stop::Cancelled(_) => "interrupted",
         Stop::Deadline => "the deadline was reached",
         Stop::Tools(_) => "the tools could not go on",
+        Stop::Journal(_) => "the journal could not be written",
         Stop::TurnLimit(_) => "the turn limit was reached",
         Stop::Unusable(_) | Stop::Filtered => "the answer was not usable",
     }
@@ -289,6 +304,13 @@ fn report(stop: Stop) -> ErrorReport {
             )
         },
         Stop::Tools(message) => ErrorReport::new(ErrorClass::Denied, message),
+        Stop::Journal(error) => ErrorReport {
+            hint: Some(error.hint().to_owned()),
+            ..ErrorReport::new(
+                ErrorClass::Failed,
+                format!("what was finished could not be kept: {error}"),
+            )
+        },
         Stop::TurnLimit(turns) => ErrorReport {
             hint: Some("raise `max_turns` of the agent, or go on with `--continue`".to_owned()),
             ..ErrorReport::new(

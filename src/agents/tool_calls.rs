@@ -1,15 +1,17 @@
-//! The tool calls of one turn: run side by side, answered in order.
+//! The tool calls of one turn: run side by side, answered in order, kept as each one ends.
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::Instant;
+use serde::{Deserialize, Serialize};
 
-use super::ToolReport;
+use super::delegation::{self, Spent};
+use super::journal::{Journal, Recorded};
 use super::state::Stop;
-use crate::cancel::Cancel;
-use crate::event::Events;
+use super::turns::Around;
+use super::{ToolReport, failure};
 use crate::message::{ToolCall, ToolResult};
-use crate::tools::{self, Change, ToolContext, ToolStatus};
+use crate::store::{Durability, StoreError};
+use crate::tools::{self, Change, Effect, ToolOutcome, ToolStatus};
 
 /// What a batch of calls gave: a result for every call, whatever happened.
 #[derive(Debug, Default)]
@@ -17,27 +19,77 @@ pub(super) struct Batch {
     pub(super) results: Vec<ToolResult>,
     pub(super) reports: Vec<ToolReport>,
     pub(super) changes: Vec<Change>,
+    /// What the agents that were called have spent.
+    pub(super) spent: Vec<Spent>,
+    pub(super) warnings: Vec<String>,
     pub(super) stop: Option<Stop>,
+}
+
+/// A call that has ended, as the journal keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ran {
+    /// The text for the model.
+    pub(super) content: String,
+    /// How it ended.
+    pub(super) status: ToolStatus,
+    /// How long it took, milliseconds.
+    pub(super) ms: u64,
+    /// What the agent that was called has spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) spent: Option<Spent>,
+    /// Its outcome is not known: the process that ran it ended first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unknown: bool,
+    /// The file that it changed; only in the process that ran it.
+    #[serde(skip)]
+    pub(super) change: Option<Change>,
+    /// What it may have changed.
+    #[serde(skip)]
+    pub(super) effect: Option<Effect>,
+}
+
+impl From<ToolOutcome> for Ran {
+    fn from(outcome: ToolOutcome) -> Self {
+        Self {
+            content: outcome.content,
+            status: outcome.status,
+            ms: outcome.ms,
+            spent: None,
+            unknown: false,
+            change: outcome.change,
+            effect: outcome.effect,
+        }
+    }
+}
+
+/// Whether the turn that asked for the calls was asked for just now, or by a process before this one,
+/// which may have begun to run them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Now,
+    Before,
 }
 
 /// Runs the calls in parallel until all have ended, the run is stopped or its deadline has come.
 /// Those that had not ended by then are dropped and answered with the reason.
 pub(super) async fn run(
-    context: &ToolContext,
+    around: &Around<'_>,
     calls: &[ToolCall],
-    events: &Events,
-    cancel: &Cancel,
-    deadline: Option<Instant>,
+    asked: Asked,
+    journal: &Journal,
 ) -> Batch {
     let mut running: FuturesUnordered<_> = calls
         .iter()
         .enumerate()
-        .map(|(index, call)| async move { (index, tools::execute(context, call, events).await) })
+        .map(|(index, call)| async move {
+            let journal = journal.under(&index.to_string());
+            (index, one(around, call, asked, &journal).await)
+        })
         .collect();
-    let mut outcomes: Vec<Option<tools::ToolOutcome>> = calls.iter().map(|_| None).collect();
+    let mut ended: Vec<Option<Ran>> = calls.iter().map(|_| None).collect();
     let mut batch = Batch::default();
     let over = async {
-        match deadline {
+        match around.ask.deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
             None => std::future::pending().await,
         }
@@ -46,7 +98,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             biased;
-            cause = cancel.cancelled() => {
+            cause = around.cancel.cancelled() => {
                 batch.stop = Some(Stop::Cancelled(cause));
                 break;
             }
@@ -54,50 +106,126 @@ pub(super) async fn run(
                 batch.stop = Some(Stop::Deadline);
                 break;
             }
-            ended = running.next() => match ended {
+            next = running.next() => match next {
                 None => break,
-                Some((index, Ok(outcome))) => {
-                    if let Some(slot) = outcomes.get_mut(index) {
-                        *slot = Some(outcome);
+                Some((index, Ok(ran))) => {
+                    if let Some(slot) = ended.get_mut(index) {
+                        *slot = Some(ran);
                     }
                 }
-                Some((_, Err(error))) => {
-                    batch.stop = Some(Stop::Tools(format!("the tools cannot go on: {error}")));
+                Some((_, Err(stop))) => {
+                    batch.stop = Some(stop);
                     break;
                 }
             },
         }
     }
     drop(running);
-    for (call, outcome) in calls.iter().zip(outcomes) {
-        let result = |content, is_error| ToolResult {
-            call_id: call.id.clone(),
-            tool: call.name.clone(),
-            content,
-            is_error,
-        };
-        match outcome {
-            Some(outcome) => {
-                let ok = outcome.status == ToolStatus::Ok;
-                batch.reports.push(ToolReport {
-                    tool: call.name.clone(),
-                    ok,
-                    ms: outcome.ms,
-                });
-                batch.changes.extend(outcome.change);
-                batch.results.push(result(outcome.content, !ok));
-            }
-            None => {
-                batch.reports.push(ToolReport {
-                    tool: call.name.clone(),
-                    ok: false,
-                    ms: 0,
-                });
-                batch
-                    .results
-                    .push(result("stopped before it ended".to_owned(), true));
-            }
-        }
+    for (call, ran) in calls.iter().zip(ended) {
+        batch.take(call, ran);
     }
     batch
+}
+
+impl Batch {
+    fn take(&mut self, call: &ToolCall, ran: Option<Ran>) {
+        let mut result = ToolResult {
+            call_id: call.id.clone(),
+            tool: call.name.clone(),
+            content: "stopped before it ended".to_owned(),
+            is_error: true,
+        };
+        let mut report = ToolReport {
+            tool: call.name.clone(),
+            ok: false,
+            ms: 0,
+        };
+        if let Some(ran) = ran {
+            report.ok = ran.status == ToolStatus::Ok;
+            report.ms = ran.ms;
+            result.is_error = !report.ok;
+            result.content = ran.content;
+            self.changes.extend(ran.change);
+            self.spent.extend(ran.spent);
+            if ran.unknown {
+                self.warnings.push(format!(
+                    "a call of `{}` was cut off when the run was interrupted; its outcome is not known",
+                    call.name
+                ));
+            }
+        }
+        self.reports.push(report);
+        self.results.push(result);
+    }
+}
+
+async fn one(
+    around: &Around<'_>,
+    call: &ToolCall,
+    asked: Asked,
+    journal: &Journal,
+) -> Result<Ran, Stop> {
+    if let Recorded::Done(ran) = journal.recall().map_err(lost)? {
+        return Ok(ran);
+    }
+    let ran = if asked == Asked::Before && !may_run_again(&call.name) {
+        around
+            .events
+            .notice(format!(
+                "a call of `{}` was cut off; its outcome is not known",
+                call.name
+            ))
+            .await;
+        cut_off(&call.name)
+    } else if call.name == delegation::TOOL && around.may_delegate() {
+        delegation::call(around, call, journal)
+            .await
+            .map_err(|error| failure::tools(&error))?
+    } else {
+        tools::execute(&around.agent.tools, call, around.events)
+            .await
+            .map_err(|error| failure::tools(&error))?
+            .into()
+    };
+    // What only looked may be done again after a power cut.
+    let durability = match ran.effect {
+        Some(Effect::Read) | None if !ran.unknown => Durability::Normal,
+        _ => Durability::Full,
+    };
+    journal.keep(durability, &ran).await.map_err(lost)?;
+    Ok(ran)
+}
+
+/// Whether a call that may have run, wholly or in part, is simply run again: when it changes nothing,
+/// or when it keeps a journal of its own.
+fn may_run_again(tool: &str) -> bool {
+    if tool == delegation::TOOL {
+        return true;
+    }
+    let Some(name) = tools::canonical_name(tool) else {
+        return false;
+    };
+    tools::TOOLS
+        .iter()
+        .any(|tool| tool.name == name && tool.effect == Effect::Read)
+}
+
+fn cut_off(tool: &str) -> Ran {
+    Ran {
+        content: format!(
+            "the program was interrupted while this call of `{tool}` ran: it may have done its work, a \
+             part of it, or nothing; look at how things stand before you do it again"
+        ),
+        status: ToolStatus::Failed,
+        ms: 0,
+        spent: None,
+        unknown: true,
+        change: None,
+        effect: None,
+    }
+}
+
+/// A journal that cannot be written or read ends the run: what is not kept would be done twice.
+pub(super) fn lost(error: StoreError) -> Stop {
+    Stop::Journal(error)
 }

@@ -1,22 +1,28 @@
 //! The turn loop: prompt → model → tools → … → answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::delegation::{self, Team};
+use super::journal::{Journal, Recorded};
 use super::state::{State, Stop};
-use super::tool_calls;
-use super::{RunResult, log};
+use super::tool_calls::{self, Asked, lost};
+use super::{AgentSettings, RunResult, log};
 use crate::cancel::Cancel;
 use crate::costs::{Caps, Purpose};
 use crate::event::{EventKind, Events, Said};
-use crate::message::{Message, ToolSpec};
-use crate::providers::{Delivery, Request};
-use crate::resilience::{CallContext, Link, Resilience};
+use crate::message::{Assistant, Message, ToolSpec};
+use crate::providers::{BoxFuture, Delivery, Request, Seconds};
+use crate::redact::Redactor;
+use crate::resilience::{Answer, CallContext, Link, Resilience};
+use crate::store::Durability;
 use crate::tools::{Change, ToolContext};
 
 /// An agent as it was resolved at the start of a run.
+#[derive(Clone)]
 pub struct Agent {
     /// Its name.
     pub name: Arc<str>,
@@ -36,6 +42,8 @@ pub struct Agent {
     pub temperature: Option<f64>,
     /// JSON Schema of its answer.
     pub output_schema: Option<Value>,
+    /// What it is configured to be, with the rights that it has in this run.
+    pub settings: AgentSettings,
     /// The budgets that cover its calls.
     pub caps: Arc<Caps>,
     /// Its Markdown log.
@@ -63,6 +71,10 @@ pub struct Ask {
     pub deadline: Option<Instant>,
     /// Who takes the answer.
     pub delivery: Delivery,
+    /// The agents that called this one, outermost first.
+    pub delegators: Vec<Arc<str>>,
+    /// Where finished turns and tool calls are kept; what is there already is not done again.
+    pub journal: Journal,
 }
 
 /// What a run gave, and what enters the conversation.
@@ -80,11 +92,15 @@ pub struct Finished {
 /// value.
 pub async fn run(
     agent: &Agent,
-    ask: Ask,
+    mut ask: Ask,
     resilience: &Resilience,
+    team: &Team<'_>,
     events: &Events,
     cancel: &Cancel,
 ) -> Finished {
+    let own = agent.settings.timeout.and_then(Seconds::limit);
+    let own = own.and_then(|limit| Instant::now().checked_add(limit));
+    ask.deadline = [ask.deadline, own].into_iter().flatten().min();
     let mut state = State::new(agent, &ask);
     state.log(agent, log::Entry::Prompt, &ask.prompt);
     let mut request = Request {
@@ -105,40 +121,66 @@ pub async fn run(
         agent,
         ask: &ask,
         resilience,
+        team,
         events,
         cancel,
     };
+    if !around.may_delegate() {
+        request.tools.retain(|tool| tool.name != delegation::TOOL);
+    }
     let ended = turns(&around, &mut state, &mut request).await;
     let said_before = ask.history.len();
     state.close(agent, request.messages.split_off(said_before), ended.err())
 }
 
-/// What every turn of one run needs and none changes.
-struct Around<'a> {
+/// [`run`] for an agent that another one calls: a type that is known ends the recursion.
+pub(super) fn run_boxed<'a>(
     agent: &'a Agent,
-    ask: &'a Ask,
+    ask: Ask,
     resilience: &'a Resilience,
+    team: &'a Team<'_>,
     events: &'a Events,
     cancel: &'a Cancel,
+) -> BoxFuture<'a, Finished> {
+    Box::pin(run(agent, ask, resilience, team, events, cancel))
+}
+
+/// What every turn of one run needs and none changes.
+pub(super) struct Around<'a> {
+    pub(super) agent: &'a Agent,
+    pub(super) ask: &'a Ask,
+    pub(super) resilience: &'a Resilience,
+    pub(super) team: &'a Team<'a>,
+    pub(super) events: &'a Events,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl Around<'_> {
+    /// Whether the agent may call others.
+    pub(super) fn may_delegate(&self) -> bool {
+        !self.agent.settings.delegates.is_empty() && self.team.reaches(self.ask.delegators.len())
+    }
 }
 
 async fn turns(around: &Around<'_>, state: &mut State, request: &mut Request) -> Result<(), Stop> {
-    let Around {
-        agent,
-        ask,
-        events,
-        cancel,
-        ..
-    } = *around;
     let mut repaired = false;
-    for turn in 1..=agent.max_turns {
-        events.emit(EventKind::TurnStarted { turn }).await;
-        let answer = ask_model(around, state, request, turn).await?;
+    for turn in 1..=around.agent.max_turns {
+        around.events.emit(EventKind::TurnStarted { turn }).await;
+        let journal = around.ask.journal.under(&format!("t{turn}"));
+        state.turn(turn);
+        let (answer, asked) = match journal.recall().map_err(lost)? {
+            Recorded::Done(answer) => (recalled(around, answer).await, Asked::Before),
+            known => {
+                let begun = known == Recorded::Begun;
+                let answer = ask_model(around, state, request, turn, (&journal, begun)).await?;
+                (answer, Asked::Now)
+            }
+        };
         let message = state.answered(answer, request.messages.len());
         let calls = message.calls.clone();
         request.messages.push(Message::Assistant(message));
         if calls.is_empty() {
-            match state.conclude(agent, repaired)? {
+            match state.conclude(around.agent, repaired)? {
                 None => return Ok(()),
                 Some(repair) => {
                     repaired = true;
@@ -147,28 +189,35 @@ async fn turns(around: &Around<'_>, state: &mut State, request: &mut Request) ->
                 }
             }
         }
-        let batch = tool_calls::run(&agent.tools, &calls, events, cancel, ask.deadline).await;
+        let batch = tool_calls::run(around, &calls, asked, &journal).await;
         let stop = state.ran_tools(batch, request);
         if let Some(stop) = stop {
             return Err(stop);
         }
     }
-    Err(Stop::TurnLimit(agent.max_turns))
+    Err(Stop::TurnLimit(around.agent.max_turns))
 }
 
+/// An answer that an earlier process got: shown like any other, and not paid again.
+async fn recalled(around: &Around<'_>, answer: Answer) -> Answer {
+    let text = &answer.reply.message.text;
+    if !text.is_empty() {
+        let text = text.clone();
+        around.events.emit(EventKind::TextDelta { text }).await;
+    }
+    answer
+}
+
+/// Asks the model and keeps its answer before anything follows from it. `begun`: an earlier process
+/// asked too and did not live to see the answer.
 async fn ask_model(
     around: &Around<'_>,
     state: &mut State,
     request: &mut Request,
     turn: u32,
-) -> Result<crate::resilience::Answer, Stop> {
-    let Around {
-        agent,
-        ask,
-        resilience,
-        events,
-        cancel,
-    } = *around;
+    (journal, begun): (&Journal, bool),
+) -> Result<Answer, Stop> {
+    let (agent, ask) = (around.agent, around.ask);
     let context = CallContext {
         run_id: Arc::clone(&ask.run_id),
         task: ask.task.clone(),
@@ -177,20 +226,58 @@ async fn ask_model(
         agent: Arc::clone(&agent.name),
         turn,
         purpose: ask.purpose,
+        delegators: ask.delegators.clone(),
         deadline: ask.deadline,
         caps: Arc::clone(&agent.caps),
         counted: state.counted(),
-        ..CallContext::default()
     };
-    state.turn(turn);
+    // Only a provider that runs tools itself does work whose end may be missed.
+    if agent
+        .chain
+        .iter()
+        .any(|link| link.provider.runs_own_tools())
+    {
+        if begun {
+            state.warn("the agent was cut off in the middle of its work and was asked again");
+            request.messages.push(Message::User {
+                text: CUT_OFF.to_owned(),
+            });
+        }
+        journal.begin().await.map_err(lost)?;
+    }
     let said = Said::default();
-    let heard = events.keeping(&said);
+    let heard = around.events.keeping(&said);
     let result = tokio::select! {
         biased;
-        cause = cancel.cancelled() => Err(Stop::Cancelled(cause)),
-        result = resilience.call(&agent.chain, request, &context, &heard) => {
+        cause = around.cancel.cancelled() => Err(Stop::Cancelled(cause)),
+        result = around.resilience.call(&agent.chain, request, &context, &heard) => {
             result.map_err(Stop::Call)
         }
     };
-    result.inspect_err(|stop| state.cut_off(stop, said.take().0))
+    let answer = result.inspect_err(|stop| state.cut_off(stop, said.take().0))?;
+    if !matches!(journal, Journal::None) {
+        let mut kept = answer.clone();
+        mask(&agent.tools.redactor, &mut kept.reply.message);
+        if let Err(error) = journal.keep(Durability::Full, &kept).await {
+            // What was said and spent is told all the same.
+            state.answered(answer, request.messages.len());
+            return Err(lost(error));
+        }
+    }
+    Ok(answer)
+}
+
+/// What an agent that runs its own tools is told when it was cut off before.
+const CUT_OFF: &str = "You were asked this before and interrupted in the middle: some of the work may \
+    be done already. Look at how things stand before you repeat anything.";
+
+/// Masks what a model said, but for what only its vendor understands.
+fn mask(redactor: &Redactor, message: &mut Assistant) {
+    let texts = [&mut message.text, &mut message.reasoning];
+    let arguments = message.calls.iter_mut().map(|call| &mut call.arguments);
+    for text in texts.into_iter().chain(arguments) {
+        if let Cow::Owned(masked) = redactor.mask(text) {
+            *text = masked;
+        }
+    }
 }

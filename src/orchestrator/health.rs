@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::resolve::no_agents;
 use super::{Orchestrator, deadline, new_run_id};
-use crate::agents::{self, AgentSettings, Ask, failure};
+use crate::agents::{self, AgentSettings, Ask, Team, failure};
 use crate::cancel::Cancel;
 use crate::costs::Purpose;
 use crate::error::{ErrorClass, OrchError};
@@ -140,9 +140,16 @@ impl Orchestrator {
             Ok(calls) => calls,
             Err(error) => return Health::bad(error.class, error.message, None),
         };
-        let finished = agents::run(&agent, ask, calls, &Events::nobody(), cancel)
-            .await
-            .result;
+        let finished = agents::run(
+            &agent,
+            ask,
+            calls,
+            &Team::nobody(),
+            &Events::nobody(),
+            cancel,
+        )
+        .await
+        .result;
         match finished.error {
             None => Health::good(&format!("{} answers", finished.model)),
             Some(error) => Health::bad(error.class, error.message, error.hint.as_deref()),

@@ -13,6 +13,7 @@ mod policy;
 mod resolve;
 mod run;
 mod status;
+mod team;
 
 pub use all::AllOrder;
 pub use files::write_whole;

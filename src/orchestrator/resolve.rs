@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Orchestrator;
+use super::team::{Known, delegate_tool};
 use crate::agents::{Agent, AgentSettings, log, prompt};
 use crate::config::Config;
 use crate::costs::Caps;
@@ -39,6 +40,21 @@ impl Orchestrator {
         name: &str,
         settings: &AgentSettings,
     ) -> Result<(Agent, Vec<String>), OrchError> {
+        self.resolve_among(name, settings, &|name| {
+            self.config.document.agents.get(name)
+        })
+    }
+
+    /// The same, where the agents that it may call are these.
+    ///
+    /// # Errors
+    /// When its workspace cannot be opened.
+    pub(super) fn resolve_among(
+        &self,
+        name: &str,
+        settings: &AgentSettings,
+        known: Known<'_>,
+    ) -> Result<(Agent, Vec<String>), OrchError> {
         let (chain, mut notices) = self.chain(settings);
         let servers = self.servers(settings);
         let described: Vec<(&str, &Server)> = servers
@@ -51,6 +67,7 @@ impl Orchestrator {
             .tools
             .iter()
             .filter_map(|tool| tools::spec(tool))
+            .chain(delegate_tool(settings, known))
             .collect();
         let general = &self.config.document.settings;
         let log = (!self.options.no_log).then(|| {
@@ -73,6 +90,7 @@ impl Orchestrator {
             max_turns: settings.max_turns.unwrap_or(general.max_tool_iterations),
             temperature: settings.temperature.or(general.temperature),
             output_schema: settings.output_schema.clone(),
+            settings: settings.clone(),
             caps: Arc::new(self.caps(name, settings)),
             log,
         };
@@ -120,6 +138,7 @@ impl Orchestrator {
                 server.user, server.host
             ));
         }
+        lines.extend(self.explain_delegates(name, settings));
         lines.extend(tools.workspace.policy().explain());
         Ok(lines)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Orchestrator;
-use crate::agents::{self, AgentSettings, Ask, ErrorReport, Finished, RunResult};
+use crate::agents::{self, Agent, AgentSettings, Ask, ErrorReport, Finished, RunResult, Team};
 use crate::cancel::Cancel;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::{EventKind, Events};
@@ -83,6 +83,7 @@ impl Orchestrator {
         cancel: &Cancel,
     ) -> Result<Done, OrchError> {
         let (session, history) = self.conversation(&order.agent, order.conversation)?;
+        let known = |name: &str| self.config.document.agents.get(name);
         let (agent, notices) = self.resolve(&order.agent, settings)?;
         let events = events.for_agent(&order.agent);
         let model = agent.chain.first().map(|link| link.canonical.clone());
@@ -95,24 +96,22 @@ impl Orchestrator {
         for notice in &notices {
             events.notice(notice.clone()).await;
         }
-        let own = settings
-            .timeout
-            .and_then(|timeout| timeout.limit())
-            .map(|limit| Instant::now() + limit);
         let ask = Ask {
             run_id: Arc::clone(&order.run_id),
             session: Some(session.id.as_str().into()),
             history,
             prompt: order.prompt,
-            deadline: [order.deadline, own].into_iter().flatten().min(),
+            deadline: order.deadline,
             delivery: order.delivery,
             ..Ask::default()
         };
+        let call = |caller: &Agent, name: &str| self.called(caller, name, &known);
+        let team = Team::new(&call, self.config.document.settings.delegation);
         let Finished {
             mut result,
             messages,
             changes,
-        } = agents::run(&agent, ask, self.calls()?, &events, cancel).await;
+        } = agents::run(&agent, ask, self.calls()?, &team, &events, cancel).await;
         result.session = Some(session.name.clone().unwrap_or_else(|| session.id.clone()));
         result.warnings.splice(0..0, notices);
         if !messages.is_empty() {

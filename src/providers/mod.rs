@@ -186,7 +186,7 @@ pub enum Finish {
 }
 
 /// A whole, well-ended answer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// Text, reasoning, tool calls.
     pub message: Assistant,
@@ -212,6 +212,7 @@ pub struct Reply {
     /// them, since whoever serves the bridge knows them.
     pub own_tools: Vec<OwnTool>,
     /// What the headers told about limits.
+    #[serde(skip)]
     pub limits: LimitNews,
     /// Things worth telling the user: a field that was dropped, a prompt that seems cut.
     pub warnings: Vec<String>,

@@ -75,7 +75,7 @@ pub struct Counted {
 }
 
 /// A whole answer and how it was come by.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// What the model said.
     pub reply: Reply,

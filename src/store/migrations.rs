@@ -10,6 +10,7 @@ use super::StoreError;
 const STEPS: &[&[&str]] = &[&[
     include_str!("migrations/001/ledger.sql"),
     include_str!("migrations/001/sessions.sql"),
+    include_str!("migrations/001/runs.sql"),
     include_str!("migrations/001/claude.sql"),
     include_str!("migrations/001/quotas.sql"),
 ]];

@@ -14,7 +14,7 @@ mod glob;
 mod grep;
 mod http;
 mod list_dir;
-mod params;
+pub(crate) mod params;
 mod read;
 mod search;
 mod settings;

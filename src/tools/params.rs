@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::ToolError;
 
 /// The schema of a tool's parameters, without what vendors do not take.
-pub(super) fn schema<T: JsonSchema>() -> Value {
+pub(crate) fn schema<T: JsonSchema>() -> Value {
     let mut schema = SchemaGenerator::default()
         .into_root_schema_for::<T>()
         .to_value();
@@ -19,7 +19,7 @@ pub(super) fn schema<T: JsonSchema>() -> Value {
 }
 
 /// Takes the parameters of a call.
-pub(super) fn parse<T: DeserializeOwned + JsonSchema>(
+pub(crate) fn parse<T: DeserializeOwned + JsonSchema>(
     tool: &str,
     value: &Value,
 ) -> Result<T, ToolError> {
