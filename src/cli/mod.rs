@@ -28,6 +28,7 @@ use args::{Actions, Cli, ColorArg, House, OutputForm};
 use crate::agents::{ErrorReport, RunResult};
 use crate::config::Env;
 use crate::error::OrchError;
+use crate::redact::Redactor;
 use crate::render::{self, ColorHints, Screen};
 
 /// Everything of a call that is settled before anything is done.
@@ -172,7 +173,8 @@ fn fail(call: &Call, error: OrchError) -> u8 {
         let mut result = RunResult::empty("", call.kind(), agent.unwrap_or_default(), "");
         result.error = Some(report);
         // Nobody reads: then there is nothing to tell.
-        _ = render::View::new(call.form(), call.screen).finish(&result);
+        _ = render::View::new(call.form(), call.screen, &Redactor::new(call.env.secrets()))
+            .finish(&result);
     }
     code
 }

@@ -75,7 +75,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         if call.cli.run.dry_run {
             return super::plan::agent(call, &orchestrator, &order);
         }
-        let mut view = View::new(call.form(), call.screen);
+        let mut view = View::new(call.form(), call.screen, orchestrator.redactor());
         let (events, mut receiver) = Events::channel(&order.run_id);
         let running = async {
             // Dropping the events ends the view.
@@ -139,14 +139,15 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
         if call.cli.run.dry_run {
             return super::plan::all(call, &orchestrator, &order);
         }
-        let mut view = View::new(call.form(), call.screen).without_text();
+        let mut view = View::new(call.form(), call.screen, orchestrator.redactor()).without_text();
         let (events, mut receiver) = Events::channel(&order.run_id);
         let running = async {
             let events = events;
             let text = call.form() == Form::Text;
             orchestrator
                 .run_all(order, &events, &signals.cancel, |result| {
-                    if text && render::answer(result, call.screen).is_err() {
+                    if text && render::answer(result, call.screen, orchestrator.redactor()).is_err()
+                    {
                         signals.canceller.cancel(Cause::Closed);
                     }
                 })

@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::masked::Masks;
 use crate::agents::RunResult;
 use crate::event::{Event, EventKind};
 
@@ -20,12 +22,12 @@ struct EventLine<'a> {
 }
 
 #[derive(Serialize)]
-struct ResultLine<'a> {
+struct ResultLine {
     r#type: &'static str,
     seq: u64,
     ts: String,
     #[serde(flatten)]
-    result: &'a RunResult,
+    result: Value,
 }
 
 /// An event as one line of `stream-json`, its newline included.
@@ -41,18 +43,18 @@ pub fn event_line(sequence: u64, event: &Event) -> String {
 }
 
 /// The result as the last line of `stream-json`, its newline included.
-pub(super) fn result_line(sequence: u64, result: &RunResult) -> String {
+pub(super) fn result_line(sequence: u64, result: &RunResult, masks: &Masks) -> String {
     line(&ResultLine {
         r#type: "result",
         seq: sequence,
         ts: timestamp(SystemTime::now()),
-        result,
+        result: masks.value(result),
     })
 }
 
 /// The result as `--json` prints it.
-pub(super) fn object(result: &RunResult) -> String {
-    serde_json::to_string_pretty(result).unwrap_or_default()
+pub(super) fn object(result: &RunResult, masks: &Masks) -> String {
+    format!("{:#}", masks.value(result))
 }
 
 fn line(value: &impl Serialize) -> String {

@@ -4,6 +4,7 @@
 
 mod json;
 mod lines;
+mod masked;
 mod screen;
 mod text;
 
@@ -19,6 +20,8 @@ use tokio::sync::mpsc;
 
 use crate::agents::RunResult;
 use crate::event::Event;
+use crate::redact::Redactor;
+use masked::Masks;
 
 /// The forms of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ pub struct View {
     /// Answers are printed as they come; off where several agents speak at once.
     stream_text: bool,
     sequence: u64,
+    masks: Masks,
     /// What was last written to standard output ended in the middle of a line.
     open_line: bool,
     wrote: bool,
@@ -82,13 +86,14 @@ pub struct View {
 }
 
 impl View {
-    /// A view of a run whose text is streamed.
-    pub fn new(form: Form, screen: Screen) -> Self {
+    /// A view of a run whose text is streamed; secrets are masked.
+    pub fn new(form: Form, screen: Screen, redactor: &Redactor) -> Self {
         Self {
             form,
             screen,
             stream_text: true,
             sequence: 0,
+            masks: Masks::new(redactor),
             open_line: false,
             wrote: false,
             told: BTreeSet::new(),
@@ -108,6 +113,11 @@ impl View {
     /// When standard output is closed.
     pub async fn watch(&mut self, events: &mut mpsc::Receiver<Event>) -> Result<(), Closed> {
         while let Some(event) = events.recv().await {
+            for event in self.masks.pass(event) {
+                self.show(&event)?;
+            }
+        }
+        for event in self.masks.rest() {
             self.show(&event)?;
         }
         Ok(())
@@ -120,9 +130,9 @@ impl View {
     pub fn finish(&mut self, result: &RunResult) -> Result<(), Closed> {
         match self.form {
             Form::Text => self.finish_text(result),
-            Form::Json => stdout(&format!("{}\n", json::object(result))),
+            Form::Json => stdout(&format!("{}\n", json::object(result, &self.masks))),
             Form::StreamJson => {
-                let line = json::result_line(self.sequence, result);
+                let line = json::result_line(self.sequence, result, &self.masks);
                 self.sequence += 1;
                 stdout(&line)
             }

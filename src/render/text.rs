@@ -3,6 +3,7 @@
 use super::{Closed, Screen, View, lines, stderr_line, stdout};
 use crate::agents::{ErrorReport, RunResult};
 use crate::event::{Event, EventKind};
+use crate::redact::Redactor;
 
 impl View {
     pub(super) fn show_text(&mut self, event: &Event) -> Result<(), Closed> {
@@ -58,7 +59,7 @@ impl View {
     pub(super) fn finish_text(&mut self, result: &RunResult) -> Result<(), Closed> {
         if self.stream_text {
             if !self.wrote && result.ok && !result.output.is_empty() {
-                stdout(&result.output)?;
+                stdout(&self.masks.text(&result.output))?;
                 self.open_line = !result.output.ends_with('\n');
             }
             self.end_line()?;
@@ -68,7 +69,7 @@ impl View {
             stderr_line(&self.screen.err.yellow(&format!("warning: {warning}")));
         }
         if let Some(error) = &result.error {
-            stderr_line(&error_text(error, self.screen));
+            stderr_line(&self.masks.text(&error_text(error, self.screen)));
         }
         if !self.screen.quiet && result.attempts > 0 {
             stderr_line(&self.screen.err.dim(&summary(result)));
@@ -89,14 +90,14 @@ impl View {
 ///
 /// # Errors
 /// When standard output is closed.
-pub fn answer(result: &RunResult, screen: Screen) -> Result<(), Closed> {
+pub fn answer(result: &RunResult, screen: Screen, redactor: &Redactor) -> Result<(), Closed> {
     let heading = screen.out.bold(&format!("── {} ", result.agent));
     let mut text = format!("{heading}\n{}", result.output);
     if !text.ends_with('\n') {
         text.push('\n');
     }
     text.push('\n');
-    stdout(&text)?;
+    stdout(&redactor.mask(&text))?;
     if let Some(error) = &result.error {
         stderr_line(&format!("[{}] {}", result.agent, error_text(error, screen)));
     }

@@ -32,7 +32,7 @@ impl Repl<'_> {
             delivery: Delivery::Live,
         };
         let (canceller, cancel) = switch();
-        let mut view = View::new(Form::Text, self.call.screen);
+        let mut view = View::new(Form::Text, self.call.screen, self.orchestrator.redactor());
         let (events, mut receiver) = Events::channel(&order.run_id);
         let orchestrator = &self.orchestrator;
         let running = async {
@@ -67,14 +67,15 @@ impl Repl<'_> {
             at_once: crate::cli::at_once(),
         };
         let (canceller, cancel) = switch();
-        let mut view = View::new(Form::Text, self.call.screen).without_text();
+        let mut view =
+            View::new(Form::Text, self.call.screen, self.orchestrator.redactor()).without_text();
         let (events, mut receiver) = Events::channel(&order.run_id);
         let (orchestrator, screen) = (&self.orchestrator, self.call.screen);
         let running = async {
             let events = events;
             orchestrator
                 .run_all(order, &events, &cancel, |result| {
-                    _ = render::answer(result, screen)
+                    _ = render::answer(result, screen, orchestrator.redactor())
                 })
                 .await
         };

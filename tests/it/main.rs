@@ -16,6 +16,8 @@ mod claude_driver;
 mod claude_fake;
 mod claude_outcomes;
 mod claude_sessions;
+mod lists;
+mod offline;
 mod session;
 mod structure;
 mod support;

@@ -1,0 +1,226 @@
+//! What is asked about the configuration and the house: answers without a run, nothing written.
+
+use serde_json::json;
+
+use crate::support::{Context, Stub, stub};
+
+#[test]
+fn status_writes_nothing_to_the_disk() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    std::fs::remove_dir(context.state()).unwrap();
+    for args in [
+        &["--status", "--json"][..],
+        &["--status"],
+        &["--agents", "--json"],
+        &["--models"],
+        &["--costs", "--json"],
+        &["--tasks"],
+        &["--logs", "a"],
+        &["check"],
+        &["check", "--explain", "a"],
+        &["--agent", "a", "--prompt", "x", "--dry-run"],
+    ] {
+        context.orch(args).exits(0);
+        let left: Vec<_> = std::fs::read_dir(context.work())
+            .unwrap()
+            .map(|f| f.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["orch.yaml"], "{args:?}");
+        assert!(!context.state().exists(), "{args:?}");
+    }
+    let status = context.orch(&["--status", "--json"]).json();
+    assert_eq!(status["agents"]["a"]["provider"], "stub");
+    assert_eq!(status["settings"]["max_retries"], 0);
+    assert_eq!(status["costs"]["total_requests"], 0);
+    for key in [
+        "config_path",
+        "settings",
+        "agents",
+        "servers",
+        "costs",
+        "limits",
+        "breakers",
+        "sandbox",
+        "store",
+    ] {
+        assert!(status.as_object().unwrap().contains_key(key), "{key}");
+    }
+    let agents = context.orch(&["--agents", "--json"]).json();
+    assert_eq!(
+        agents,
+        json!([{"name": "a", "provider": "stub", "model": "stub-model",
+            "tools": ["read", "write", "edit", "glob", "grep", "list_dir"], "servers": []}])
+    );
+}
+
+#[test]
+fn health_spends_no_tokens_and_says_what_is_wrong() {
+    let server = Stub::start(|seen| match seen.method.as_str() {
+        "GET" => stub::status(200, &[], r#"{"object":"list","data":[]}"#),
+        _ => stub::text("OK"),
+    });
+    let context = Context::with_agent(&server.url(), "");
+    let healthy = context.orch(&["--health", "--json"]).exits(0).json();
+    assert_eq!(healthy["a"]["healthy"], true);
+    assert!(server.chats().is_empty());
+    context.orch(&["--health", "--deep"]).exits(0);
+    assert_eq!(server.chats().len(), 1);
+    assert_eq!(
+        context.orch(&["--costs", "--json"]).json()["total_requests"],
+        1
+    );
+    let url = server.url();
+    drop(server);
+    let down = Context::with_agent(&url, "");
+    let sick = down.orch(&["--health", "--json"]).exits(1).json();
+    assert_eq!(sick["a"]["healthy"], false);
+    assert_eq!(sick["a"]["class"], "provider");
+}
+
+#[test]
+fn a_found_configuration_must_be_trusted_before_it_may_do_much() {
+    let server = Stub::start(|_| stub::text("hi"));
+    let context = Context::new();
+    let yaml = format!(
+        "providers:\n  lab: {{base_url: \"{}\", api_key_env: LAB_KEY}}\nagents:\n  a: {{role: R, provider: lab, model: m}}\n",
+        server.url()
+    );
+    context.write("orch.yaml", &yaml);
+    let run = || {
+        let mut command = context.command(&["--agent", "a", "--prompt", "x"]);
+        command.env("LAB_KEY", "0123456789abcdef");
+        crate::support::ran(command.output().unwrap())
+    };
+    let refused = run().exits(3);
+    assert!(
+        refused.stderr.contains("orch trust orch.yaml"),
+        "{refused:?}"
+    );
+    assert!(server.seen().is_empty());
+    context.run(&["trust", "orch.yaml"]).exits(0);
+    assert_eq!(run().exits(0).stdout, "hi\n");
+    context.write("orch.yaml", format!("{yaml}# changed\n"));
+    run().exits(3);
+}
+
+#[test]
+fn many_agents_answer_and_some_fail() {
+    let server = Stub::start(|seen| {
+        if seen.body["model"] == "bad" {
+            stub::status(401, &[], "{}")
+        } else {
+            stub::text("fine")
+        }
+    });
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        format!(
+            "settings: {{max_retries: 0}}\nproviders:\n  stub: {{kind: openai, base_url: \"{}\"}}\nagents:\n  one: {{role: R, \
+             provider: stub, model: good}}\n  two: {{role: R, provider: stub, model: bad}}\n  three: {{role: R, provider: stub, model: good}}\n",
+            server.url()
+        ),
+    );
+    let all = context
+        .orch(&["--all", "--prompt", "x", "--json"])
+        .exits(8)
+        .json();
+    assert_eq!(
+        (all["kind"].as_str(), all["ok"].as_bool()),
+        (Some("all"), Some(false))
+    );
+    assert_eq!(all["error"]["class"], "partial");
+    assert_eq!(all["usage"]["input_tokens"], 20);
+    let results: Vec<_> = all["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| {
+            (
+                result["agent"].as_str().unwrap(),
+                result["ok"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(results, [("one", true), ("two", false), ("three", true)]);
+    let text = context
+        .orch(&["--all", "--agents-only", "one,three", "--prompt", "x"])
+        .exits(0);
+    assert_eq!(text.stdout.matches("fine\n").count(), 2);
+    context
+        .orch(&["--all", "--agents-only", "two", "--prompt", "x"])
+        .exits(4);
+}
+
+#[test]
+fn the_house_answers() {
+    let context = Context::new();
+    context.run(&["init"]).exits(0);
+    assert!(context.read("orch.yaml").contains("assistant"));
+    context.run(&["init"]).exits(3);
+    context.run(&["init", "--force"]).exits(0);
+    context.orch(&["check"]).exits(0);
+    context.orch(&["check", "--store"]).exits(0);
+    for (vendor, pointer) in [
+        ("openai", "/0/function/name"),
+        ("anthropic", "/0/name"),
+        ("gemini", "/0/function_declarations/0/name"),
+    ] {
+        let schema = context.run(&["schema", "--tools", vendor]).exits(0).json();
+        assert!(schema.pointer(pointer).is_some(), "{vendor}: {schema}");
+    }
+    let schema = context.run(&["schema"]).exits(0).json();
+    assert!(schema["properties"]["agents"].is_object());
+    let price = context.orch(&["prices", "gpt4o", "--json"]).exits(0).json();
+    assert_eq!(price["usd_per_mtok"]["input"], "2.500000");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            context
+                .run(&["completions", shell])
+                .exits(0)
+                .stdout
+                .contains("orch")
+        );
+    }
+    assert!(context.run(&["man"]).exits(0).stdout.starts_with(".ie"));
+    assert!(context.run(&["--help"]).exits(0).stdout.contains("--agent"));
+    context.run(&["--version"]).exits(0);
+    let over = context.orch(&[
+        "--agent",
+        "assistant",
+        "--prompt",
+        "x",
+        "--dry-run",
+        "--budget",
+        "0",
+    ]);
+    assert_eq!(over.code, 7, "{over:?}");
+}
+
+#[test]
+fn a_tool_runs_alone_under_a_policy() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    context.write("x.txt", "one\n");
+    let tool = |args: &[&str]| context.orch(&[&["tool"], args].concat());
+    assert_eq!(
+        tool(&["read", r#"{"path": "x.txt"}"#]).exits(0).stdout,
+        "one\n"
+    );
+    assert_eq!(
+        tool(&["Read", r#"{"path": "x.txt"}"#, "--agent", "a"])
+            .exits(0)
+            .stdout,
+        "one\n"
+    );
+    tool(&["read", r#"{"path": "none"}"#]).exits(1);
+    tool(&["read", r#"{"path": "../../etc/passwd"}"#]).exits(9);
+    tool(&[
+        "http_request",
+        r#"{"url": "http://127.0.0.1/"}"#,
+        "--agent",
+        "a",
+    ])
+    .exits(9);
+    tool(&["frobnicate"]).exits(2);
+    tool(&["read", "{nonsense"]).exits(1);
+}

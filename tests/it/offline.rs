@@ -1,0 +1,157 @@
+//! The first command of the README: no key, no network, real tools, recorded replies.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Context, Stub, agent_config, ran, stub};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Copies what git tracks, as a clone would have it.
+fn clone_into(directory: &Path) {
+    let list = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(list.status.success(), "{list:?}");
+    for name in String::from_utf8(list.stdout)
+        .unwrap()
+        .split('\0')
+        .filter(|name| !name.is_empty())
+    {
+        let (from, to) = (root().join(name), directory.join(name));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        if from.exists() {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found)
+        } else {
+            found.push(path)
+        }
+    }
+}
+
+#[test]
+fn the_guide_answers_without_key_and_network() {
+    let context = Context::new();
+    clone_into(&context.work());
+    let mut before = Vec::new();
+    files(&context.work(), &mut before);
+    // An empty network namespace: not even loopback is up.
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "-rn",
+            env!("CARGO_BIN_EXE_orch"),
+            "--config",
+            "examples/offline.yaml",
+        ])
+        .args([
+            "--agent",
+            "guide",
+            "--prompt",
+            "What does this project do?",
+            "--output",
+            "stream-json",
+        ])
+        .current_dir(context.work())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", context.home())
+        .env("ORCH_STATE_DIR", context.state());
+    let lines = ran(command.output().unwrap()).exits(0).json_lines();
+    let result = lines.last().unwrap();
+    assert!(
+        result["output"]
+            .as_str()
+            .unwrap()
+            .contains("teams of LLM agents"),
+        "{result}"
+    );
+    let tools: Vec<&str> = result["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| {
+            assert_eq!(tool["ok"], true, "{tool}");
+            tool["tool"].as_str().unwrap()
+        })
+        .collect();
+    assert_eq!(tools, ["list_dir", "read", "grep", "glob"]);
+    assert_eq!(
+        result["warnings"][0],
+        "the replies are recorded; the tools are real"
+    );
+    assert_eq!(result["cost_usd"], "0.000000");
+    // It streams: many pieces, not one.
+    assert!(
+        lines
+            .iter()
+            .filter(|line| line["type"] == "text.delta")
+            .count()
+            > 20
+    );
+    let mut after = Vec::new();
+    files(&context.work(), &mut after);
+    after.retain(|path| !before.contains(path));
+    // What a run leaves is in directories that git ignores.
+    assert_eq!(after, [context.work().join("examples/logs/guide.md")]);
+}
+
+#[test]
+fn what_was_not_recorded_says_what_was() {
+    let context = Context::new();
+    clone_into(&context.work());
+    let run = context.run(&[
+        "--config",
+        "examples/offline.yaml",
+        "--agent",
+        "guide",
+        "--prompt",
+        "hm?",
+    ]);
+    let run = run.exits(5);
+    assert!(
+        run.stderr.contains("`hm?`") && run.stderr.contains("What does this project do?"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_recording_is_made_and_answers() {
+    let server = Stub::replies([
+        stub::tool_calls(&[("c1", "read", serde_json::json!({"path": "secret.txt"}))]),
+        stub::text("It says sk-Ab3dEf6hIj9kLm2nOp5qRs8tUv1w."),
+    ]);
+    let context = Context::new();
+    context.write("orch.yaml", agent_config(&server.url(), ""));
+    context.write("secret.txt", "key sk-Ab3dEf6hIj9kLm2nOp5qRs8tUv1w\n");
+    let args = ["--agent", "a", "--prompt", "What is in it?", "--json"];
+    let first = context
+        .orch(&[&args[..], &["--record", "r.jsonl"]].concat())
+        .exits(0)
+        .json();
+    drop(server);
+    let again = context
+        .orch(&[&args[..], &["--replay", "r.jsonl"]].concat())
+        .exits(0)
+        .json();
+    assert_eq!(first["output"], "It says [redacted].");
+    assert_eq!(again["output"], "It says [redacted].");
+    assert_eq!(
+        again["tools"].as_array().unwrap().len(),
+        first["tools"].as_array().unwrap().len()
+    );
+    assert!(!context.read("r.jsonl").contains("Ab3dEf6hIj9k"));
+    assert!(!context.read("logs/a.md").contains("Ab3dEf6hIj9k"));
+}
