@@ -29,6 +29,7 @@
 pub mod agents;
 pub mod cancel;
 mod cli;
+pub mod clock;
 pub mod config;
 pub mod costs;
 pub mod error;

@@ -241,9 +241,7 @@ impl State {
 
     pub(super) fn log(&mut self, agent: &Agent, entry: Entry, text: &str) {
         let Some(log) = &agent.log else { return };
-        let time = jiff::ZonedDateTime::now()
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string();
+        let time = crate::clock::stamp();
         if let Err(error) = log.append(entry, &time, &agent.tools.redactor.mask(text)) {
             let warning = format!("the log of `{}` cannot be written: {error}", agent.name);
             if !self.result.warnings.contains(&warning) {

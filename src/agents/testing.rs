@@ -182,6 +182,7 @@ impl Lab {
         }
         let dollar_a_token = Usd::from_pico(1_000_000_000_000_000_000);
         Agent {
+            requested_model: "scripted".to_owned(),
             name: name.into(),
             system: settings.role.clone(),
             chain: vec![Link {

@@ -62,7 +62,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         let orchestrator = if call.cli.run.dry_run {
             Orchestrator::look(config, options)?
         } else {
-            Orchestrator::open(config, options)?
+            Orchestrator::open_for_one(config, options)?
         };
         let order = Order {
             run_id: new_run_id(),

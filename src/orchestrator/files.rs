@@ -28,9 +28,7 @@ impl Orchestrator {
         write_whole(&path, text.as_bytes())?;
         if !self.options.no_log {
             let log = Log::new(&self.config.logs_dir, &result.agent, "", &result.model, &[]);
-            let time = jiff::ZonedDateTime::now()
-                .strftime("%Y-%m-%d %H:%M:%S")
-                .to_string();
+            let time = crate::clock::stamp();
             log.append(Entry::File, &time, &format!("Created: {}", path.display()))?;
         }
         Ok(path)

@@ -34,7 +34,7 @@ use crate::providers::{Provider, RecordFile};
 use crate::redact::Redactor;
 use crate::resilience::Resilience;
 use crate::sandbox::Tier;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::tools::{Approver, Workspace};
 use crate::usage::Usd;
 
@@ -80,14 +80,16 @@ impl Orchestrator {
     /// # Errors
     /// When spending could not be recorded: nothing may be spent then.
     pub fn open(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
-        let store = Store::open(&config.state_dir).map_err(|error| {
-            OrchError::new(
-                ErrorClass::Failed,
-                "the ledger cannot be opened, so nothing may be spent",
-            )
-            .caused_by(&error)
-            .with_hint(error.hint())
-        })?;
+        let store = Store::open(&config.state_dir).map_err(unspendable)?;
+        Self::with_store(config, options, Some(store))
+    }
+
+    /// Opens the store for one agent's run: what is written is written at once, since nothing else waits.
+    ///
+    /// # Errors
+    /// As [`Orchestrator::open`].
+    pub fn open_for_one(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
+        let store = Store::open_direct(&config.state_dir).map_err(unspendable)?;
         Self::with_store(config, options, Some(store))
     }
 
@@ -201,6 +203,13 @@ impl Orchestrator {
             None => Ok(()),
         }
     }
+}
+
+fn unspendable(error: StoreError) -> OrchError {
+    let message = "the ledger cannot be opened, so nothing may be spent";
+    OrchError::new(ErrorClass::Failed, message)
+        .caused_by(&error)
+        .with_hint(error.hint())
 }
 
 fn recorder(path: &Path, redactor: &Redactor) -> Result<Arc<RecordFile>, OrchError> {

@@ -178,9 +178,7 @@ impl Repl<'_> {
         let mut text = String::new();
         for session in &list {
             let time = jiff::Timestamp::from_millisecond(session.updated_ms).unwrap_or_default();
-            let time = time
-                .to_zoned_datetime(jiff::tz::TimeZone::system())
-                .strftime("%Y-%m-%d %H:%M");
+            let time = crate::clock::local(time).strftime("%Y-%m-%d %H:%M");
             let turns = if session.turns == 1 { "turn" } else { "turns" };
             // Writing to a string cannot fail.
             _ = writeln!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, ZonedDateTime};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::breaker::State;
@@ -14,7 +14,7 @@ use crate::event::EventKind;
 /// The time of day after a while, in the user's own time zone: `14:03:20`, with the date where it is
 /// not today.
 pub(super) fn time_after(wait: Duration) -> String {
-    let now = ZonedDateTime::now();
+    let now = crate::clock::now();
     let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
     // Rounded up: nobody should come a moment too early.
     let wait = wait.saturating_add(SignedDuration::from_millis(999));

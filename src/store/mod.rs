@@ -49,6 +49,8 @@ struct Inner {
     /// Taken on drop, which ends the writer once its queue is empty.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    /// A writer without a thread.
+    direct: Option<Mutex<writer::Direct>>,
     /// A database in memory: written at once by whoever writes, since nothing there takes long.
     memory: Option<Mutex<Connection>>,
     /// Opened when first used; a command that only writes needs none.
@@ -74,6 +76,28 @@ impl Store {
             .map_err(|error| error.at(&path))
     }
 
+    /// Opens the store for a program that has one thing to do: it has no writer's thread, and what is
+    /// written is done when the call returns.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_direct(state_dir: &Path) -> Result<Self, StoreError> {
+        let path = state_dir.join(FILE_NAME);
+        let connection = connection::open_writer(&path, connection::BUSY_TRIES)
+            .map_err(|error| error.at(&path))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                direct: Some(Mutex::new(writer::Direct::new(connection, &path))),
+                path: Some(path),
+                jobs: None,
+                writer: None,
+                memory: None,
+                reader: Mutex::new(None),
+                lost: Arc::default(),
+            }),
+        })
+    }
+
     /// Opens the store for reading without writing anything to the disk; `None` where there is none.
     ///
     /// # Errors
@@ -86,6 +110,7 @@ impl Store {
                 path: Some(path),
                 jobs: None,
                 writer: None,
+                direct: None,
                 memory: None,
                 reader: Mutex::new(Some(reader)),
                 lost: Arc::default(),
@@ -104,6 +129,7 @@ impl Store {
                 path: None,
                 jobs: None,
                 writer: None,
+                direct: None,
                 memory: Some(Mutex::new(connection::open_memory()?)),
                 reader: Mutex::new(None),
                 lost: Arc::default(),
@@ -124,6 +150,7 @@ impl Store {
                 path: Some(path),
                 jobs: Some(sender),
                 writer: Some(writer),
+                direct: None,
                 memory: None,
                 reader: Mutex::new(None),
                 lost: Arc::default(),
@@ -197,6 +224,10 @@ impl Store {
                 Err(error) => (Keep::No, Box::new(move |_| finish(Err(error)))),
             }
         });
+        if let Some(direct) = &self.inner.direct {
+            lock(direct).write(Job { durability, work });
+            return;
+        }
         if let Some(memory) = &self.inner.memory {
             let (finish, ended) = writer::write_now(&mut lock(memory), work);
             finish(ended);

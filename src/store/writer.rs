@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -60,9 +60,45 @@ pub(super) fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>)
             checkpoint(&connection, "PASSIVE");
         }
     }
-    // Others may be at work: whoever closes last empties it.
+    tidy(&connection, &log);
+}
+
+/// Empties a log that grew. Others may be at work: whoever closes last does it.
+fn tidy(connection: &Connection, log: &Log) {
     if log.size() > LOG_SIZE && connection.busy_timeout(Duration::ZERO).is_ok() {
-        checkpoint(&connection, "TRUNCATE");
+        checkpoint(connection, "TRUNCATE");
+    }
+}
+
+/// A writer without a thread, for a program that has one thing to do: whoever writes waits for it.
+/// Handing over to a thread and back takes longer than most writes.
+#[derive(Debug)]
+pub(super) struct Direct {
+    connection: Connection,
+    log: Log,
+    /// Nothing ever waits behind a job.
+    nothing: Receiver<Job>,
+}
+
+impl Direct {
+    pub(super) fn new(connection: Connection, path: &Path) -> Self {
+        let (_, nothing) = channel();
+        Self {
+            connection,
+            log: Log::new(path),
+            nothing,
+        }
+    }
+
+    /// Does a job and tells its caller.
+    pub(super) fn write(&mut self, job: Job) {
+        transact(&mut self.connection, job, &self.nothing, &mut self.log);
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        tidy(&self.connection, &self.log);
     }
 }
 
@@ -154,6 +190,7 @@ fn run_cached(transaction: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> 
 }
 
 /// The write-ahead log's file, to sync it.
+#[derive(Debug)]
 struct Log {
     path: PathBuf,
     file: Option<File>,
