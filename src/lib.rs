@@ -37,6 +37,7 @@ pub mod event;
 pub mod mcp;
 pub mod message;
 pub mod orchestrator;
+pub mod process;
 pub mod providers;
 pub mod redact;
 pub mod render;
@@ -57,5 +58,8 @@ pub fn run(
     args: Vec<OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> ExitCode {
+    if let Some(code) = sandbox::run_as_helper(&args) {
+        return code;
+    }
     cli::run(args, config::Env::new(environment))
 }

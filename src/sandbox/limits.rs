@@ -1,7 +1,9 @@
 //! What a command may use up before it is ended.
 
+use serde::{Deserialize, Serialize};
+
 /// Caps of one command and everything it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of memory, summed over its processes; also the cap of one process's data segment.
     pub memory: u64,

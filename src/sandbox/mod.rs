@@ -2,12 +2,27 @@
 //!
 //! May use the vocabulary and `process` only.
 
+mod command;
+mod covers;
 mod explain;
+mod helper;
 mod limits;
 mod names;
+mod plan;
 mod policy;
+mod programs;
+mod scan;
+mod seccomp;
 mod settings;
+mod system;
+mod toolchains;
+mod unavailable;
+mod view;
 
+pub use command::{Bind, Child, Command, Ended, Moved, Outcome, Program, SandboxError, use_helper};
+pub use helper::run_as_helper;
 pub use limits::Limits;
+pub use plan::Exceeded;
 pub use policy::{Policy, PolicyError};
 pub use settings::{AgentSandbox, Network, SandboxSettings, Tier};
+pub use unavailable::Unavailable;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::limits::Limits;
 use super::names::{CONFIGURATION_NAMES, holds_secret, steers_git};
+use super::scan::Scan;
 use super::settings::{Network, SandboxSettings, Tier};
 
 /// Which files a tool may read and write, what network it sees and what it may use up.
@@ -50,6 +52,7 @@ pub struct Policy {
     /// The patterns of `read_deny`, as written.
     read_deny: Vec<String>,
     denied: GlobSet,
+    scans: Arc<Mutex<BTreeMap<PathBuf, Scan>>>,
 }
 
 /// Why a policy cannot be built.
@@ -110,6 +113,7 @@ impl Policy {
             environment: BTreeMap::new(),
             denied: deny_set(home, &settings.read_deny)?,
             read_deny: settings.read_deny.clone(),
+            scans: Arc::default(),
             workspace,
         })
     }
@@ -156,6 +160,24 @@ impl Policy {
             || holds(&self.protected, &absolute)
             || self.is_configuration(&absolute)
             || steers_git(names(&absolute))
+    }
+
+    /// Whether an entry of a directory that may be read is denied, when nothing above it is.
+    pub(super) fn denies_entry(&self, root: &Path, relative: &Path) -> bool {
+        if self.denied.is_empty() && self.private.is_empty() {
+            return false;
+        }
+        let absolute = root.join(relative);
+        self.private.contains(&absolute)
+            || self.denied.is_match(&absolute)
+            || absolute
+                .strip_prefix(&self.workspace)
+                .is_ok_and(|relative| self.denied.is_match(relative))
+    }
+
+    /// What was seen of the directories that may be read; copies of the policy share it.
+    pub(super) fn scans(&self) -> &Mutex<BTreeMap<PathBuf, Scan>> {
+        &self.scans
     }
 
     /// The patterns of `read_deny`, as written.

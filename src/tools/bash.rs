@@ -1,35 +1,197 @@
 //! The `bash` tool: a shell line in the sandbox.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ToolAnswer, ToolContext, ToolError, params};
+use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, ToolStatus, params};
+use crate::process::{Cause, Finished};
+use crate::sandbox::{Command, Exceeded, Outcome, Policy, SandboxError};
+
+/// How long a command may take when the model does not say.
+pub(super) const USUAL_SECONDS: f64 = 120.0;
+
+/// The longest that a model may ask for.
+const MOST_SECONDS: f64 = 24.0 * 3600.0;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
     /// The command line.
-    #[serde(rename = "command")]
-    _command: String,
+    command: String,
     /// Where to run it, relative to the workspace; the workspace itself by default.
-    #[serde(rename = "working_dir")]
-    _working_dir: Option<String>,
+    working_dir: Option<String>,
     /// Seconds that it may take; 120 by default.
-    #[serde(rename = "timeout")]
-    _timeout: Option<f64>,
+    timeout: Option<f64>,
 }
 
 pub(super) fn schema() -> Value {
     params::schema::<Params>()
 }
 
-pub(super) fn run(_context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnswer> {
+pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnswer> {
     Box::pin(async move {
-        let _params: Params = params::parse("bash", &value)?;
-        Err(ToolError::refused(
-            "the sandbox that `bash` needs is not available",
-        ))
+        let params: Params = params::parse("bash", &value)?;
+        let deadline = deadline(params.timeout)?;
+        let policy = context.workspace.policy();
+        without_nul(&params.command)?;
+        let mut command = Command::script(policy, params.command);
+        if let Some(directory) = &params.working_dir {
+            command.directory = directory_of(policy, directory)?;
+        }
+        let outcome = command.run(deadline).await.map_err(refusal)?;
+        Ok(told(outcome, deadline))
     })
+}
+
+/// The time that a call may take.
+pub(super) fn deadline(seconds: Option<f64>) -> Result<Duration, ToolError> {
+    let seconds = seconds.unwrap_or(USUAL_SECONDS);
+    if !(seconds > 0.0 && seconds <= MOST_SECONDS) {
+        return Err(ToolError::tell(format!(
+            "`timeout` must be more than 0 and at most {MOST_SECONDS} seconds, not {seconds}"
+        )));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+pub(super) fn without_nul(command: &str) -> Result<(), ToolError> {
+    if command.contains('\0') {
+        return Err(ToolError::tell(
+            "`command` contains a NUL character, which no command line can hold",
+        ));
+    }
+    Ok(())
+}
+
+/// A directory of the workspace; others are not in the sandbox's view.
+fn directory_of(policy: &Policy, directory: &str) -> Result<PathBuf, ToolError> {
+    let real = std::fs::canonicalize(policy.workspace.join(directory)).map_err(|error| {
+        ToolError::tell(format!(
+            "`working_dir` `{directory}` cannot be entered: {error}"
+        ))
+    })?;
+    let shown = [&policy.workspace].into_iter().chain(&policy.write);
+    if policy.confined && !shown.into_iter().any(|root| real.starts_with(root)) {
+        return Err(ToolError::refused(format!(
+            "`working_dir` `{directory}` is outside the workspace"
+        )));
+    }
+    if !real.is_dir() {
+        return Err(ToolError::tell(format!(
+            "`working_dir` `{directory}` is not a directory"
+        )));
+    }
+    Ok(real)
+}
+
+/// A command that could not be run at all.
+pub(super) fn refusal(error: SandboxError) -> ToolError {
+    match error {
+        SandboxError::Unavailable(unavailable) => {
+            ToolError::refused(format!("{unavailable}; {}", unavailable.fix))
+        }
+        error @ (SandboxError::NotStarted { .. } | SandboxError::Workspace(_)) => {
+            ToolError::tell(with_source(&error))
+        }
+        error @ (SandboxError::Changing | SandboxError::Io(_)) => {
+            ToolError::tell(with_source(&error))
+        }
+    }
+}
+
+fn with_source(error: &SandboxError) -> String {
+    std::error::Error::source(error)
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+/// What the model sees: the output, then what must be known about it.
+pub(super) fn told(outcome: Outcome, deadline: Duration) -> ToolOutput {
+    let Outcome {
+        finished,
+        limit,
+        moved,
+    } = outcome;
+    let mut content = output(&finished);
+    let mut note = |text: String| {
+        if !content.is_empty() && !content.ends_with('\n') {
+            content.push('\n');
+        }
+        content.push_str(&format!("[{text}]"));
+    };
+    for moved in moved {
+        note(format!(
+            "`{}` is protected: what took its name is now `{}`",
+            moved.from.display(),
+            moved.to.display()
+        ));
+    }
+    let (mut status, mut exit_code) = (ToolStatus::Failed, None);
+    match (limit, finished.cause, finished.status) {
+        (Some(limit), ..) => note(format!(
+            "ended: it used more {} than it may",
+            resource(limit)
+        )),
+        (None, Cause::Deadline, _) => {
+            status = ToolStatus::TimedOut;
+            note(format!(
+                "ended: it took longer than {} s",
+                deadline.as_secs_f64()
+            ));
+        }
+        (None, Cause::Output, _) => note("ended: it wrote more output than it may".to_owned()),
+        (None, Cause::Itself, Some(ended)) => {
+            use std::os::unix::process::ExitStatusExt as _;
+            let code = ended
+                .code()
+                .or_else(|| ended.signal().map(|signal| 128 + signal));
+            exit_code = code;
+            match code {
+                Some(0) => status = ToolStatus::Ok,
+                Some(code) => note(match ended.signal() {
+                    Some(signal) => format!("exit code {code}: ended by signal {signal}"),
+                    None => format!("exit code {code}"),
+                }),
+                None => note("ended without an exit code".to_owned()),
+            }
+        }
+        (None, Cause::Itself, None) => note("ended without an exit code".to_owned()),
+    }
+    if content.is_empty() {
+        content.push_str("[no output]");
+    }
+    ToolOutput {
+        content,
+        status,
+        exit_code,
+        change: None,
+    }
+}
+
+/// Both streams, the second one named when there is something on it.
+fn output(finished: &Finished) -> String {
+    let mut text = finished.stdout.text();
+    let errors = finished.stderr.text();
+    if !errors.is_empty() {
+        if !text.is_empty() {
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str("[stderr]\n");
+        }
+        text.push_str(&errors);
+    }
+    text
+}
+
+fn resource(limit: Exceeded) -> &'static str {
+    match limit {
+        Exceeded::Memory => "memory",
+        Exceeded::Disk => "disk",
+        Exceeded::Processes => "processes",
+    }
 }

@@ -87,7 +87,7 @@ impl Workspace {
     }
 
     /// The policy that decides beside the kernel.
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 

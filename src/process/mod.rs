@@ -1,0 +1,21 @@
+//! The only door to child processes: clean environment, own session, capped output, and the end of the
+//! whole tree, whatever sessions it fled to.
+//!
+//! A child that is dropped is killed with all that it started. When this program dies, its children
+//! are killed by the kernel; what fled into sessions of its own is found by the marker at the next start
+//! ([`end_leftovers`]). Start children from a thread that lives as long as they do: the kernel takes the
+//! end of the thread that forked for the end of the parent.
+
+mod child;
+mod collect;
+mod output;
+mod registry;
+mod table;
+mod tree;
+
+pub use child::{Child, Command, Input, command};
+pub(crate) use collect::collect;
+pub use collect::{Caps, Cause, Finished};
+pub use output::Kept;
+pub use registry::{Entry, end_leftovers};
+pub use table::MARKER;

@@ -1,0 +1,115 @@
+//! The processes of this machine as `/proc` tells them.
+
+/// The variable that marks a child and every descendant that keeps its environment.
+pub const MARKER: &str = "ORCH_CHILD";
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) session: i32,
+    /// Whether it ended and only waits to be reaped.
+    pub(super) zombie: bool,
+    /// Ticks from the start of the machine: with the number, the name of one process.
+    pub(super) started: u64,
+    /// The value of [`MARKER`] in its environment, where that can be read.
+    pub(super) marker: Option<String>,
+}
+
+/// All processes that can be seen.
+pub(super) fn processes() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+fn process(pid: i32) -> Option<Process> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let process = parse_stat(pid, &stat)?;
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    Some(Process {
+        marker: marker(&environment),
+        ..process
+    })
+}
+
+/// When a process started, in ticks from the start of the machine; `None` for one that is gone.
+pub(super) fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(pid, &stat).map(|process| process.started)
+}
+
+/// The name in parentheses may hold anything, so the fields are counted from its end.
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X");
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(15)?.parse().ok()?;
+    Some(Process {
+        pid,
+        parent,
+        session,
+        zombie,
+        started,
+        marker: None,
+    })
+}
+
+fn marker(environment: &[u8]) -> Option<String> {
+    environment.split(|byte| *byte == 0).find_map(|variable| {
+        let value = variable
+            .strip_prefix(MARKER.as_bytes())?
+            .strip_prefix(b"=")?;
+        String::from_utf8(value.to_vec()).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_lines() {
+        let line = b"7 (a) S 1 (b) R 3 4 5 6 -1 8 9 10 11 12 13 14 15 16 17 18 19 20 4242 22\n";
+        let expected = Process {
+            pid: 7,
+            parent: 3,
+            session: 5,
+            zombie: false,
+            started: 4242,
+            marker: None,
+        };
+        assert_eq!(parse_stat(7, line), Some(expected));
+        let ended = b"7 (a) Z 3 4 5 6 -1 8 9 10 11 12 13 14 15 16 17 18 19 20 4242";
+        assert!(parse_stat(7, ended).unwrap().zombie);
+        assert_eq!(parse_stat(7, b"7 (a"), None);
+        assert_eq!(parse_stat(7, b""), None);
+    }
+
+    #[test]
+    fn markers() {
+        assert_eq!(marker(b"A=1\0ORCH_CHILD=x\0"), Some("x".to_owned()));
+        assert_eq!(marker(b"NOT_ORCH_CHILD=x\0ORCH_CHILDREN=y\0"), None);
+    }
+
+    #[test]
+    fn this_process_is_found() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let found = processes()
+            .into_iter()
+            .find(|process| process.pid == pid)
+            .unwrap();
+        assert_eq!(Some(found.started), start_time(pid));
+        assert_eq!(
+            found.parent,
+            i32::try_from(std::os::unix::process::parent_id()).unwrap()
+        );
+    }
+}

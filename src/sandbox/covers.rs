@@ -1,0 +1,201 @@
+//! What lies over parts of the view, and which names must not come into being.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use super::names::CONFIGURATION_NAMES;
+use super::plan::{Cover, How, Raw, Watch};
+use super::policy::Policy;
+use super::scan::{Found, Rules, ScanError, What};
+use super::view::Roots;
+
+/// Covers in the order in which they are laid, and watched names.
+#[derive(Debug, Default)]
+pub(super) struct Covered {
+    pub(super) covers: Vec<Cover>,
+    pub(super) watches: Vec<Watch>,
+}
+
+/// Looks at everything that the view shows of the machine's directories.
+pub(super) fn covers(
+    policy: &Policy,
+    roots: &Roots,
+    whole_disk: bool,
+) -> Result<Covered, ScanError> {
+    let mut covered = Covered::default();
+    let mut scans = policy
+        .scans()
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    for root in roots.scanned() {
+        let denied = |relative: &Path| policy.denies_entry(root, relative);
+        let rules = Rules { denied: &denied };
+        let found = scans
+            .entry(root.clone())
+            .or_default()
+            .refresh(root, &rules)?;
+        for one in found {
+            covered.add(root, one);
+        }
+    }
+    drop(scans);
+    if let Some(repository) = &roots.repository {
+        covered.git_directory(repository);
+    }
+    covered.configuration(policy, roots, whole_disk);
+    covered.order();
+    Ok(covered)
+}
+
+impl Covered {
+    fn add(&mut self, root: &Path, found: Found) {
+        match found.what {
+            What::Cover(how) => self.covers.push(Cover {
+                root: root.into(),
+                path: Raw(found.path),
+                how,
+                identity: found.identity,
+            }),
+            What::Socket => {}
+            What::Missing => {
+                let path = root.join(std::ffi::OsStr::from_bytes(&found.path));
+                self.watch(&path, None);
+            }
+        }
+    }
+
+    fn watch(&mut self, path: &Path, link: Option<PathBuf>) {
+        if let (Some(directory), Some(name)) = (path.parent(), path.file_name()) {
+            self.watches.push(Watch {
+                directory: directory.into(),
+                name: name.into(),
+                link: link.map(Raw::from),
+            });
+        }
+    }
+
+    /// A git directory that is a place of its own.
+    fn git_directory(&mut self, git: &Path) {
+        for name in super::names::GIT_STEERING {
+            let path = git.join(std::ffi::OsStr::from_bytes(name));
+            if !self.cover(git, &path, How::ReadOnly) {
+                self.watch(&path, None);
+            }
+        }
+        for entry in std::fs::read_dir(git.join("worktrees"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            for name in super::names::GIT_STEERING {
+                self.cover(
+                    git,
+                    &entry.path().join(std::ffi::OsStr::from_bytes(name)),
+                    How::ReadOnly,
+                );
+            }
+        }
+    }
+
+    /// The configuration in use, and names that would be taken for one.
+    fn configuration(&mut self, policy: &Policy, roots: &Roots, whole_disk: bool) {
+        let shown: Vec<&Path> = if whole_disk {
+            vec![Path::new("/")]
+        } else {
+            [&roots.workspace]
+                .into_iter()
+                .chain(&roots.write)
+                .map(PathBuf::as_path)
+                .collect()
+        };
+        // The nearest place that shows a path to be written.
+        let root_of = |path: &Path| {
+            shown
+                .iter()
+                .filter(|root| path.starts_with(root) && path != **root)
+                .max_by_key(|root| root.as_os_str().len())
+                .copied()
+        };
+        for path in &policy.protected {
+            if let Some(root) = root_of(path)
+                && !self.cover(root, path, How::ReadOnly)
+            {
+                self.watch(path, None);
+            }
+        }
+        if whole_disk {
+            for path in &policy.private {
+                self.cover(Path::new("/"), path, How::HideDirectory);
+            }
+        }
+        for directory in &policy.configuration_dirs {
+            for name in CONFIGURATION_NAMES {
+                let path = directory.join(std::ffi::OsStr::from_bytes(name));
+                let Some(root) = root_of(&path) else {
+                    continue;
+                };
+                match std::fs::symlink_metadata(&path) {
+                    Err(_) => self.watch(&path, None),
+                    Ok(metadata) if metadata.is_symlink() => {
+                        let real = std::fs::canonicalize(&path);
+                        if let Ok(real) = real
+                            && let Some(root) = root_of(&real)
+                        {
+                            self.cover(root, &real, How::ReadOnly);
+                        }
+                        self.watch(&path, std::fs::read_link(&path).ok());
+                    }
+                    Ok(metadata) if metadata.is_file() => {
+                        self.cover(root, &path, How::ReadOnly);
+                    }
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Covers a path that exists; tells whether it does.
+    fn cover(&mut self, root: &Path, path: &Path, how: How) -> bool {
+        let (Ok(metadata), Ok(relative)) =
+            (std::fs::symlink_metadata(path), path.strip_prefix(root))
+        else {
+            return false;
+        };
+        if metadata.is_symlink() {
+            return true;
+        }
+        self.covers.push(Cover {
+            root: root.into(),
+            path: relative.into(),
+            how,
+            identity: (metadata.dev(), metadata.ino()),
+        });
+        true
+    }
+
+    /// Outer covers first, one for each path: the strictest.
+    fn order(&mut self) {
+        let whole = |cover: &Cover| cover.root.path().join(cover.path.path());
+        self.covers
+            .sort_by_key(|cover| (whole(cover), std::cmp::Reverse(cover.how)));
+        self.covers.dedup_by_key(|cover| whole(cover));
+        let mut hidden: Option<PathBuf> = None;
+        self.covers.retain(|cover| {
+            let path = whole(cover);
+            if hidden
+                .as_ref()
+                .is_some_and(|hidden| path.starts_with(hidden))
+            {
+                return false;
+            }
+            if cover.how == How::HideDirectory {
+                hidden = Some(path);
+            }
+            true
+        });
+        self.watches.sort();
+        self.watches.dedup();
+    }
+}

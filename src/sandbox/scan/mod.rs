@@ -1,0 +1,67 @@
+//! What in the workspace must be covered before a command sees it: secrets, sockets of other processes,
+//! what steers git.
+//!
+//! The tree of directories is remembered with the change time of each, which nobody can set; a scan asks for
+//! these times and reads again only what changed.
+
+mod git;
+mod tree;
+
+pub(super) use git::external_directory;
+pub(super) use tree::{Scan, ScanError};
+
+use std::path::Path;
+
+use super::names::holds_secret;
+use super::plan::How;
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Found {
+    /// Its path below the workspace.
+    pub(super) path: Vec<u8>,
+    pub(super) what: What,
+    /// Device and inode.
+    pub(super) identity: (u64, u64),
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum What {
+    /// It is covered in this way.
+    Cover(How),
+    /// A socket: covered while somebody listens on it.
+    Socket,
+    /// A name that a git directory does not have and must not get.
+    Missing,
+}
+
+/// The rules of a scan: which paths below the workspace are denied by the user.
+pub(super) struct Rules<'a> {
+    pub(super) denied: &'a dyn Fn(&Path) -> bool,
+}
+
+/// What a directory entry is for the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    File,
+    Link,
+    Socket,
+    Other,
+}
+
+/// What becomes of an entry; `None` when it is nothing special.
+fn verdict(rules: &Rules<'_>, path: &Path, name: &[u8], kind: Kind) -> Option<What> {
+    if (rules.denied)(path) {
+        return Some(What::Cover(match kind {
+            Kind::Directory => How::HideDirectory,
+            _ => How::Hide,
+        }));
+    }
+    match kind {
+        Kind::Directory => None,
+        Kind::Socket => Some(What::Socket),
+        _ => holds_secret(name).then_some(What::Cover(How::Hide)),
+    }
+}

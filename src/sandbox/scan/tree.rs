@@ -1,0 +1,340 @@
+//! The remembered tree of a workspace.
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, open, openat2, statat,
+};
+
+use super::git;
+use super::{Found, Kind, Rules, What, verdict};
+
+/// A directory that changed so recently may change again without another change time.
+const UNCERTAIN_SECONDS: i64 = 2;
+
+/// More entries than this are not looked through.
+const MOST: usize = 20_000_000;
+
+/// Why a workspace cannot be scanned.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::sandbox) enum ScanError {
+    #[error("the workspace cannot be read")]
+    Read(#[from] io::Error),
+    #[error("the workspace has too many files to find its secrets")]
+    TooLarge,
+}
+
+/// A workspace as it was seen last.
+#[derive(Debug, Default)]
+pub(in crate::sandbox) struct Scan {
+    pub(super) root: Option<Node>,
+}
+
+/// A directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) name: Vec<u8>,
+    /// Device, inode, change time.
+    pub(super) seen: Seen,
+    /// Whether an equal change time means that nothing changed.
+    pub(super) certain: bool,
+    pub(super) children: Vec<Self>,
+    /// What stands directly in it, by name, or, after a slash, from the workspace.
+    pub(super) found: Vec<Found>,
+}
+
+/// What tells whether a directory is the same and unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) changed: (i64, u64),
+}
+
+impl From<&Stat> for Seen {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+impl Scan {
+    /// Looks at the workspace again and tells what must be covered.
+    pub(in crate::sandbox) fn refresh(
+        &mut self,
+        workspace: &Path,
+        rules: &Rules<'_>,
+    ) -> Result<Vec<Found>, ScanError> {
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let root = open(workspace, flags, Mode::empty()).map_err(io::Error::from)?;
+        let mut walk = Walk {
+            root: root.as_fd(),
+            workspace,
+            rules,
+            now: now(),
+            path: Vec::new(),
+            entries: 0,
+        };
+        self.root = walk.directory(self.root.take(), b"")?;
+        let mut found = Vec::new();
+        if let Some(root) = &self.root {
+            collect(root, &mut Vec::new(), &mut found);
+        }
+        found.retain_mut(|found| match found.what {
+            What::Socket => {
+                found.what = What::Cover(super::How::Hide);
+                somebody_listens(root.as_fd(), found)
+            }
+            What::Cover(_) | What::Missing => true,
+        });
+        Ok(found)
+    }
+}
+
+/// The paths of what was found, from the workspace.
+fn collect(node: &Node, path: &mut Vec<u8>, found: &mut Vec<Found>) {
+    let length = path.len();
+    for one in &node.found {
+        let whole = one.path.strip_prefix(b"/").map_or_else(
+            || {
+                let mut whole = path.clone();
+                push(&mut whole, &one.path);
+                whole
+            },
+            <[u8]>::to_vec,
+        );
+        found.push(Found {
+            path: whole,
+            ..one.clone()
+        });
+    }
+    for child in &node.children {
+        push(path, &child.name);
+        collect(child, path, found);
+        path.truncate(length);
+    }
+}
+
+pub(super) fn push(path: &mut Vec<u8>, name: &[u8]) {
+    if !path.is_empty() && !name.is_empty() {
+        path.push(b'/');
+    }
+    path.extend(name);
+}
+
+struct Walk<'a> {
+    root: BorrowedFd<'a>,
+    workspace: &'a Path,
+    rules: &'a Rules<'a>,
+    now: i64,
+    /// Where the walk is, below the workspace.
+    path: Vec<u8>,
+    entries: usize,
+}
+
+impl Walk<'_> {
+    /// A directory as it is now; `self.path` names it. `None` for one that cannot be read.
+    fn directory(&mut self, old: Option<Node>, name: &[u8]) -> Result<Option<Node>, ScanError> {
+        if let Some(mut node) = old {
+            let same = statat(self.root, self.here(), AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| Seen::from(&stat) == node.seen);
+            if same && node.certain {
+                let children = std::mem::take(&mut node.children);
+                for child in children {
+                    node.children.extend(self.child(child)?);
+                }
+                return Ok(Some(node));
+            }
+            return self.read(node.children, name);
+        }
+        self.read(Vec::new(), name)
+    }
+
+    fn child(&mut self, child: Node) -> Result<Option<Node>, ScanError> {
+        let length = self.path.len();
+        let name = child.name.clone();
+        push(&mut self.path, &name);
+        let child = self.directory(Some(child), &name);
+        self.path.truncate(length);
+        child
+    }
+
+    /// Reads a directory; what is known of its subdirectories is used again.
+    fn read(&mut self, mut known: Vec<Node>, name: &[u8]) -> Result<Option<Node>, ScanError> {
+        let Ok(directory) = self.open_here() else {
+            // Not readable for us, or gone meanwhile: not readable for the command either.
+            return Ok(None);
+        };
+        let seen = Seen::from(&fstat(&directory).map_err(io::Error::from)?);
+        let mut node = Node {
+            name: name.to_vec(),
+            seen,
+            certain: seen.changed.0 < self.now - UNCERTAIN_SECONDS,
+            children: Vec::new(),
+            found: Vec::new(),
+        };
+        let mut subdirectories = Vec::new();
+        let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(io::Error::from)?;
+            let entry_name = entry.file_name().to_bytes();
+            if matches!(entry_name, b"." | b"..") {
+                continue;
+            }
+            self.entries += 1;
+            if self.entries > MOST {
+                return Err(ScanError::TooLarge);
+            }
+            let kind = kind(entry.file_type(), &directory, entry_name);
+            if self.entry(&directory, entry_name, kind, &mut node) {
+                subdirectories.push(entry_name.to_vec());
+            }
+        }
+        known.sort_by(|left, right| left.name.cmp(&right.name));
+        for subdirectory in subdirectories {
+            let old = known
+                .binary_search_by(|node| node.name.cmp(&subdirectory))
+                .ok()
+                .and_then(|index| known.get_mut(index))
+                .map(|node| {
+                    let empty = Node {
+                        name: node.name.clone(),
+                        seen: node.seen,
+                        certain: false,
+                        children: Vec::new(),
+                        found: Vec::new(),
+                    };
+                    std::mem::replace(node, empty)
+                });
+            let length = self.path.len();
+            push(&mut self.path, &subdirectory);
+            let child = self.directory(old, &subdirectory);
+            self.path.truncate(length);
+            node.children.extend(child?);
+        }
+        Ok(Some(node))
+    }
+
+    /// Notes what an entry is; tells whether it is a directory to go into.
+    fn entry(&mut self, directory: &OwnedFd, name: &[u8], kind: Kind, node: &mut Node) -> bool {
+        let mut path = self.path.clone();
+        push(&mut path, name);
+        let Some(what) = verdict(self.rules, Path::new(OsStr::from_bytes(&path)), name, kind)
+        else {
+            if name == b".git" {
+                node.certain &= git::entry(directory, name, kind, &mut node.found);
+                return false;
+            }
+            return kind == Kind::Directory;
+        };
+        if kind == Kind::Link {
+            // Nothing can lie over a link; what it leads to is covered where it is in the workspace.
+            node.certain = false;
+            let target = self.workspace.join(OsStr::from_bytes(&path));
+            if let Some((target, identity)) = inside(self.workspace, &target) {
+                node.found.push(Found {
+                    path: [b"/", target.as_os_str().as_bytes()].concat(),
+                    what,
+                    identity,
+                });
+            }
+            return false;
+        }
+        let name = OsStr::from_bytes(name);
+        if let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let seen = Seen::from(&stat);
+            node.found.push(Found {
+                path: name.as_bytes().to_vec(),
+                what,
+                identity: (seen.device, seen.inode),
+            });
+        }
+        false
+    }
+
+    fn here(&self) -> &Path {
+        let path = if self.path.is_empty() {
+            b"."
+        } else {
+            self.path.as_slice()
+        };
+        Path::new(OsStr::from_bytes(path))
+    }
+
+    fn open_here(&self) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        openat2(self.root, self.here(), flags, Mode::empty(), resolve)
+    }
+}
+
+/// Where a link leads, when that is a file of the workspace.
+fn inside(workspace: &Path, link: &Path) -> Option<(PathBuf, (u64, u64))> {
+    let target = std::fs::canonicalize(link).ok()?;
+    let metadata = std::fs::symlink_metadata(&target).ok()?;
+    let relative = target.strip_prefix(workspace).ok()?.to_owned();
+    (!metadata.is_dir()).then(|| (relative, (metadata.dev(), metadata.ino())))
+}
+
+fn kind(told: FileType, directory: &OwnedFd, name: &[u8]) -> Kind {
+    let kind = if told == FileType::Unknown {
+        statat(
+            directory,
+            OsStr::from_bytes(name),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_or(FileType::Unknown, |stat| {
+            FileType::from_raw_mode(stat.st_mode)
+        })
+    } else {
+        told
+    };
+    match kind {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => Kind::File,
+        FileType::Symlink => Kind::Link,
+        FileType::Socket => Kind::Socket,
+        _ => Kind::Other,
+    }
+}
+
+/// Whether somebody listens on a socket of the workspace; one whose owner is gone is only a name.
+fn somebody_listens(root: BorrowedFd<'_>, found: &Found) -> bool {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    };
+    use std::os::fd::AsRawFd as _;
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let path = Path::new(OsStr::from_bytes(&found.path));
+    let Ok(file) = openat2(root, path, flags, Mode::empty(), resolve) else {
+        return true;
+    };
+    // Its own path may be too long for an address.
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    match (address, socket) {
+        (Ok(address), Ok(socket)) => {
+            connect(socket, &address) != Err(rustix::io::Errno::CONNREFUSED)
+        }
+        _ => true,
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+}

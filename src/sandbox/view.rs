@@ -1,0 +1,296 @@
+//! From a policy and a command to the plan of its sandbox.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use super::command::{Bind, Command, Program};
+use super::covers::{Covered, covers};
+use super::plan::{Access, Place, Plan, Raw};
+use super::policy::Policy;
+use super::programs;
+use super::scan::{ScanError, external_directory};
+use super::settings::Tier;
+use super::system;
+use super::toolchains::{VARIABLES, directories};
+
+/// Longer scripts do not fit into an argument (128 KiB on Linux).
+const LONGEST_ARGUMENT: usize = 100 << 10;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PlanError {
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    #[error("there is no bash on this machine")]
+    NoShell,
+    #[error("the program `{0}` is not installed")]
+    NoProgram(String),
+}
+
+/// Decides everything about a command. Reads the disk: the list of what must be covered.
+pub(super) fn plan(policy: &Policy, command: &Command) -> Result<Plan, PlanError> {
+    let whole_disk = !policy.confined || policy.workspace == Path::new("/");
+    let home = std::fs::canonicalize(&policy.home).unwrap_or_else(|_| policy.home.clone());
+    let roots = Roots::new(policy, &home, whole_disk);
+    let places = if whole_disk {
+        Vec::new()
+    } else {
+        roots.places(policy, command)
+    };
+    let Covered { covers, watches } = if command.workspace {
+        covers(policy, &roots, whole_disk)?
+    } else {
+        Covered::default()
+    };
+    let (arguments, script) = arguments(policy, &command.program)?;
+    let listed = !policy.allowed_commands.is_empty();
+    Ok(Plan {
+        tier: policy.tier,
+        network: policy.network,
+        limits: policy.limits,
+        places,
+        covers,
+        watches,
+        workspace: (&policy.workspace).into(),
+        whole_disk,
+        writable: roots.writable(command),
+        readable: vec!["/".into()],
+        executable: listed.then(|| system::executable(policy).iter().map(Raw::from).collect()),
+        listen: command.listen,
+        arguments,
+        script,
+        environment: environment(policy, &home, command),
+        directory: (&command.directory).into(),
+    })
+}
+
+/// The directories that a command sees besides the system.
+#[derive(Debug)]
+pub(super) struct Roots {
+    /// An empty home directory of the command's own.
+    home: Option<PathBuf>,
+    /// Where the home directory is also known.
+    home_link: Option<PathBuf>,
+    toolchains: Vec<PathBuf>,
+    pub(super) read: Vec<PathBuf>,
+    pub(super) write: Vec<PathBuf>,
+    pub(super) workspace: PathBuf,
+    /// The repository that the workspace is a worktree of.
+    pub(super) repository: Option<PathBuf>,
+}
+
+impl Roots {
+    fn new(policy: &Policy, home: &Path, whole_disk: bool) -> Self {
+        let workspace = policy.workspace.clone();
+        let outside = |path: &PathBuf| !path.starts_with(&workspace);
+        let mut read = top_level(&policy.read);
+        let mut write = top_level(&policy.write);
+        read.retain(outside);
+        write.retain(outside);
+        let path = system::path_of(policy);
+        let variables = VARIABLES
+            .iter()
+            .filter_map(|name| Some((*name, Path::new(policy.environment.get(OsStr::new(name))?))));
+        let seen = |path: &Path| {
+            [
+                "/usr",
+                "/opt",
+                "/nix",
+                "/gnu",
+                "/bin",
+                "/sbin",
+                "/run/current-system",
+            ]
+            .iter()
+            .any(|system| path.starts_with(system))
+                || path.starts_with(&workspace)
+        };
+        let toolchains = if whole_disk || !policy.allowed_commands.is_empty() {
+            Vec::new()
+        } else {
+            directories(&path, variables, home, seen)
+                .into_iter()
+                .filter(|directory| directory.exists())
+                .collect()
+        };
+        let is_own = !home.starts_with(&workspace) && home.parent().is_some();
+        Self {
+            home: is_own.then(|| home.to_owned()),
+            home_link: (is_own && policy.home != home).then(|| policy.home.clone()),
+            toolchains,
+            read,
+            write,
+            repository: external_directory(&workspace),
+            workspace,
+        }
+    }
+
+    fn places(&self, policy: &Policy, command: &Command) -> Vec<Place> {
+        let execute = policy.allowed_commands.is_empty();
+        let bind = |path: &Path, access, optional| Place::Bind {
+            source: path.into(),
+            target: path.into(),
+            access,
+            execute: execute || access == Access::Read,
+            optional,
+        };
+        let mut places = system::places(policy);
+        if let Some(home) = &self.home {
+            places.push(Place::Scratch {
+                target: home.into(),
+                shared: false,
+            });
+        }
+        if let (Some(link), Some(home)) = (&self.home_link, &self.home) {
+            places.push(Place::Link {
+                target: link.into(),
+                to: home.into(),
+            });
+        }
+        places.extend(
+            self.toolchains
+                .iter()
+                .map(|path| bind(path, Access::Read, true)),
+        );
+        places.extend(self.read.iter().map(|path| bind(path, Access::Read, true)));
+        places.extend(
+            self.write
+                .iter()
+                .map(|path| bind(path, Access::Write, true)),
+        );
+        let workspace = if command.workspace {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        if command.workspace {
+            places.push(bind(&self.workspace, workspace, false));
+            places.extend(
+                self.repository
+                    .iter()
+                    .map(|path| bind(path, Access::Write, false)),
+            );
+        } else {
+            places.push(Place::Scratch {
+                target: (&self.workspace).into(),
+                shared: false,
+            });
+        }
+        places.extend(command.binds.iter().map(
+            |Bind {
+                 source,
+                 target,
+                 write,
+             }| Place::Bind {
+                source: source.into(),
+                target: target.into(),
+                access: if *write { Access::Write } else { Access::Read },
+                execute: true,
+                optional: false,
+            },
+        ));
+        places
+    }
+
+    /// What may be written, as the view calls it.
+    fn writable(&self, command: &Command) -> Vec<Raw> {
+        let mut paths: Vec<Raw> = ["/tmp", "/var/tmp", "/dev/shm", "/dev/pts"]
+            .map(Raw::from)
+            .into();
+        paths.extend(system::DEVICES.map(Raw::from));
+        paths.extend(
+            self.home
+                .iter()
+                .chain(&self.write)
+                .chain([&self.workspace])
+                .map(Raw::from),
+        );
+        paths.extend(self.repository.iter().map(Raw::from));
+        paths.extend(
+            command
+                .binds
+                .iter()
+                .filter(|bind| bind.write)
+                .map(|bind| Raw::from(&bind.target)),
+        );
+        paths
+    }
+
+    /// The directories whose contents are looked at: what lies in them as it lies on the machine.
+    pub(super) fn scanned(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.workspace]
+            .into_iter()
+            .chain(&self.write)
+            .chain(&self.read)
+            .filter(|path| path.is_dir())
+    }
+}
+
+/// The paths; instead of the root directory what stands in it, without what is no disk.
+fn top_level(paths: &[PathBuf]) -> Vec<PathBuf> {
+    const NO_DISK: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+    let mut whole: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        if path.parent().is_some() {
+            whole.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
+        whole.extend(entries.map(|entry| entry.path()).filter(|path| {
+            path.is_dir() && !path.is_symlink() && !NO_DISK.iter().any(|name| path.ends_with(name))
+        }));
+    }
+    whole.sort();
+    whole.dedup();
+    whole
+}
+
+/// What is executed: a script by bash, as an argument where it fits.
+fn arguments(policy: &Policy, program: &Program) -> Result<(Vec<Raw>, Option<Raw>), PlanError> {
+    match program {
+        Program::Script(script) => {
+            let shell = programs::shell().ok_or(PlanError::NoShell)?;
+            // Its real name: links may not be in the view.
+            let shell = std::fs::canonicalize(shell).map_err(|_| PlanError::NoShell)?;
+            if script.len() > LONGEST_ARGUMENT {
+                return Ok((vec![shell.into()], Some(script.into())));
+            }
+            Ok((vec![shell.into(), "-c".into(), script.into()], None))
+        }
+        Program::Arguments(arguments) => {
+            let name = arguments.first().cloned().unwrap_or_default();
+            let name = name.to_string_lossy();
+            let found = programs::find(&name, &system::path_of(policy))
+                .ok_or_else(|| PlanError::NoProgram(name.clone().into_owned()))?;
+            let mut whole = vec![Raw::from(found)];
+            whole.extend(arguments.iter().skip(1).map(Raw::from));
+            Ok((whole, None))
+        }
+    }
+}
+
+/// The whole environment of a command.
+fn environment(policy: &Policy, home: &Path, command: &Command) -> Vec<(Raw, Raw)> {
+    let mut all: BTreeMap<OsString, OsString> = policy.environment.clone();
+    // Signing needs keys that no command can see.
+    let fixed = [
+        ("GIT_CONFIG_COUNT", "2"),
+        ("GIT_CONFIG_KEY_0", "commit.gpgSign"),
+        ("GIT_CONFIG_VALUE_0", "false"),
+        ("GIT_CONFIG_KEY_1", "tag.gpgSign"),
+        ("GIT_CONFIG_VALUE_1", "false"),
+    ];
+    all.extend(fixed.map(|(name, value)| (name.into(), value.into())));
+    if policy.tier == Tier::Full {
+        all.insert("TMPDIR".into(), "/tmp".into());
+        all.insert("HOME".into(), home.into());
+    }
+    all.entry("PATH".into())
+        .or_insert_with(|| system::path_of(policy).into());
+    all.extend(command.environment.clone());
+    all.into_iter()
+        .map(|(name, value)| (Raw(name.into_vec()), Raw(value.as_bytes().to_vec())))
+        .collect()
+}
