@@ -225,7 +225,8 @@ impl Store {
             }
         });
         if let Some(direct) = &self.inner.direct {
-            lock(direct).write(Job { durability, work });
+            let (finish, ended) = lock(direct).write(Job { durability, work });
+            finish(ended);
             return;
         }
         if let Some(memory) = &self.inner.memory {

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -76,23 +76,25 @@ fn tidy(connection: &Connection, log: &Log) {
 pub(super) struct Direct {
     connection: Connection,
     log: Log,
-    /// Nothing ever waits behind a job.
-    nothing: Receiver<Job>,
 }
 
 impl Direct {
     pub(super) fn new(connection: Connection, path: &Path) -> Self {
-        let (_, nothing) = channel();
         Self {
             connection,
             log: Log::new(path),
-            nothing,
         }
     }
 
-    /// Does a job and tells its caller.
-    pub(super) fn write(&mut self, job: Job) {
-        transact(&mut self.connection, job, &self.nothing, &mut self.log);
+    /// Does a job; answers with what is to be told, and whom, once the writer is free again: who is
+    /// told may have the next job.
+    pub(super) fn write(&mut self, job: Job) -> (Finish, Result<(), StoreError>) {
+        let (finish, ended) = write_now(&mut self.connection, job.work);
+        let ended = match job.durability {
+            Durability::Full => ended.and_then(|()| self.log.sync()),
+            Durability::Normal => ended,
+        };
+        (finish, ended)
     }
 }
 
@@ -102,13 +104,12 @@ impl Drop for Direct {
     }
 }
 
-/// One transaction with one job, at once: for a database in memory, which cannot be synced or busy.
-/// Returns what is to be told, and whom.
+/// One transaction with one job, at once. Returns what is to be told, and whom.
 pub(super) fn write_now(
     connection: &mut Connection,
     work: Work,
 ) -> (Finish, Result<(), StoreError>) {
-    let transaction = match connection.transaction() {
+    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
             let error = StoreError::from(error);

@@ -237,3 +237,26 @@ fn two_stores_of_one_file_keep_one_limit() {
     });
     assert_eq!(answered, 7);
 }
+
+/// A store that writes at once tells its callers when it is free again: they may write in turn.
+#[tokio::test]
+async fn a_store_without_a_thread_is_shared_just_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let labs = [(); 2].map(|()| {
+        let store = Store::open_direct(directory.path()).unwrap();
+        let ledger = Ledger::new(store, Arc::new(Prices::built_in()));
+        Lab {
+            resilience: Arc::new(Resilience::new(ledger.clone())),
+            ledger,
+            started: Instant::now(),
+        }
+    });
+    let script = Script::new("lab", |_| Act::Answer(SOON));
+    let chain = [link(&script, limited(5))];
+    let mut answered = 0;
+    for lab in labs {
+        let results = lab.herd(4, &chain, Some(seconds(20))).await;
+        answered += results.iter().filter(|(.., result)| result.is_ok()).count();
+    }
+    assert_eq!(answered, 5);
+}
