@@ -61,5 +61,8 @@ pub fn run(
     if let Some(code) = sandbox::run_as_helper(&args) {
         return code;
     }
+    if let Some(code) = mcp::relay::is_asked(&args) {
+        return code;
+    }
     cli::run(args, config::Env::new(environment))
 }

@@ -2,6 +2,7 @@
 //!
 //! May use everything up to `sessions`.
 
+mod bridged;
 pub mod delegation;
 pub mod failure;
 pub mod journal;

@@ -168,7 +168,16 @@ impl State {
     }
 
     /// Takes the results of a batch of tools in; gives the reason to stop, if there is one.
-    pub(super) fn ran_tools(&mut self, batch: Batch, request: &mut Request) -> Option<Stop> {
+    pub(super) fn ran_tools(&mut self, mut batch: Batch, request: &mut Request) -> Option<Stop> {
+        request.messages.push(Message::Tool {
+            results: std::mem::take(&mut batch.results),
+        });
+        self.ran_over_bridge(batch)
+    }
+
+    /// Takes in what calls gave whose results went back to the model already; gives the reason to
+    /// stop, if there is one.
+    pub(super) fn ran_over_bridge(&mut self, batch: Batch) -> Option<Stop> {
         self.result.tools.extend(batch.reports);
         for spent in batch.spent {
             self.result.add_cost(spent.usage, spent.cost, spent.source);
@@ -177,9 +186,6 @@ impl State {
         }
         self.result.warnings.extend(batch.warnings);
         self.changes.extend(batch.changes);
-        request.messages.push(Message::Tool {
-            results: batch.results,
-        });
         batch.stop
     }
 

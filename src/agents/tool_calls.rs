@@ -128,7 +128,8 @@ pub(super) async fn run(
 }
 
 impl Batch {
-    fn take(&mut self, call: &ToolCall, ran: Option<Ran>) {
+    /// Takes the end of a call in; `None` when it was stopped before.
+    pub(super) fn take(&mut self, call: &ToolCall, ran: Option<Ran>) {
         let mut result = ToolResult {
             call_id: call.id.clone(),
             tool: call.name.clone(),
@@ -159,7 +160,7 @@ impl Batch {
     }
 }
 
-async fn one(
+pub(super) async fn one(
     around: &Around<'_>,
     call: &ToolCall,
     asked: Asked,

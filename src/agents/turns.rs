@@ -6,16 +6,17 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::bridged::{self, Bridged};
 use super::delegation::{self, Team};
 use super::journal::{Journal, Recorded};
 use super::state::{State, Stop};
-use super::tool_calls::{self, Asked, lost};
+use super::tool_calls::{self, Asked, Batch, lost};
 use super::{AgentSettings, RunResult, log};
 use crate::cancel::Cancel;
 use crate::costs::{Caps, Purpose};
 use crate::event::{EventKind, Events, Said};
 use crate::message::{Assistant, Message, ToolSpec};
-use crate::providers::{BoxFuture, Delivery, Request, Seconds};
+use crate::providers::{BoxFuture, Delivery, OwnLoop, Request, Seconds};
 use crate::redact::Redactor;
 use crate::resilience::{Answer, CallContext, Link, Resilience};
 use crate::store::Durability;
@@ -128,7 +129,7 @@ pub async fn run(
     if !around.may_delegate() {
         request.tools.retain(|tool| tool.name != delegation::TOOL);
     }
-    let ended = turns(&around, &mut state, &mut request).await;
+    let ended = with_tools(&around, &mut state, &mut request).await;
     let said_before = ask.history.len();
     state.close(agent, request.messages.split_off(said_before), ended.err())
 }
@@ -162,7 +163,30 @@ impl Around<'_> {
     }
 }
 
-async fn turns(around: &Around<'_>, state: &mut State, request: &mut Request) -> Result<(), Stop> {
+/// The turns, with the tools served to a model that calls them while it takes its own turns.
+async fn with_tools(
+    around: &Around<'_>,
+    state: &mut State,
+    request: &mut Request,
+) -> Result<(), Stop> {
+    let agent = around.agent;
+    let mut bridged = Bridged::open(agent, &request.tools)?;
+    request.own_loop = OwnLoop {
+        max_turns: Some(agent.max_turns),
+        workspace: agent.tools.workspace.policy().workspace.clone(),
+        nested: !around.ask.delegators.is_empty(),
+        bridge: bridged.as_ref().map(Bridged::address),
+        ..OwnLoop::default()
+    };
+    turns(around, state, request, &mut bridged).await
+}
+
+async fn turns(
+    around: &Around<'_>,
+    state: &mut State,
+    request: &mut Request,
+    bridged: &mut Option<Bridged>,
+) -> Result<(), Stop> {
     let mut repaired = false;
     for turn in 1..=around.agent.max_turns {
         around.events.emit(EventKind::TurnStarted { turn }).await;
@@ -172,7 +196,8 @@ async fn turns(around: &Around<'_>, state: &mut State, request: &mut Request) ->
             Recorded::Done(answer) => (recalled(around, answer).await, Asked::Before),
             known => {
                 let begun = known == Recorded::Begun;
-                let answer = ask_model(around, state, request, turn, (&journal, begun)).await?;
+                let answer =
+                    ask_model(around, state, request, turn, (&journal, begun, bridged)).await?;
                 (answer, Asked::Now)
             }
         };
@@ -215,7 +240,7 @@ async fn ask_model(
     state: &mut State,
     request: &mut Request,
     turn: u32,
-    (journal, begun): (&Journal, bool),
+    (journal, begun, bridged): (&Journal, bool, &mut Option<Bridged>),
 ) -> Result<Answer, Stop> {
     let (agent, ask) = (around.agent, around.ask);
     let context = CallContext {
@@ -247,13 +272,16 @@ async fn ask_model(
     }
     let said = Said::default();
     let heard = around.events.keeping(&said);
+    let mut batch = Batch::default();
     let result = tokio::select! {
         biased;
         cause = around.cancel.cancelled() => Err(Stop::Cancelled(cause)),
+        stop = bridged::serve(bridged, around, journal, &mut batch) => Err(stop),
         result = around.resilience.call(&agent.chain, request, &context, &heard) => {
             result.map_err(Stop::Call)
         }
     };
+    state.ran_over_bridge(batch);
     let answer = result.inspect_err(|stop| state.cut_off(stop, said.take().0))?;
     if !matches!(journal, Journal::None) {
         let mut kept = answer.clone();

@@ -1,22 +1,35 @@
 //! The relay: the MCP server that an agent CLI starts. It passes bytes between its standard streams
 //! and the socket of the `orch` that runs the CLI, and understands none of them.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::ExitCode;
 
 /// The hidden subcommand that runs the relay; the socket's path follows.
 pub const SUBCOMMAND: &str = "__relay";
+
+/// Runs the relay when the arguments of the program ask for it.
+pub fn is_asked(args: &[OsString]) -> Option<ExitCode> {
+    match args {
+        [_, word, socket] if word == SUBCOMMAND => Some(match run(Path::new(socket)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        }),
+        _ => None,
+    }
+}
 
 /// Passes bytes both ways until either side ends. Plain threads: it starts in a moment and needs no
 /// runtime.
 ///
 /// # Errors
 /// When the socket cannot be reached, or breaks.
-pub fn run(socket: &Path) -> io::Result<()> {
+fn run(socket: &Path) -> io::Result<()> {
     let stream = UnixStream::connect(socket)?;
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);

@@ -125,6 +125,11 @@ impl Orchestrator {
         let name = if recording.is_some() { "replay" } else { name };
         let mut spec = ConnectSpec::new(name, own, variables)?;
         spec.redactor = self.redactor.clone();
+        if let Some(cli) = &mut spec.cli {
+            cli.redactor = self.redactor.clone();
+            cli.state_dir.clone_from(&self.config.state_dir);
+            cli.store.clone_from(&self.store);
+        }
         if recording.is_some() {
             spec.kind = ProviderKind::Replay;
             spec.recording = recording;

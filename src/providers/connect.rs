@@ -10,6 +10,7 @@ use super::anthropic::Messages;
 use super::openai::Chat;
 use super::replay::Replay;
 
+use super::claude_cli::{ClaudeCli, ClaudeSpec};
 use super::vendors::{self, Vendor};
 use super::{
     FaultKind, Provider, ProviderError, ProviderKind, ProviderSettings, ProxySettings, address,
@@ -41,6 +42,8 @@ pub struct ConnectSpec {
     pub recording: Option<PathBuf>,
     /// Keeps secrets out of messages, and out of what a `replay` provider compares.
     pub redactor: Redactor,
+    /// What a `claude` provider is made of beside.
+    pub cli: Option<ClaudeSpec>,
 }
 
 /// Where the values of variables come from.
@@ -105,7 +108,10 @@ impl ConnectSpec {
         }
         let key = found.map(|(_, key)| key);
         let redactor = Redactor::new(key.clone());
+        let cli = (kind == ProviderKind::Claude)
+            .then(|| ClaudeSpec::new(name, settings, key.as_ref(), variables));
         Ok(Self {
+            cli,
             name: name.to_owned(),
             kind,
             vendor,
@@ -124,21 +130,20 @@ impl ConnectSpec {
 /// Makes a provider. Nothing is sent, no TLS is set up, no file is read.
 ///
 /// # Errors
-/// A key that is needed and missing (`Auth`), a base URL or header that is none (`BadRequest`), a kind
-/// that is not built yet (`Unavailable`).
+/// A key that is needed and missing (`Auth`), a base URL or header that is none (`BadRequest`).
 pub fn connect(spec: &ConnectSpec) -> Result<Arc<dyn Provider>, ProviderError> {
     match spec.kind {
         ProviderKind::Openai => Ok(Arc::new(Chat::connect(spec)?)),
         ProviderKind::Anthropic => Ok(Arc::new(Messages::connect(spec)?)),
         ProviderKind::Replay => Ok(Arc::new(Replay::connect(spec)?)),
-        ProviderKind::Claude => {
-            let words = "the Claude Code CLI driver is not built yet";
-            Err(ProviderError::new(
+        ProviderKind::Claude => match &spec.cli {
+            Some(cli) => Ok(Arc::new(ClaudeCli::new(cli.clone()))),
+            None => Err(ProviderError::new(
                 &spec.name,
                 FaultKind::Unavailable,
-                words,
-            ))
-        }
+                "nothing says where the Claude Code CLI is",
+            )),
+        },
     }
 }
 

@@ -12,8 +12,9 @@ use super::tally::{Failure, Tally, report};
 use super::words;
 use crate::costs::{self, Ended, Hold, Ledger, Outcome, PromptSize};
 use crate::event::{EventKind, Events};
-use crate::providers::{Delivery, FaultKind, Provider, ProviderError, Reply, Request};
-use crate::usage::{Meter, Usage};
+use crate::providers::{Delivery, FaultKind, OwnLoop, Provider, ProviderError, Reply, Request};
+use crate::store::StoreError;
+use crate::usage::{Meter, Usage, Usd};
 
 /// What a model can be asked for at most unless configured.
 const MAX_OUTPUT_TOKENS: u64 = 8192;
@@ -24,6 +25,14 @@ const LEAST_OUTPUT_TOKENS: u64 = 256;
 /// A provider ends its attempt by itself when its time is up, so that what had come by then is not
 /// lost. One that does not is cut this much later.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// The same for one that takes its own turns: it may be asked to tell what it cost, and to end what it
+/// started.
+const OWN_GRACE: Duration = Duration::from_secs(7);
+
+/// By how many tokens the prompt of a provider that takes its own turns may be larger than what it is
+/// given: its own words, the descriptions of tools and what tools gave.
+const OWN_GROWTH: u64 = 20_000;
 
 /// What every attempt of one call shares.
 #[derive(Clone, Copy)]
@@ -82,7 +91,14 @@ impl Around<'_> {
         tally: &mut Tally,
     ) -> Attempted {
         let meter = Arc::new(Meter::default());
-        let attempt = self.ledger_attempt(link, request, on_link, tally.attempts + 1);
+        let mut attempt = self.ledger_attempt(link, on_link, tally.attempts + 1);
+        request.own_loop.budget = None;
+        if link.provider.runs_own_tools()
+            && let Err(error) = self.give_all(&mut attempt, &mut request.own_loop)
+        {
+            let refused = costs::Refused::Store(error);
+            return Attempted::NotMade(Box::new(Failure::of_ledger(refused)));
+        }
         // On the heap, since it is large and soon over, and ten thousand calls may be under way.
         let held = Box::pin(self.ledger.start_attempt(
             &attempt,
@@ -180,6 +196,25 @@ impl Around<'_> {
         }
     }
 
+    /// Gives a provider that takes its own turns all that the budgets leave, which is held while it
+    /// runs. It looks at its budget after a reply, so one reply is kept within half of it.
+    fn give_all(self, attempt: &mut costs::Attempt, own: &mut OwnLoop) -> Result<(), StoreError> {
+        own.worst_reply = Usd::ZERO;
+        let Some(left) = self.ledger.left(attempt, &self.context.caps)? else {
+            return Ok(());
+        };
+        own.budget = Some(left);
+        attempt.most = Some(left);
+        let half = left.fraction(0.5);
+        let least = LEAST_OUTPUT_TOKENS;
+        let within = self.ledger.reply_within(attempt, OWN_GROWTH, least, half);
+        if let Some((tokens, worst)) = within {
+            attempt.max_output_tokens = tokens;
+            own.worst_reply = worst;
+        }
+        Ok(())
+    }
+
     /// Asks the provider. Where others wait for what comes of it, they are told of the first byte.
     async fn ask(
         self,
@@ -204,7 +239,12 @@ impl Around<'_> {
         let Some(deadline) = self.deadline else {
             return asked.await;
         };
-        timeout_at(deadline + GRACE, asked)
+        let grace = if provider.runs_own_tools() {
+            OWN_GRACE
+        } else {
+            GRACE
+        };
+        timeout_at(deadline + grace, asked)
             .await
             .unwrap_or_else(|_| {
                 let mut error = ProviderError::new(
@@ -260,15 +300,8 @@ impl Around<'_> {
         .await;
     }
 
-    fn ledger_attempt(
-        self,
-        link: &Link,
-        request: &Request,
-        on_link: &OnLink,
-        attempt: u32,
-    ) -> costs::Attempt {
+    fn ledger_attempt(self, link: &Link, on_link: &OnLink, attempt: u32) -> costs::Attempt {
         let context = self.context;
-        let own_turns = link.provider.runs_own_tools();
         costs::Attempt {
             run_id: Arc::clone(&context.run_id),
             step: context.step.clone(),
@@ -291,7 +324,7 @@ impl Around<'_> {
                 .is_none()
                 .then_some(LEAST_OUTPUT_TOKENS.min(on_link.max_output_tokens)),
             one_hour_cache: false,
-            most: request.own_loop.budget.filter(|_| own_turns),
+            most: None,
         }
     }
 }

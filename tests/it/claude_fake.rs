@@ -8,6 +8,7 @@ use std::time::Duration;
 use orch::message::Message;
 use orch::providers::claude_cli::{ClaudeCli, ClaudeSpec};
 use orch::providers::{Clocks, Request};
+use orch::redact::Redactor;
 use orch::store::Store;
 
 use crate::claude_outcomes::Recording;
@@ -63,7 +64,8 @@ cat > $D/prompt
                 ("RUN".to_owned(), path.display().to_string().into()),
             ],
             state_dir: path.join("state"),
-            store,
+            store: Some(store),
+            redactor: Redactor::default(),
         }));
         Self {
             directory,

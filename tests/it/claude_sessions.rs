@@ -7,6 +7,7 @@ use orch::event::{EventKind, Events};
 use orch::message::{Assistant, Message, ToolSpec};
 use orch::providers::claude_cli::{ClaudeCli, ClaudeSpec, inherited};
 use orch::providers::{FaultKind, Provider, Request, Running, ToolBridge, Variables};
+use orch::redact::Redactor;
 use orch::store::Store;
 use orch::usage::{Meter, Usd};
 use secrecy::ExposeSecret as _;
@@ -234,7 +235,8 @@ async fn a_missing_cli_names_the_command_that_installs_it() {
             directory.path().display().to_string().into(),
         )],
         state_dir: directory.path().to_owned(),
-        store: Store::in_memory().unwrap(),
+        store: Some(Store::in_memory().unwrap()),
+        redactor: Redactor::default(),
     });
     let error = provider.health().await.unwrap_err();
     assert_eq!(error.kind, FaultKind::Unavailable);
@@ -312,4 +314,35 @@ fn the_cli_gets_its_own_keys_and_no_others() {
     let names: Vec<&str> = environment.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["PATH", "HOME", "ANTHROPIC_API_KEY"]);
     assert_eq!(environment[0].1.expose_secret(), "plain");
+}
+
+#[tokio::test]
+async fn a_run_that_died_with_its_program_is_gone_on_with() {
+    let stops = format!("{REMEMBERS}[ $total = 1 ] && {{ echo '{TEXT}'; sleep 1000; }}\n{ANSWERS}");
+    let fake = Fake::new(&stops);
+    let mut request = request("a long work");
+    request.session = Some("ours".into());
+    let meter = Meter::default();
+    let (events, mut told) = Events::channel("run");
+    tokio::select! {
+        outcome = fake.provider.complete(&request, &meter, &events) => panic!("it ended: {outcome:?}"),
+        () = async {
+            while let Some(event) = told.recv().await {
+                if matches!(event.kind, EventKind::TextDelta { .. }) {
+                    break;
+                }
+            }
+        } => {}
+    }
+    let uuid = flag(&fake, "--session-id").unwrap();
+    request.messages.push(Message::User {
+        text: "Look at how things stand.".to_owned(),
+    });
+    request.idempotency_key = "of another process".to_owned();
+    let reply = complete(&fake, &request).await.unwrap();
+    assert_eq!(flag(&fake, "--resume"), Some(uuid));
+    assert_eq!(fake.read("prompt"), "Look at how things stand.");
+    assert_eq!(reply.message.text, "answer 2");
+    let locks = fake.path().join("state/claude/locks");
+    assert_eq!(std::fs::read_dir(locks).unwrap().count(), 0);
 }

@@ -193,6 +193,26 @@ impl Ledger {
         Ok(least.map(Usd::at_least_zero))
     }
 
+    /// The output tokens with which one reply of an attempt costs at most `amount`, down to `least`,
+    /// and what it costs with them, when its prompt has grown by so many tokens; `None` without a
+    /// known price.
+    pub fn reply_within(
+        &self,
+        attempt: &Attempt,
+        more_input_tokens: u64,
+        least: u64,
+        amount: Usd,
+    ) -> Option<(u64, Usd)> {
+        let Pricing::Known(price) = self.pricing(attempt) else {
+            return None;
+        };
+        let mut worst = attempt.worst_case();
+        worst.input_tokens = worst.input_tokens.saturating_add(more_input_tokens);
+        let affordable = price.affordable_output(amount, worst).unwrap_or(u64::MAX);
+        worst.output_tokens = worst.output_tokens.min(affordable.max(least));
+        Some((worst.output_tokens, price.worst_case(worst)))
+    }
+
     /// What a run has cost so far, earlier parts of it included.
     ///
     /// # Errors

@@ -21,8 +21,8 @@ pub struct Spec {
     pub session: SessionChoice,
     /// A file with the system prompt; the CLI's own without one.
     pub system_prompt_file: Option<PathBuf>,
-    /// The CLI's own tools that it may use, by the CLI's names; none at all by default.
-    pub native_tools: Vec<&'static str>,
+    /// The CLI's own tools that it may use instead of ours; none at all by default.
+    pub native_tools: Vec<NativeTool>,
     /// A file with the MCP server that the CLI starts: the relay to our tools.
     pub mcp_config_file: Option<PathBuf>,
     /// Model turns.
@@ -75,10 +75,19 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     push(&["--include-partial-messages"]);
     push(&["--model", &spec.model]);
     // Exactly these tools: an empty list is none, while leaving the flag out would be all of them.
-    push(&["--tools", &spec.native_tools.join(",")]);
-    let mut allowed = spec.native_tools.clone();
+    let native: Vec<&str> = spec.native_tools.iter().map(|tool| tool.theirs).collect();
+    push(&["--tools", &native.join(",")]);
+    let mut allowed = native;
     if spec.mcp_config_file.is_some() {
         allowed.push("mcp__orch");
+        let twice: Vec<String> = spec
+            .native_tools
+            .iter()
+            .map(|tool| format!("mcp__{SERVER}__{}", tool.ours))
+            .collect();
+        if !twice.is_empty() {
+            push(&["--disallowedTools", &twice.join(",")]);
+        }
     }
     if !allowed.is_empty() {
         push(&["--allowedTools", &allowed.join(",")]);
@@ -114,21 +123,30 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     arguments
 }
 
-/// The CLI's names of those of our tools that it has itself; the others reach it over the bridge or
-/// not at all.
-pub fn native_names(tools: &[ToolSpec]) -> Vec<&'static str> {
-    tools
-        .iter()
-        .filter_map(|tool| match tool.name.as_str() {
-            "bash" => Some("Bash"),
-            "read" => Some("Read"),
-            "write" => Some("Write"),
-            "edit" => Some("Edit"),
-            "glob" => Some("Glob"),
-            "grep" => Some("Grep"),
-            "web_fetch" => Some("WebFetch"),
-            _ => None,
-        })
+/// A tool of ours that the CLI has itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NativeTool {
+    /// Our name.
+    pub ours: &'static str,
+    /// The CLI's.
+    pub theirs: &'static str,
+}
+
+/// Those of our tools that the CLI has itself; the others reach it over the bridge or not at all.
+pub fn native(tools: &[ToolSpec]) -> Vec<NativeTool> {
+    const NATIVE: [(&str, &str); 7] = [
+        ("bash", "Bash"),
+        ("read", "Read"),
+        ("write", "Write"),
+        ("edit", "Edit"),
+        ("glob", "Glob"),
+        ("grep", "Grep"),
+        ("web_fetch", "WebFetch"),
+    ];
+    NATIVE
+        .into_iter()
+        .filter(|(ours, _)| tools.iter().any(|tool| tool.name == *ours))
+        .map(|(ours, theirs)| NativeTool { ours, theirs })
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! Questions that cost no tokens: the version, and whether there is a login.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,11 +19,11 @@ const LIMIT: Duration = Duration::from_secs(20);
 impl ClaudeCli {
     /// The version of a binary: remembered, else asked once.
     pub(super) async fn version(&self, binary: &Binary) -> Result<Version, Box<ProviderError>> {
-        let store = &self.spec.store;
-        if let Some(known) =
-            version::recall(store, binary).map_err(|error| self.internal(&error))?
-        {
-            return Ok(known);
+        if let Some(store) = &self.spec.store {
+            let known = version::recall(store, binary);
+            if let Some(known) = known.map_err(|error| self.internal(&error))? {
+                return Ok(known);
+            }
         }
         let answer = self.question(binary, &["--version"]).await?;
         let Some(number) = version::parse(&answer.stdout) else {
@@ -34,7 +35,7 @@ impl ClaudeCli {
             version: number,
             without: Vec::new(),
         };
-        version::remember(store, binary, &known);
+        self.remember(binary, &known);
         Ok(known)
     }
 
@@ -64,7 +65,7 @@ impl ClaudeCli {
             arguments: &arguments,
             inherited: &self.spec.environment,
             environment: &environment,
-            directory: &self.directory()?,
+            directory: Path::new("/"),
         };
         let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
         let answer = tokio::time::timeout(LIMIT, ask(child, pipes)).await;

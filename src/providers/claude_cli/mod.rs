@@ -26,6 +26,7 @@ mod version;
 
 pub use spec::{ClaudeSpec, inherited};
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,7 @@ use jiff::ZonedDateTime;
 
 use crate::event::{EventKind, Events};
 use crate::providers::{BoxFuture, Endpoint, FaultKind, Provider, ProviderError, Reply, Request};
+use crate::store::{Durability, Store};
 use crate::usage::{Meter, Usd};
 
 use argv::{SessionChoice, Spec};
@@ -74,7 +76,7 @@ impl ClaudeCli {
         let max_budget = self.cap(request)?;
         let binary = version::find(&self.spec)?;
         let mut version = self.version(&binary).await?;
-        let key = sessions::key(request);
+        let key = self.spec.store.as_ref().zip(sessions::key(request));
         let _turn = match &request.session {
             Some(session) => Some(self.turn(session, &request.agent, events).await?),
             None => None,
@@ -88,13 +90,19 @@ impl ClaudeCli {
                 .await
         };
         let known = match &key {
-            Some(key) => sessions::load(&self.spec.store, key, &request.agent)
-                .map_err(|error| self.internal(&error))?,
+            Some((store, key)) => {
+                sessions::load(store, key, &request.agent).map_err(|error| self.internal(&error))?
+            }
             None => None,
         };
         let fresh = || uuid::Uuid::new_v4().to_string();
         let mut start = sessions::start(request, known.as_ref(), fresh());
         loop {
+            if let Some((store, key)) = &key {
+                let known = sessions::at_start(request, &start);
+                self.keep(store, key, request, known, Durability::Normal)
+                    .await?;
+            }
             let attempt = Attempt {
                 request,
                 binary: &binary,
@@ -113,19 +121,21 @@ impl ClaudeCli {
                 }
                 Err(error) if let Some(flag) = unknown_flag(&error, &version) => {
                     version.without.push(flag);
-                    version::remember(&self.spec.store, &binary, &version);
+                    self.remember(&binary, &version);
                 }
                 Err(error) => {
-                    if let Some(key) = &key {
+                    if let Some((store, key)) = &key {
                         let known = sessions::after_failure(request, &start, began, bill).or(known);
-                        self.keep(key, request, known).await?;
+                        self.keep(store, key, request, known, Durability::Full)
+                            .await?;
                     }
                     return Err(error);
                 }
                 Ok(mut reply) => {
-                    if let Some(key) = &key {
+                    if let Some((store, key)) = &key {
                         let known = sessions::after_answer(request, &start, &reply.message, bill);
-                        self.keep(key, request, known).await?;
+                        self.keep(store, key, request, known, Durability::Full)
+                            .await?;
                     }
                     reply.warnings.extend(self.version_warnings(&version));
                     return Ok(reply);
@@ -230,6 +240,7 @@ impl ClaudeCli {
             meter,
             events,
             endpoint: &self.spec.name,
+            redactor: &self.spec.redactor,
         };
         let Ran {
             heard,
@@ -268,7 +279,7 @@ impl ClaudeCli {
             session: attempt.start.choice.clone(),
             system_prompt_file,
             native_tools: if self.spec.native_tools {
-                argv::native_names(&request.tools)
+                argv::native(&request.tools)
             } else {
                 Vec::new()
             },
@@ -283,11 +294,13 @@ impl ClaudeCli {
 
     async fn keep(
         &self,
+        store: &Store,
         key: &str,
         request: &Request,
         known: Option<sessions::Known>,
+        durability: Durability,
     ) -> Result<(), Box<ProviderError>> {
-        sessions::save(&self.spec.store, key, &request.agent, known)
+        sessions::save(store, (key, &request.agent), known, durability)
             .await
             .map_err(|error| self.internal(&error))
     }
@@ -317,6 +330,20 @@ impl ClaudeCli {
         let directory = self.spec.state_dir.join("claude");
         files::private_dir(&directory).map_err(|error| self.internal(&error))?;
         Ok(directory)
+    }
+
+    fn remember(&self, binary: &Binary, version: &Version) {
+        if let Some(store) = &self.spec.store {
+            version::remember(store, binary, version);
+        }
+    }
+
+    /// What the CLI says goes through the redactor: it may repeat a part of a key.
+    fn masked(&self, mut error: ProviderError) -> ProviderError {
+        if let Cow::Owned(masked) = self.spec.redactor.mask(&error.message) {
+            error.message = masked;
+        }
+        error
     }
 
     fn cannot_start(&self, error: &std::io::Error) -> Box<ProviderError> {
@@ -385,11 +412,11 @@ impl Provider for ClaudeCli {
         Box::pin(async move {
             self.call(request, meter, events)
                 .await
-                .map_err(|error| *error)
+                .map_err(|error| self.masked(*error))
         })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), ProviderError>> {
-        Box::pin(async move { self.check().await.map_err(|error| *error) })
+        Box::pin(async move { self.check().await.map_err(|error| self.masked(*error)) })
     }
 }

@@ -1,6 +1,7 @@
 //! One run of the CLI: the prompt goes in, lines come out, clocks watch, and at the end no process
 //! is left.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::event::{EventKind, Events};
 use crate::providers::{Clocks, ToolBridge};
+use crate::redact::Redactor;
 use crate::usage::Meter;
 
 use super::argv::SERVER;
@@ -43,6 +45,8 @@ pub(super) struct Watching<'a> {
     pub events: &'a Events,
     /// The name for retries that are told.
     pub endpoint: &'a str,
+    /// Keeps secrets out of events.
+    pub redactor: &'a Redactor,
 }
 
 /// What a run gave.
@@ -270,7 +274,7 @@ async fn take(
         watching.meter.reported(usage);
     }
     for event in events {
-        watching.events.emit(event).await;
+        watching.events.emit(masked(event, watching.redactor)).await;
     }
     reason
 }
@@ -289,6 +293,20 @@ fn reason_to_stop(line: &Line, heard: &Heard, has_bridge: bool) -> Option<Stoppe
         Line::ApiRetry(retry) if retry.max_retries <= 1 && !heard.began() => Some(Stopped::Retry),
         _ => None,
     }
+}
+
+/// News of tools without secrets; the text of the model is for others to mask, in whole.
+fn masked(mut event: EventKind, redactor: &Redactor) -> EventKind {
+    match &mut event {
+        EventKind::ToolStarted { arguments, .. } => redactor.mask_json(arguments),
+        EventKind::ToolFinished { summary, .. } => {
+            if let Cow::Owned(masked) = redactor.mask(summary) {
+                *summary = masked;
+            }
+        }
+        _ => {}
+    }
+    event
 }
 
 fn retry_event(retry: &stream::ApiRetry, endpoint: &str) -> EventKind {

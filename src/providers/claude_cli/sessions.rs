@@ -6,11 +6,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension, params};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::message::{Assistant, Message};
@@ -19,6 +21,7 @@ use crate::store::{Durability, Store, StoreError};
 use crate::usage::{Usage, Usd};
 
 use super::argv::SessionChoice;
+use super::files::private_dir;
 use super::money::{Bill, ModelUsage};
 use super::prompt;
 use super::spec::hex;
@@ -90,6 +93,16 @@ pub fn start(request: &Request, known: Option<&Known>, new: String) -> Start {
             before: ModelUsage::default(),
         },
     }
+}
+
+/// What is known while a run goes on: should this program die, its next start goes on there.
+pub fn at_start(request: &Request, start: &Start) -> Option<Known> {
+    Some(Known {
+        uuid: uuid(&start.choice)?,
+        known: fingerprint(&request.messages),
+        unfinished: None,
+        total: start.before,
+    })
 }
 
 /// What is known after a run that ended well: `None` when nothing needs to be, as after a run
@@ -206,12 +219,12 @@ pub fn load(store: &Store, session: &str, agent: &str) -> Result<Option<Known>, 
 /// The future yields why the store could not be written.
 pub fn save(
     store: &Store,
-    session: &str,
-    agent: &str,
+    (session, agent): (&str, &str),
     known: Option<Known>,
+    durability: Durability,
 ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
     let (session, agent) = (session.to_owned(), agent.to_owned());
-    store.write(Durability::Full, move |transaction| {
+    store.write(durability, move |transaction| {
         let now_ms = now_ms();
         transaction.execute(
             "DELETE FROM claude_sessions WHERE session LIKE 'call:%' AND updated_ms < ?1",
@@ -249,7 +262,20 @@ fn now_ms() -> i64 {
 
 /// The one right to write to a conversation; given back when dropped, or when the process dies.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "its lock ends when it is closed")] File);
+pub struct Turn {
+    path: PathBuf,
+    /// Its lock ends when it is closed.
+    file: File,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // While it is locked: who waits for it finds out that it is gone, and makes a new one.
+        drop(std::fs::remove_file(&self.path));
+        // A file that stays locked is let go when it is closed, right after this.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
 
 /// How often a conversation that somebody else writes to is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -264,24 +290,23 @@ pub async fn lock(
     agent: &str,
     waiting: impl FnOnce(),
 ) -> io::Result<Turn> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let name = fingerprint(&[Message::User {
-        text: format!("{session}\n{agent}"),
-    }]);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(directory.join(format!("{}.lock", name.get(..32).unwrap_or(&name))))?;
+    private_dir(directory)?;
+    let text = format!("{session}\n{agent}");
+    let name = fingerprint(&[Message::User { text }]);
+    let path = directory.join(format!("{}.lock", name.get(..32).unwrap_or(&name)));
     let mut waiting = Some(waiting);
     loop {
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Turn(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(&file, &path) => return Ok(Turn { path, file }),
+            // It was removed between the opening and the locking.
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
                 if let Some(tell) = waiting.take() {
                     tell();
                 }
@@ -289,5 +314,13 @@ pub async fn lock(
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Whether the file is still the one at the path.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::providers::{Endpoint, Variables};
+use crate::providers::{Endpoint, ProviderSettings, Variables};
+use crate::redact::Redactor;
 use crate::store::Store;
 
 use super::argv::{INHERITED, PLAIN_ONLY, for_cloud};
@@ -27,8 +28,10 @@ pub struct ClaudeSpec {
     pub environment: Vec<(String, SecretString)>,
     /// Where its files are kept.
     pub state_dir: PathBuf,
-    /// Where what is known of its conversations and binaries is kept.
-    pub store: Store,
+    /// Where what is known of its conversations and binaries is kept; without one nothing is.
+    pub store: Option<Store>,
+    /// Keeps secrets out of messages and events.
+    pub redactor: Redactor,
 }
 
 /// What the CLI gets of our environment: what it needs to run, to find its login and to reach its
@@ -56,6 +59,44 @@ pub fn inherited(variables: Variables<'_>) -> Vec<(String, SecretString)> {
 }
 
 impl ClaudeSpec {
+    /// Puts together what the configuration and the environment say. Where its files and the store
+    /// are is for the caller to set.
+    pub fn new(
+        name: &str,
+        settings: &ProviderSettings,
+        key: Option<&SecretString>,
+        variables: Variables<'_>,
+    ) -> Self {
+        let mut environment = inherited(variables);
+        let mut set = |variable: &str, value: SecretString| {
+            environment.retain(|(known, _)| known != variable);
+            environment.push((variable.to_owned(), value));
+        };
+        if let Some(key) = key {
+            set("ANTHROPIC_API_KEY", key.clone());
+        }
+        if let Some(url) = &settings.base_url {
+            set("ANTHROPIC_BASE_URL", url.clone().into());
+        }
+        let keys = environment
+            .iter()
+            .filter(|(variable, _)| INHERITED.contains(&variable.as_str()))
+            .map(|(_, key)| key.clone());
+        Self {
+            name: name.to_owned(),
+            cli_path: settings
+                .cli_path
+                .clone()
+                .unwrap_or_else(|| "claude".to_owned()),
+            native_tools: settings.native_tools.unwrap_or(false),
+            max_concurrency: settings.max_concurrency,
+            redactor: Redactor::new(keys),
+            environment,
+            state_dir: PathBuf::new(),
+            store: None,
+        }
+    }
+
     /// A variable that the CLI gets of our environment.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.environment

@@ -100,7 +100,8 @@ pub(super) fn recall(store: &Store, binary: &Binary) -> Result<Option<Version>, 
 /// Remembers what is known of a binary; nobody waits for it.
 pub(super) fn remember(store: &Store, binary: &Binary, version: &Version) {
     let (binary, version) = (binary.clone(), version.clone());
-    store.write_detached(Durability::Normal, move |transaction| {
+    // What is forgotten is asked again, so a store that cannot be written is no fault.
+    drop(store.write(Durability::Normal, move |transaction| {
         let without = serde_json::to_string(&version.without).unwrap_or_default();
         transaction.execute(
             "INSERT OR REPLACE INTO claude_binaries (path, size, mtime_ns, version, without)
@@ -112,9 +113,8 @@ pub(super) fn remember(store: &Store, binary: &Binary, version: &Version) {
                 version.version,
                 without
             ],
-        )?;
-        Ok(())
-    });
+        )
+    }));
 }
 
 /// The version in `2.1.330 (Claude Code)`.

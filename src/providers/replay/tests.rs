@@ -52,6 +52,7 @@ impl Provider for Parrot {
 
 fn spec(path: &Path) -> ConnectSpec {
     ConnectSpec {
+        cli: None,
         name: "replay".to_owned(),
         kind: ProviderKind::Replay,
         vendor: None,

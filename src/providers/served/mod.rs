@@ -93,6 +93,7 @@ impl Server {
     fn spec(&self, name: &str) -> ConnectSpec {
         let vendor = vendors::find(name);
         ConnectSpec {
+            cli: None,
             name: name.to_owned(),
             kind: vendor.map_or(ProviderKind::Openai, |vendor| vendor.kind),
             vendor,
