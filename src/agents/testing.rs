@@ -185,7 +185,6 @@ impl Lab {
             requested_model: "scripted".to_owned(),
             name: name.into(),
             system: settings.role.clone(),
-            requested_model: "m".to_owned(),
             chain: vec![Link {
                 provider: Arc::clone(model) as Arc<dyn Provider>,
                 model: "m".to_owned(),
