@@ -132,12 +132,15 @@ impl Command {
         set_child_subreaper(Some(getpid()))?;
         let marker = uuid::Uuid::new_v4().simple().to_string();
         command.env(MARKER, &marker);
+        // Until it is noted, another thread would take it for an adopted orphan.
+        let mut known = started();
         let process = command.spawn()?;
         let pid = process
             .id()
             .and_then(|pid| i32::try_from(pid).ok())
             .unwrap_or(0);
-        started().push(pid);
+        known.push(pid);
+        drop(known);
         let mut child = Child {
             stdin: None,
             stdout: None,
@@ -237,7 +240,8 @@ fn started() -> std::sync::MutexGuard<'static, Vec<i32>> {
 
 /// Kills orphans without a marker, which can be of any tree: only while no other tree runs.
 fn kill_strays(pid: i32) -> usize {
-    let known = started().clone();
+    // Locked all along: what starts meanwhile is nobody's orphan.
+    let known = started();
     if known.iter().any(|other| *other != pid) {
         return 0;
     }
@@ -254,7 +258,8 @@ fn kill_strays(pid: i32) -> usize {
 
 /// Reaps orphans that came to this process and ended.
 fn reap_adopted() {
-    let known = started().clone();
+    // Locked all along: what starts meanwhile is nobody's orphan.
+    let known = started();
     for process in adopted(&processes(), own(), &known) {
         if process.zombie
             && let Some(pid) = Pid::from_raw(process.pid)

@@ -208,10 +208,6 @@ pub(super) async fn drive(
         }
     }
     child.end().await;
-    let status = match status {
-        Some(status) => Some(status),
-        None => child.wait().await.ok(),
-    };
     if let Some(usage) = bill(&heard.results, watching.before) {
         watching.meter.reported(usage.run.usage);
         watching.meter.reported_cost(usage.run.cost);
