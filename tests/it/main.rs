@@ -12,6 +12,7 @@
 
 mod agent;
 mod bad_input;
+mod budgets;
 mod claude_driver;
 mod claude_fake;
 mod claude_outcomes;
