@@ -183,7 +183,7 @@ pub fn describe(form: SchemaForm, specs: &[ToolSpec]) -> Value {
                 without_maps(&mut parameters);
                 json!({"name": spec.name, "description": spec.description, "parameters": parameters})
             });
-            json!([{"functionDeclarations": declarations}])
+            json!([{"function_declarations": declarations}])
         }
     }
 }
@@ -261,7 +261,7 @@ mod tests {
         );
         assert_eq!(
             describe(SchemaForm::Gemini, &specs),
-            json!([{"functionDeclarations":
+            json!([{"function_declarations":
                 [{"name": "glob", "description": about, "parameters": parameters}]}])
         );
     }

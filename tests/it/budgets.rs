@@ -11,11 +11,17 @@ use crate::support::{Context, Stub, ran, stub};
 
 /// Rounds of a random test: few here, as many as promised with `ORCH_TEST_LONG=1`.
 pub fn rounds(short: usize, long: usize) -> usize {
-    if std::env::var_os("ORCH_TEST_LONG").is_some() { long } else { short }
+    if std::env::var_os("ORCH_TEST_LONG").is_some() {
+        long
+    } else {
+        short
+    }
 }
 
 fn money(value: &Value) -> i64 {
-    let text = value.as_str().unwrap_or_else(|| panic!("no money: {value}"));
+    let text = value
+        .as_str()
+        .unwrap_or_else(|| panic!("no money: {value}"));
     text.parse::<orch::usage::Usd>().unwrap().pico()
 }
 
@@ -36,20 +42,36 @@ fn eight_processes_of_thirty_cents_share_a_dollar() {
         actions
     });
     let context = Context::new();
-    let yaml = priced(&server.url(), 0.0, 1000.0, "budget: {day_usd: 1.00}", "max_output_tokens: 300");
+    let yaml = priced(
+        &server.url(),
+        0.0,
+        1000.0,
+        "budget: {day_usd: 1.00}",
+        "max_output_tokens: 300",
+    );
     context.write("orch.yaml", yaml);
     let children: Vec<_> = (0..8)
         .map(|_| {
             context
-                .command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "x", "--json"])
+                .command(&[
+                    "--config",
+                    "orch.yaml",
+                    "--agent",
+                    "a",
+                    "--prompt",
+                    "x",
+                    "--json",
+                ])
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap()
         })
         .collect();
-    let mut codes: Vec<i32> =
-        children.into_iter().map(|child| ran(child.wait_with_output().unwrap()).code).collect();
+    let mut codes: Vec<i32> = children
+        .into_iter()
+        .map(|child| ran(child.wait_with_output().unwrap()).code)
+        .collect();
     codes.sort_unstable();
     assert_eq!(codes, [0, 0, 0, 7, 7, 7, 7, 7]);
     assert_eq!(server.chats().len(), 3);
@@ -59,7 +81,11 @@ fn eight_processes_of_thirty_cents_share_a_dollar() {
     // A run without a server behind it is refused in words.
     let refused = context.orch(&["--agent", "a", "--prompt", "x"]).exits(7);
     for words in ["day", "1.00", "0.10"] {
-        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains(words),
+            "{words}: {}",
+            refused.stderr
+        );
     }
 }
 
@@ -71,14 +97,23 @@ fn eight_parallel_agents_of_thirty_cents_share_a_dollar() {
         actions
     });
     let context = Context::new();
-    let mut yaml = priced(&server.url(), 0.0, 1000.0, "budget: {run_usd: 1.00}", "max_output_tokens: 300");
+    let mut yaml = priced(
+        &server.url(),
+        0.0,
+        1000.0,
+        "budget: {run_usd: 1.00}",
+        "max_output_tokens: 300",
+    );
     for number in 0..7 {
         yaml.push_str(&format!(
             "  b{number}: {{role: R, provider: stub, model: m, max_output_tokens: 300}}\n"
         ));
     }
     context.write("orch.yaml", yaml);
-    let result = context.orch(&["--all", "--prompt", "x", "--json"]).exits(8).json();
+    let result = context
+        .orch(&["--all", "--prompt", "x", "--json"])
+        .exits(8)
+        .json();
     assert_eq!(server.chats().len(), 3);
     assert_eq!(result["cost_usd"], "0.900000");
     let refused: Vec<&Value> = result["results"]
@@ -94,10 +129,20 @@ fn eight_parallel_agents_of_thirty_cents_share_a_dollar() {
 fn a_run_stops_at_its_budget_and_keeps_what_was_finished() {
     let server = Stub::start(|_| stub::tool_calls(&[("c", "list_dir", json!({}))]));
     let context = Context::new();
-    let yaml = priced(&server.url(), 0.0, 1000.0, "", "max_output_tokens: 5, max_turns: 100, tools: [list_dir]");
+    let yaml = priced(
+        &server.url(),
+        0.0,
+        1000.0,
+        "",
+        "max_output_tokens: 5, max_turns: 100, tools: [list_dir]",
+    );
     context.write("orch.yaml", yaml);
-    let result =
-        context.orch(&["--agent", "a", "--prompt", "x", "--budget", "0.018", "--json"]).exits(7).json();
+    let result = context
+        .orch(&[
+            "--agent", "a", "--prompt", "x", "--budget", "0.018", "--json",
+        ])
+        .exits(7)
+        .json();
     // Five tokens a turn at a tenth of a cent: three turns fit, a fourth would be over.
     assert_eq!(result["cost_usd"], "0.015000");
     assert_eq!(result["tools"].as_array().unwrap().len(), 3);
@@ -128,7 +173,15 @@ fn whatever_is_killed_is_in_the_ledger() {
     let (mut random, mut finished) = (fastrand::Rng::with_seed(7), 0);
     for _ in 0..rounds(15, 200) {
         let mut child = context
-            .command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "x", "--no-log"])
+            .command(&[
+                "--config",
+                "orch.yaml",
+                "--agent",
+                "a",
+                "--prompt",
+                "x",
+                "--no-log",
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -146,14 +199,25 @@ fn whatever_is_killed_is_in_the_ledger() {
     let costs = context.orch(&["--costs", "--json"]).exits(0).json();
     let (spent, held) = (money(&costs["total_cost_usd"]), money(&costs["held_usd"]));
     let served = i64::try_from(server.served()).unwrap() * 15_000_000_000;
-    assert!(spent + held >= served, "ledger {spent} + {held}, served {served}, finished {finished}");
-    assert!(spent + held <= 40_000_000_000_000, "over the budget: {costs}");
+    assert!(
+        spent + held >= served,
+        "ledger {spent} + {held}, served {served}, finished {finished}"
+    );
+    assert!(
+        spent + held <= 40_000_000_000_000,
+        "over the budget: {costs}"
+    );
     assert!(served <= 40_000_000_000_000);
     // Every attempt is one row, nothing twice, and the rows add up.
     let csv = context.orch(&["--costs", "--csv"]).exits(0).stdout;
     let mut lines = csv.lines();
     let header: Vec<&str> = lines.next().unwrap().split(',').collect();
-    let column = |name: &str| header.iter().position(|title| *title == name).unwrap_or_else(|| panic!("{header:?}"));
+    let column = |name: &str| {
+        header
+            .iter()
+            .position(|title| *title == name)
+            .unwrap_or_else(|| panic!("{header:?}"))
+    };
     let (run, turn, attempt) = (column("run_id"), column("turn"), column("attempt"));
     let mut keys: Vec<String> = lines
         .map(|line| line.split(',').collect::<Vec<_>>())

@@ -62,7 +62,7 @@ fn a_conversation_goes_on_from_prompt_to_prompt() {
     session.expect("I see 2 messages.").unwrap();
     assert_eq!(server.chats().last().unwrap().last_text(), "/not a command");
     session.send_line("/costs").unwrap();
-    session.expect("5").unwrap();
+    session.expect("month").unwrap();
     session.expect("[b] > ").unwrap();
     session.send_line("/quit").unwrap();
     leave(session, 0);
