@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerSettings, Gate, Permit, State};
 use super::call::Link;
-use super::limiter::{Admission, Ask, Cause, LaneId, Limiter, Ticket, Turn};
+use super::limiter::{Admission, Ask, Cause, LaneId, Limiter, Ticket, Turn, Wanted};
 use super::quotas::{Key, Limits};
 use super::retry::{MAX_RETRY_AFTER, RetryBudget};
 use super::settings::EndpointSettings;
@@ -178,8 +178,8 @@ pub(super) struct Wait {
     /// The earliest instant at which it can go on, as far as that is known.
     pub(super) bound: Option<Instant>,
     pub(super) reason: Reason,
-    /// What a limit that is shared with other processes has to be asked for; empty for nothing.
-    pub(super) ask: Vec<u64>,
+    /// What a limit that is shared with other processes has to be asked for.
+    pub(super) ask: Option<Wanted>,
 }
 
 /// What a call waits for.
@@ -287,7 +287,7 @@ impl Known {
                 until: until.filter(|_| head),
                 bound: until,
                 reason: Reason::Breaker,
-                ask: Vec::new(),
+                ask: None,
             });
         }
         let (until, cause, ask) = match self.limiter.advance(lane, ticket, wish.ask, now) {
@@ -296,16 +296,19 @@ impl Known {
                 self.limiter.rejected(lane);
                 return Look::No(Refusal::Late { until, cause });
             }
-            Turn::Until(until, cause) => (Some(until), cause, Vec::new()),
-            Turn::Blocked(cause) => (None, cause, Vec::new()),
-            Turn::Ask => (None, Cause::OtherProcesses, self.limiter.wanted(lane)),
+            Turn::Until(until, cause) => (Some(until), cause, None),
+            Turn::Blocked(cause) => (None, cause, None),
+            Turn::Ask => {
+                let wanted = self.limiter.wanted(lane);
+                (None, Cause::OtherProcesses, Some(wanted))
+            }
             Turn::Behind => {
                 let bound = self.limiter.bound(lane, wish.ask, now);
                 return Look::Wait(Wait {
                     until: None,
                     bound: bound.map(|(at, _)| at).filter(|at| *at > now),
                     reason: Reason::Limiter(bound.map_or(Cause::Concurrency, |(_, cause)| cause)),
-                    ask: Vec::new(),
+                    ask: None,
                 });
             }
         };

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use turn::{Admission, Ask, Cause, Grants, LaneId, LaneStatistics, Ticket, Turn};
+pub use turn::{Admission, Ask, Cause, Grants, LaneId, LaneStatistics, Ticket, Turn, Wanted};
 
 use lane::Lane;
 
@@ -237,12 +237,13 @@ impl Limiter {
         }
     }
 
-    /// What to ask of a shared limit: the tokens of each request that could go at once, the head's
-    /// first.
-    pub fn wanted(&mut self, id: LaneId) -> Vec<u64> {
+    /// What to ask of a shared limit after [`Turn::Ask`].
+    pub fn wanted(&mut self, id: LaneId) -> Wanted {
         self.lanes
             .get_mut(id.0)
-            .map_or_else(Vec::new, |lane| std::mem::take(&mut lane.shared.wanted))
+            .map_or_else(Wanted::default, |lane| {
+                std::mem::take(&mut lane.shared.wanted)
+            })
     }
 
     /// A shared limit has answered [`Turn::Ask`]: this much was granted; when that is not enough,
@@ -263,10 +264,10 @@ impl Limiter {
         if lane.queue.is_empty() {
             return grants.some();
         }
-        let old = std::mem::replace(&mut lane.shared.grants, grants);
+        lane.shared.grants = grants;
         lane.shared.at = Some(now);
         self.wake_head(id);
-        old.some()
+        None
     }
 
     /// What is left of a shared limit's grants when nobody stands in the line any more.

@@ -26,7 +26,9 @@ pub use call::{
     Answer, AttemptReport, CallContext, CallError, CallErrorKind, Counted, FallbackReport, Link,
 };
 pub use guarded::Resilience;
-pub use limiter::{Admission, Ask, Cause, Grants, LaneId, LaneStatistics, Limiter, Ticket, Turn};
+pub use limiter::{
+    Admission, Ask, Cause, Grants, LaneId, LaneStatistics, Limiter, Ticket, Turn, Wanted,
+};
 pub use retry::{Decision, GiveUp, MAX_RETRY_AFTER, RetryBudget, Situation, decide};
 pub use settings::EndpointSettings;
 pub use status::{BreakerStatus, LimitStatus, Status, Used};

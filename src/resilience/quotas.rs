@@ -219,64 +219,69 @@ fn grant(
 
 /// What others have found out.
 pub(super) fn look(connection: &Connection, key: &Key, now: i64) -> rusqlite::Result<News> {
-    let mut lane = connection.prepare_cached("SELECT cool_until FROM quota_lanes WHERE id = ?")?;
-    let mut rows = lane.query([key.lane])?;
-    let cool_until = match rows.next()? {
-        Some(row) => row.get(0)?,
-        None => 0,
-    };
-    let mut news = News {
-        cool_until: if cool_until > now { cool_until } else { 0 },
-        ..News::default()
-    };
-    let mut breaker = connection.prepare_cached(
-        "SELECT open_until, reopened, trial_until FROM quota_breakers WHERE id = ?",
+    let mut select = connection.prepare_cached(
+        "SELECT 0, cool_until, 0, 0 FROM quota_lanes WHERE id = ?1 AND cool_until > ?4
+         UNION ALL
+         SELECT 1 + (id = ?3), open_until, reopened, trial_until FROM quota_breakers
+         WHERE id IN (?2, ?3)",
     )?;
-    for (id, news) in key.breakers.into_iter().zip(&mut news.breakers) {
-        let mut rows = breaker.query([id])?;
-        if let Some(row) = rows.next()? {
-            *news = BreakerNews {
-                open_until: row.get(0)?,
-                reopened: row.get(1)?,
-                trial_until: row.get(2)?,
-            };
-        }
+    let [of_endpoint, of_model] = key.breakers;
+    let mut rows = select.query([key.lane, of_endpoint, of_model, now])?;
+    let mut news = News::default();
+    while let Some(row) = rows.next()? {
+        let [endpoint, model] = &mut news.breakers;
+        let breaker = match row.get(0)? {
+            0 => {
+                news.cool_until = row.get(1)?;
+                continue;
+            }
+            1 => endpoint,
+            _ => model,
+        };
+        *breaker = BreakerNews {
+            open_until: row.get(1)?,
+            reopened: row.get(2)?,
+            trial_until: row.get(3)?,
+        };
     }
     Ok(news)
 }
 
-/// Makes a lane known by its name, and voids what is of another boot or has expired.
+/// Voids what is of another boot of the machine: its clock has started anew since.
+pub(super) fn begin(connection: &Connection, boot: &str) -> rusqlite::Result<()> {
+    let mut select = connection.prepare_cached("SELECT 1 FROM quota_boot WHERE boot = ?")?;
+    if select.exists([boot])? {
+        return Ok(());
+    }
+    connection.execute(
+        "INSERT INTO quota_boot (id, boot) VALUES (1, ?1) ON CONFLICT DO UPDATE SET boot = ?1",
+        [boot],
+    )?;
+    reset(connection)
+}
+
+/// Notes the limits of a lane, for `--status`, and forgets what has expired.
 pub(super) fn register(
     connection: &Connection,
     key: &Key,
     limits: Limits,
-    boot: &str,
     now: i64,
 ) -> rusqlite::Result<()> {
-    let is_new = connection.execute(
-        "INSERT INTO quota_boot (id, boot) VALUES (1, ?1)
-         ON CONFLICT DO UPDATE SET boot = ?1 WHERE boot <> ?1",
-        [boot],
-    )? > 0;
-    if is_new {
-        connection.execute_batch(
-            "DELETE FROM quota_use; DELETE FROM quota_breakers; UPDATE quota_lanes SET cool_until = 0;",
-        )?;
-    } else {
-        connection.execute("DELETE FROM quota_use WHERE expires <= ?", [now])?;
+    let [minute, hour, tokens] = [limits.per_minute, limits.per_hour, limits.tokens_per_minute]
+        .map(|limit| limit.map(clamp));
+    let mut same = connection.prepare_cached(
+        "SELECT 1 FROM quota_lanes WHERE id = ?1 AND per_minute IS ?2 AND per_hour IS ?3
+         AND tokens_per_minute IS ?4",
+    )?;
+    if same.exists(params![key.lane, minute, hour, tokens])? {
+        return Ok(());
     }
+    connection.execute("DELETE FROM quota_use WHERE expires <= ?", [now])?;
     connection.execute(
         "INSERT INTO quota_lanes (id, endpoint, model, per_minute, per_hour, tokens_per_minute)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO UPDATE SET per_minute = ?4, per_hour = ?5, tokens_per_minute = ?6",
-        params![
-            key.lane,
-            key.endpoint,
-            key.model,
-            limits.per_minute.map(clamp),
-            limits.per_hour.map(clamp),
-            limits.tokens_per_minute.map(clamp),
-        ],
+        params![key.lane, key.endpoint, key.model, minute, hour, tokens],
     )?;
     Ok(())
 }
@@ -302,9 +307,12 @@ pub(super) fn correct(
 
 /// The server has told a rate limit.
 pub(super) fn cool(connection: &Connection, key: &Key, until: i64) -> rusqlite::Result<()> {
-    let mut cool = connection
-        .prepare_cached("UPDATE quota_lanes SET cool_until = max(cool_until, ?2) WHERE id = ?1")?;
-    cool.execute([key.lane, until]).map(drop)
+    let mut cool = connection.prepare_cached(
+        "INSERT INTO quota_lanes (id, endpoint, model, cool_until) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET cool_until = max(cool_until, ?4)",
+    )?;
+    cool.execute(params![key.lane, key.endpoint, key.model, until])
+        .map(drop)
 }
 
 /// A breaker has opened, or opened again.

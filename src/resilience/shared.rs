@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::EndpointSettings;
 use super::breaker::State;
 use super::endpoint::{EndpointState, Known};
-use super::limiter::Grants;
+use super::limiter::{Grants, Wanted};
 use super::quotas::{self, Admitted, Key, Limits, News};
 use crate::providers::Endpoint;
 use crate::store::{Durability, Store, StoreError};
@@ -204,8 +204,8 @@ pub(super) fn limits(settings: &EndpointSettings) -> Limits {
 struct Subject {
     key: Arc<Key>,
     limits: Limits,
-    /// The boot to be noted with it; `None` when it is known to the store already.
-    register: Option<String>,
+    /// The boot of the machine, for the first job about this model; `None` later.
+    boot: Option<String>,
     /// The eras of the two breakers when the store was asked: what it says of a closed breaker is
     /// old news when ours has changed since.
     eras: [u64; 2],
@@ -213,7 +213,7 @@ struct Subject {
 
 impl EndpointState {
     /// Asks the store for what a lane wants; the answer wakes those who wait for it.
-    pub(super) fn ask_others(self: &Arc<Self>, model: usize, asks: Vec<u64>) {
+    pub(super) fn ask_others(self: &Arc<Self>, model: usize, wanted: Wanted) {
         let Some((shared, subject)) = self.subject(model) else {
             self.stop_sharing();
             return;
@@ -223,8 +223,12 @@ impl EndpointState {
             Durability::Normal,
             move |transaction| {
                 let now = clock.now();
-                subject.register(transaction, now)?;
-                quotas::admit(transaction, &subject.key, subject.limits, &asks, now)
+                subject.begin(transaction, now)?;
+                if let Some(unused) = wanted.unused {
+                    let none = (clamp(unused.requests), -clamp(unused.tokens));
+                    quotas::correct(transaction, &subject.key, unused, none)?;
+                }
+                quotas::admit(transaction, &subject.key, subject.limits, &wanted.asks, now)
             },
             move |result| match result {
                 Ok(admitted) => state.answered(model, &admitted, eras),
@@ -262,7 +266,7 @@ impl EndpointState {
             Durability::Normal,
             move |transaction| {
                 let now = clock.now();
-                subject.register(transaction, now)?;
+                subject.begin(transaction, now)?;
                 quotas::look(transaction, &subject.key, now)
             },
             move |result| match (result, &state.shared) {
@@ -328,7 +332,7 @@ impl EndpointState {
         let subject = Subject {
             key: Arc::clone(model.key.as_ref()?),
             limits: limits(&model.settings),
-            register: is_new.then(|| shared.boot().to_owned()),
+            boot: is_new.then(|| shared.boot().to_owned()),
             eras: [of_endpoint, model.breaker.era()],
         };
         Some((shared, subject))
@@ -364,11 +368,16 @@ impl EndpointState {
 }
 
 impl Subject {
-    fn register(&self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
-        match &self.register {
-            Some(boot) => quotas::register(connection, &self.key, self.limits, boot, now),
-            None => Ok(()),
+    /// What the first job about a model does before its own work.
+    fn begin(&self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
+        let Some(boot) = &self.boot else {
+            return Ok(());
+        };
+        quotas::begin(connection, boot)?;
+        if self.limits == Limits::default() {
+            return Ok(());
         }
+        quotas::register(connection, &self.key, self.limits, now)
     }
 }
 

@@ -53,7 +53,7 @@ impl<'a> Place<'a> {
                 .known()
                 .look(wish, place.ticket, !place.known, now);
             line.place.known = true;
-            let wait = match look {
+            let mut wait = match look {
                 Look::Go(grant) => {
                     let state = line.place.state;
                     return Ok(Pass::new(state, wish.model, wish.ask.tokens, grant));
@@ -61,8 +61,8 @@ impl<'a> Place<'a> {
                 Look::No(refusal) => return Err(refusal),
                 Look::Wait(wait) => wait,
             };
-            if !wait.ask.is_empty() {
-                line.place.state.ask_others(wish.model, wait.ask.clone());
+            if let Some(wanted) = wait.ask.take() {
+                line.place.state.ask_others(wish.model, wanted);
             }
             if is_worth_telling(&wait, now) && told != Some(wait.reason) {
                 told = Some(wait.reason);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::pace::{Pace, STEP};
 use super::window::{EntryId, Window};
-use super::{Ask, Cause, Grants, LaneStatistics, Ticket};
+use super::{Ask, Cause, Grants, LaneStatistics, Ticket, Wanted};
 use crate::providers::LimitNews;
 use crate::resilience::EndpointSettings;
 
@@ -63,8 +63,8 @@ pub(super) struct Shared {
     pub(super) on: bool,
     /// Whether an answer is under way.
     pub(super) asking: bool,
-    /// What has to be asked for: the tokens of each request.
-    pub(super) wanted: Vec<u64>,
+    /// What has to be asked for.
+    pub(super) wanted: Wanted,
     /// What was granted and not yet used.
     pub(super) grants: Grants,
     /// When it was granted.
@@ -263,7 +263,10 @@ impl Lane {
             }
             wanted.push(more);
         }
-        self.shared.wanted = wanted;
+        self.shared.wanted = Wanted {
+            asks: wanted,
+            unused: std::mem::take(&mut self.shared.grants).some(),
+        };
         self.shared.asking = true;
     }
 

@@ -228,14 +228,14 @@ fn a_shared_limit_is_asked_for_all_who_could_go() {
     let now = Instant::now();
     let (first, turn) = come(&mut limiter, lane, 1, now);
     assert_eq!(turn, Turn::Ask);
-    assert_eq!(limiter.wanted(lane), [0]);
+    assert_eq!(limiter.wanted(lane).asks, [0]);
     let later: Vec<Ticket> = (0..4).map(|_| come(&mut limiter, lane, 1, now).0).collect();
     let waits = Turn::Blocked(Cause::OtherProcesses);
     assert_eq!(limiter.advance(lane, first, ask(1), now), waits);
     assert_eq!(limiter.granted(lane, grants(7, 1, 0), None, now), None);
     let gone = admitted(limiter.advance(lane, first, ask(1), now));
     assert_eq!(limiter.advance(lane, later[0], ask(1), now), Turn::Ask);
-    assert_eq!(limiter.wanted(lane), [0, 0]);
+    assert_eq!(limiter.wanted(lane).asks, [0, 0]);
     // Others have taken one of the two.
     let until = now + Duration::from_secs(9);
     assert_eq!(
@@ -258,8 +258,13 @@ fn a_shared_limit_is_asked_for_all_who_could_go() {
     limiter.granted(lane, one, None, until);
     let late = until + Duration::from_millis(51);
     assert_eq!(limiter.advance(lane, ticket, ask(1), late), Turn::Ask);
+    let wanted = Wanted {
+        asks: vec![0],
+        unused: Some(one),
+    };
+    assert_eq!(limiter.wanted(lane), wanted);
     let other = grants(9, 1, 0);
-    assert_eq!(limiter.granted(lane, other, None, late), Some(one));
+    assert_eq!(limiter.granted(lane, other, None, late), None);
     limiter.leave(lane, ticket, late);
     assert_eq!(limiter.unused(lane), Some(other));
     assert_eq!(limiter.unused(lane), None);
@@ -281,10 +286,10 @@ fn shared_tokens_are_asked_for_as_far_as_they_fit_and_corrected() {
     for tokens in [30, 20, 1] {
         come(&mut limiter, lane, tokens, now);
     }
-    assert_eq!(limiter.wanted(lane), [50]);
+    assert_eq!(limiter.wanted(lane).asks, [50]);
     limiter.granted(lane, grants(1, 0, 0), None, now);
     assert_eq!(limiter.advance(lane, first, ask(50), now), Turn::Ask);
-    assert_eq!(limiter.wanted(lane), [50, 30, 20]);
+    assert_eq!(limiter.wanted(lane).asks, [50, 30, 20]);
     limiter.granted(lane, grants(2, 3, 100), None, now);
     let first = admitted(limiter.advance(lane, first, ask(50), now));
     assert_eq!(limiter.settle(first, 8, now), Some(grants(2, 1, 50)));

@@ -107,3 +107,12 @@ pub struct LaneStatistics {
     /// Rate limits that the server told.
     pub rate_limited: u64,
 }
+
+/// What a limit that is shared with other processes has to be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The tokens of each request that could go at once, the head's first.
+    pub asks: Vec<u64>,
+    /// What was granted before and not used in time: it is given back first.
+    pub unused: Option<Grants>,
+}

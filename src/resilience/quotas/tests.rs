@@ -83,7 +83,6 @@ fn hours_and_tokens_count_too_and_corrections_make_room() {
 #[test]
 fn cool_downs_and_open_breakers_hold_everybody() {
     let store = connection();
-    register(&store, &key(), per_minute(9), "boot", 0).unwrap();
     cool(&store, &key(), 5_000).unwrap();
     cool(&store, &key(), 4_000).unwrap();
     assert_eq!(ask(&store, per_minute(9), &[0], 1_000), (0, Some(5_000)));
@@ -115,36 +114,43 @@ fn one_process_at_a_time_tries_a_half_open_endpoint() {
 #[test]
 fn another_boot_makes_everything_void_but_the_names() {
     let store = connection();
-    register(&store, &key(), per_minute(2), "one", 0).unwrap();
+    begin(&store, "one").unwrap();
+    register(&store, &key(), per_minute(2), 0).unwrap();
     ask(&store, per_minute(2), &[0, 0], 900_000);
     cool(&store, &key(), 990_000).unwrap();
     open(&store, 1, "lab", (950_000, 0)).unwrap();
-    register(&store, &key(), per_minute(2), "one", 910_000).unwrap();
+    begin(&store, "one").unwrap();
     assert_eq!(
         ask(&store, per_minute(2), &[0], 910_000),
         (0, Some(990_000))
     );
-    let (lanes, breakers) = super::status(&store, 910_000).unwrap();
+    let lane = LaneStatus {
+        endpoint: "lab".to_owned(),
+        model: "lab/model".to_owned(),
+        limits: per_minute(2),
+        used: [2, 0, 0],
+        cooling: 80_000,
+    };
+    let breaker = OpenBreaker {
+        name: "lab".to_owned(),
+        left: 40_000,
+    };
     assert_eq!(
-        lanes,
-        [LaneStatus {
-            endpoint: "lab".to_owned(),
-            model: "lab/model".to_owned(),
-            limits: per_minute(2),
-            used: [2, 0, 0],
-            cooling: 80_000,
-        }]
+        super::status(&store, 910_000).unwrap(),
+        (vec![lane.clone()], vec![breaker])
     );
-    assert_eq!(
-        breakers,
-        [OpenBreaker {
-            name: "lab".to_owned(),
-            left: 40_000,
-        }]
-    );
-    register(&store, &key(), per_minute(2), "two", 5_000).unwrap();
+    begin(&store, "two").unwrap();
+    let again = LaneStatus {
+        used: [0; 3],
+        cooling: 0,
+        ..lane
+    };
+    assert_eq!(super::status(&store, 5_000).unwrap(), (vec![again], vec![]));
     assert_eq!(ask(&store, per_minute(2), &[0], 5_000), (1, None));
-    assert_eq!(super::status(&store, 5_000).unwrap().1, []);
+    // Other limits are noted, and what has expired goes.
+    register(&store, &key(), per_minute(3), 70_000).unwrap();
+    let (lanes, _) = super::status(&store, 5_000).unwrap();
+    assert_eq!((lanes[0].limits, lanes[0].used), (per_minute(3), [0; 3]));
 }
 
 proptest! {
