@@ -112,7 +112,12 @@ impl Around<'_> {
         let mut hold = match held {
             Some(Ok(hold)) => hold,
             Some(Err(refused)) => return Attempted::NotMade(Box::new(Failure::of_ledger(refused))),
-            None => return Attempted::NotMade(Box::new(Failure::late(None, "the ledger is busy"))),
+            None => {
+                return Attempted::NotMade(Box::new(Failure::late(
+                    "the time was up while the ledger was busy",
+                    None,
+                )));
+            }
         };
         if let Some(warning) = hold.take_warning() {
             tally.warnings.push(warning);

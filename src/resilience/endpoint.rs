@@ -38,6 +38,7 @@ impl EndpointState {
             breaker: Breaker::new(breaker_settings(settings)),
             models: Vec::new(),
             budget: RetryBudget::default(),
+            last_failure: None,
             dead: None,
         };
         Self {
@@ -78,6 +79,8 @@ pub(super) struct Known {
     pub(super) breaker: Breaker,
     pub(super) models: Vec<Model>,
     pub(super) budget: RetryBudget,
+    /// What the last failure was that counted for a breaker.
+    pub(super) last_failure: Option<Arc<str>>,
     /// The key is refused, or its account has no money.
     dead: Option<Dead>,
 }
@@ -133,8 +136,13 @@ pub(super) struct Wish {
 /// Why a call may not go.
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
-    /// The endpoint failed too often; the end of the open time, where it has one.
-    CircuitOpen { until: Option<Instant> },
+    /// The endpoint failed too often.
+    CircuitOpen {
+        /// The end of the open time, where it has one.
+        until: Option<Instant>,
+        /// What happened last.
+        last: Option<Arc<str>>,
+    },
     /// The server told a rate limit that is too long to wait for.
     CoolingDown { until: Instant },
     /// A limit of ours does not let it go before its deadline.
@@ -275,7 +283,8 @@ impl Known {
                     breaker.rejected();
                 }
             }
-            return Look::No(Refusal::CircuitOpen { until });
+            let last = self.last_failure.clone();
+            return Look::No(Refusal::CircuitOpen { until, last });
         }
         if let Some(refusal) = self.too_late_or_large(lane, wish, newcomer, now) {
             self.limiter.rejected(lane);
@@ -304,10 +313,16 @@ impl Known {
             }
             Turn::Behind => {
                 let bound = self.limiter.bound(lane, wish.ask, now);
+                let bound = bound.filter(|(at, _)| *at > now);
+                // Nothing is known of a wait for calls in flight, or for an answer of the store.
+                let unknown = match self.limiter.max_concurrency() {
+                    Some(_) => Cause::Concurrency,
+                    None => Cause::OtherProcesses,
+                };
                 return Look::Wait(Wait {
                     until: None,
-                    bound: bound.map(|(at, _)| at).filter(|at| *at > now),
-                    reason: Reason::Limiter(bound.map_or(Cause::Concurrency, |(_, cause)| cause)),
+                    bound: bound.map(|(at, _)| at),
+                    reason: Reason::Limiter(bound.map_or(unknown, |(_, cause)| cause)),
                     ask: None,
                 });
             }
@@ -320,8 +335,14 @@ impl Known {
         })
     }
 
-    /// Remembers a failure that will stand: a refused key, an account without money.
-    pub(super) fn bury(&mut self, model: usize, error: &ProviderError, now: Instant) {
+    /// Remembers a failure that will stand: a refused key, an account without money. Where no key is
+    /// sent (`has_key`), somebody may log in at any time.
+    pub(super) fn bury(
+        &mut self,
+        model: usize,
+        error: &ProviderError,
+        (has_key, now): (bool, Instant),
+    ) {
         let dead = |until| {
             Some(Dead {
                 error: Arc::new(error.clone()),
@@ -330,6 +351,7 @@ impl Known {
         };
         match error.kind {
             FaultKind::Quota => self.dead = dead(Some(now + QUOTA_REST)),
+            FaultKind::Auth if !has_key => return,
             // A key that may not use one model may be good for others.
             FaultKind::Auth if error.status == Some(403) => {
                 if let Some(model) = self.models.get_mut(model) {
@@ -384,7 +406,10 @@ impl Known {
     fn enter(&mut self, index: usize, admission: Admission, now: Instant) -> Look {
         let Some(model) = self.models.get_mut(index) else {
             self.limiter.cancel(admission, now);
-            return Look::No(Refusal::CircuitOpen { until: None });
+            return Look::No(Refusal::CircuitOpen {
+                until: None,
+                last: None,
+            });
         };
         let before = [self.breaker.state(), model.breaker.state()];
         let endpoint_permit = Some(self.breaker.enter(now));

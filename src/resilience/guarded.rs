@@ -173,7 +173,11 @@ impl Resilience {
         let tokens =
             on_link.prompt.likely_tokens() + on_link.max_output_tokens.min(COUNTED_OUTPUT_TOKENS);
         loop {
-            endpoint.look_around(model, Instant::now());
+            let now = Instant::now();
+            if around.deadline.is_some_and(|deadline| now >= deadline) {
+                return Err(Failure::late("the time is up", None));
+            }
+            endpoint.look_around(model, now);
             let wish = Wish {
                 model,
                 ask: Ask {

@@ -216,7 +216,11 @@ impl<'a> Pass<'a> {
                 echo.cool_until = Some(now + wait);
             }
         }
-        known.bury(self.model, error, now);
+        let has_key = !self.state.endpoint.key_fingerprint.is_empty();
+        known.bury(self.model, error, (has_key, now));
+        if verdicts(error) != [Verdict::Neutral; 2] {
+            known.last_failure = Some(error.message.as_str().into());
+        }
         drop(known);
         self.state.tell_others(self.model, echo);
         (decision, changes)

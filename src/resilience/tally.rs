@@ -183,18 +183,15 @@ impl Failure {
     }
 
     /// The time is up before an attempt could be made.
-    pub(super) fn late(reason: Option<Reason>, waiting_for: &str) -> Self {
-        let hint = match reason.and_then(words::setting_of) {
+    pub(super) fn late(message: impl Into<String>, setting: Option<&'static str>) -> Self {
+        let hint = match setting {
             Some(setting) => format!("raise `--timeout`, `settings.timeout` or `{setting}`"),
             None => "raise `--timeout` or `settings.timeout`".to_owned(),
         };
         Self {
             hint: Some(hint),
             retryable: true,
-            ..Self::new(
-                CallErrorKind::Deadline,
-                format!("the time was up while waiting: {waiting_for}"),
-            )
+            ..Self::new(CallErrorKind::Deadline, message)
         }
     }
 
@@ -204,18 +201,21 @@ impl Failure {
             until.saturating_duration_since(tokio::time::Instant::now())
         };
         match refusal {
-            Refusal::CircuitOpen { until } => {
+            Refusal::CircuitOpen { until, last } => {
                 let wait = until.map(left);
+                let mut message =
+                    format!("`{provider}` failed too often and is left alone for a while");
+                if let Some(last) = last {
+                    message.push_str("; the last time: ");
+                    message.push_str(&last);
+                }
                 Self {
                     hint: Some(
                         wait.map_or_else(|| "try again in a moment".to_owned(), words::try_again),
                     ),
                     retryable: true,
                     retry_after: wait,
-                    ..Self::new(
-                        CallErrorKind::CircuitOpen,
-                        format!("`{provider}` failed too often and is left alone for a while"),
-                    )
+                    ..Self::new(CallErrorKind::CircuitOpen, message)
                 }
             }
             Refusal::CoolingDown { until } => Self {
@@ -260,7 +260,10 @@ impl Failure {
                     format!("the request needs {tokens} tokens, the limit is {limit} a minute"),
                 )
             },
-            Refusal::Deadline { reason } => Self::late(Some(reason), waiting_for),
+            Refusal::Deadline { reason } => Self::late(
+                format!("the time was up while waiting: {waiting_for}"),
+                words::setting_of(reason),
+            ),
             Refusal::Dead { error, until } => {
                 let mut failure = Self::of_provider((*error).clone(), GiveUp::Hopeless, false);
                 if let Some(until) = until {

@@ -77,10 +77,10 @@ pub(super) fn waiting_for(reason: Reason, known: &Known, model: usize) -> String
         Cause::CoolDown => "rate limited by the server".to_owned(),
         Cause::Trial => "another call tries whether the rate limit is over".to_owned(),
         Cause::Paced => "calls are let go one by one".to_owned(),
-        Cause::Concurrency => format!(
-            "{} calls in flight",
-            known.limiter.max_concurrency().unwrap_or_default()
-        ),
+        Cause::Concurrency => match known.limiter.max_concurrency() {
+            Some(1) => "one call in flight at a time".to_owned(),
+            most => format!("limit of {} calls in flight", most.unwrap_or_default()),
+        },
     }
 }
 

@@ -264,7 +264,7 @@ async fn a_call_that_cannot_wait_for_a_breaker_fails_at_once_and_says_when() {
     assert_eq!(error.kind, CallErrorKind::CircuitOpen);
     assert_eq!(
         error.message,
-        "`lab` failed too often and is left alone for a while"
+        "`lab` failed too often and is left alone for a while; the last time: it failed"
     );
     assert!(error.retry_after.unwrap() >= seconds(23) && error.retryable);
     assert!(error.hint.unwrap().starts_with("try again at "));

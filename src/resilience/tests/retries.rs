@@ -295,3 +295,80 @@ async fn nobody_watching_changes_nothing() {
     }
     assert_eq!(answers[0], answers[1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_time_is_up_asks_nobody() {
+    let lab = Lab::new();
+    let script = Script::new("lab", |_| Act::Answer(SOON));
+    let mut context = context("solo");
+    context.deadline = Some(lab.started);
+    let mut request = request("solo", Delivery::Buffered);
+    let error = lab
+        .resilience
+        .call(
+            &[link(&script, settings())],
+            &mut request,
+            &context,
+            &Events::nobody(),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, CallErrorKind::Deadline);
+    assert_eq!(
+        (error.message.as_str(), error.hint.as_deref()),
+        (
+            "the time is up",
+            Some("raise `--timeout` or `settings.timeout`")
+        )
+    );
+    assert_eq!(script.requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_key_somebody_may_log_in_meanwhile() {
+    let lab = Lab::new();
+    let script = Script::at("lab", "", |seen| match seen.n {
+        0 => Act::Fail(SOON, fault(FaultKind::Auth)),
+        _ => Act::Answer(SOON),
+    });
+    let chain = [link(&script, settings())];
+    lab.call(&chain).await.unwrap_err();
+    lab.call(&chain).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_told_what_for() {
+    let lab = Lab::new();
+    let script = Script::new("lab", |_| Act::Answer(seconds(1)));
+    let reason = async |settings: EndpointSettings| {
+        let chain = [link(&script, settings)];
+        let (events, mut receiver) = Events::channel("run");
+        let calls = (0..3).map(|_| lab.call_as(&chain, Delivery::Buffered, &events));
+        for result in futures_util::future::join_all(calls).await {
+            result.unwrap();
+        }
+        drain(&mut receiver)
+            .into_iter()
+            .filter_map(|kind| match kind {
+                EventKind::Throttled {
+                    reason, wait_ms, ..
+                } => Some((reason, wait_ms)),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    let one = EndpointSettings {
+        max_concurrency: Some(1),
+        ..settings()
+    };
+    let wait = ("one call in flight at a time".to_owned(), None);
+    assert_eq!(reason(one).await, [wait.clone(), wait]);
+    let two = EndpointSettings {
+        requests_per_minute: Some(2),
+        ..settings()
+    };
+    let told = reason(two).await;
+    let minute = |wait: u64| ("limit of 2 requests a minute".to_owned(), Some(wait));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0], minute(told[0].1.unwrap()));
+}
