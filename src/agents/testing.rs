@@ -185,6 +185,7 @@ impl Lab {
             requested_model: "scripted".to_owned(),
             name: name.into(),
             system: settings.role.clone(),
+            mcp: Vec::new(),
             chain: vec![Link {
                 provider: Arc::clone(model) as Arc<dyn Provider>,
                 model: "m".to_owned(),

@@ -182,6 +182,13 @@ pub(super) async fn one(
         delegation::call(around, call, journal)
             .await
             .map_err(|error| failure::tools(&error))?
+    } else if around.servers.have(&call.name) {
+        around
+            .servers
+            .execute(&around.agent.tools, call, around.events)
+            .await
+            .map_err(|error| failure::tools(&error))?
+            .into()
     } else {
         tools::execute(&around.agent.tools, call, around.events)
             .await

@@ -15,6 +15,7 @@ use super::{AgentSettings, RunResult, log};
 use crate::cancel::Cancel;
 use crate::costs::{Caps, Purpose};
 use crate::event::{EventKind, Events, Said};
+use crate::mcp::{self, ServerSpec, Servers};
 use crate::message::{Assistant, Message, ToolSpec};
 use crate::providers::{BoxFuture, Delivery, OwnLoop, Request, Seconds};
 use crate::redact::Redactor;
@@ -43,6 +44,8 @@ pub struct Agent {
     pub temperature: Option<f64>,
     /// JSON Schema of its answer.
     pub output_schema: Option<Value>,
+    /// The MCP servers whose tools it may use.
+    pub mcp: Vec<ServerSpec>,
     /// What it is configured to be, with the rights that it has in this run.
     pub settings: AgentSettings,
     /// The budgets that cover its calls.
@@ -118,7 +121,14 @@ pub async fn run(
     request.messages.push(Message::User {
         text: ask.prompt.clone(),
     });
+    let servers = tokio::select! {
+        biased;
+        _ = cancel.cancelled() => Servers::default(),
+        servers = mcp::start(&agent.mcp) => servers,
+    };
+    request.tools.extend(servers.tools().cloned());
     let around = Around {
+        servers: &servers,
         agent,
         ask: &ask,
         resilience,
@@ -130,6 +140,7 @@ pub async fn run(
         request.tools.retain(|tool| tool.name != delegation::TOOL);
     }
     let ended = with_tools(&around, &mut state, &mut request).await;
+    servers.close().await;
     let said_before = ask.history.len();
     state.close(agent, request.messages.split_off(said_before), ended.err())
 }
@@ -148,6 +159,7 @@ pub(super) fn run_boxed<'a>(
 
 /// What every turn of one run needs and none changes.
 pub(super) struct Around<'a> {
+    pub(super) servers: &'a Servers,
     pub(super) agent: &'a Agent,
     pub(super) ask: &'a Ask,
     pub(super) resilience: &'a Resilience,
@@ -170,6 +182,14 @@ async fn with_tools(
     request: &mut Request,
 ) -> Result<(), Stop> {
     let agent = around.agent;
+    for failed in &around.servers.failed {
+        let message = failed.message();
+        if failed.required {
+            return Err(Stop::Tools(message));
+        }
+        around.events.notice(message.clone()).await;
+        state.warn(&message);
+    }
     let mut bridged = Bridged::open(agent, &request.tools)?;
     request.own_loop = OwnLoop {
         max_turns: Some(agent.max_turns),

@@ -3,9 +3,13 @@
 //! May use the vocabulary, `process`, `sandbox` and `tools`.
 
 pub mod bridge;
+mod client;
 pub mod relay;
+mod servers;
 mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use client::ServerSpec;
+pub use servers::{Failed, Servers, start};
 pub use settings::McpServer;

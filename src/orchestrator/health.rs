@@ -13,6 +13,7 @@ use crate::cancel::Cancel;
 use crate::costs::Purpose;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
+use crate::mcp;
 use crate::providers::{Delivery, ProviderError};
 
 /// Asked of a model by a deep check: the shortest answer there is.
@@ -102,9 +103,16 @@ impl Orchestrator {
             .map(|(name, provider)| async move { (name.as_str(), provider.health().await) });
         let checked: BTreeMap<&str, Result<(), ProviderError>> =
             join_all(checks).await.into_iter().collect();
+        let servers = join_all(
+            agents
+                .iter()
+                .map(|(_, settings)| self.broken_servers(settings)),
+        );
+        let mut broken = servers.await.into_iter();
         Ok(chains
             .iter()
             .map(|(name, chain)| {
+                let broken = broken.next().flatten();
                 let provider = chain.first().map_or("", |link| link.provider.name());
                 let health = match checked.get(provider) {
                     Some(Err(error)) => Health::bad(
@@ -112,11 +120,33 @@ impl Orchestrator {
                         error.to_string(),
                         error.hint.as_deref(),
                     ),
-                    _ => Health::good(&format!("{provider} answers")),
+                    _ => broken.unwrap_or_else(|| Health::good(&format!("{provider} answers"))),
                 };
                 ((*name).to_owned(), health)
             })
             .collect())
+    }
+
+    /// What is wrong with the MCP servers of an agent, if something is. They are started for that, and
+    /// ended.
+    async fn broken_servers(&self, settings: &AgentSettings) -> Option<Health> {
+        if settings.mcp_servers.is_empty() {
+            return None;
+        }
+        let specs = match self.mcp_servers(settings) {
+            Ok(specs) => specs,
+            Err(error) => {
+                return Some(Health::bad(
+                    error.class,
+                    error.message,
+                    error.hint.as_deref(),
+                ));
+            }
+        };
+        let servers = mcp::start(&specs).await;
+        let failed: Vec<String> = servers.failed.iter().map(mcp::Failed::message).collect();
+        servers.close().await;
+        (!failed.is_empty()).then(|| Health::bad(ErrorClass::Failed, failed.join("; "), None))
     }
 
     async fn ask_model(&self, name: &str, settings: &AgentSettings, cancel: &Cancel) -> Health {

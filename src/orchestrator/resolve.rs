@@ -9,6 +9,8 @@ use crate::agents::{Agent, AgentSettings, log, prompt};
 use crate::config::Config;
 use crate::costs::Caps;
 use crate::error::{ErrorClass, OrchError};
+use crate::mcp::ServerSpec;
+use crate::providers::ProxySettings;
 use crate::tools::{self, Server, ToolContext};
 
 impl Orchestrator {
@@ -90,6 +92,7 @@ impl Orchestrator {
             max_turns: settings.max_turns.unwrap_or(general.max_tool_iterations),
             temperature: settings.temperature.or(general.temperature),
             output_schema: settings.output_schema.clone(),
+            mcp: self.mcp_servers(settings)?,
             settings: settings.clone(),
             caps: Arc::new(self.caps(name, settings)),
             log,
@@ -149,6 +152,35 @@ impl Orchestrator {
         let named = settings.servers.iter();
         named
             .filter_map(|name| Some((name.clone(), known.get(name)?.clone())))
+            .collect()
+    }
+
+    /// The MCP servers of an agent, each with the rules of its own entry.
+    pub(super) fn mcp_servers(
+        &self,
+        settings: &AgentSettings,
+    ) -> Result<Vec<ServerSpec>, OrchError> {
+        let env = &self.config.env;
+        let plain = |name: &str| {
+            let value = env.process(name).and_then(|value| value.to_str());
+            value.map(str::to_owned)
+        };
+        let known = &self.config.document.mcp_servers;
+        let named = settings.mcp_servers.iter();
+        named
+            .filter_map(|name| Some((name, known.get(name)?)))
+            .map(|(name, server)| {
+                let own = AgentSettings {
+                    sandbox: server.sandbox.clone(),
+                    ..AgentSettings::default()
+                };
+                Ok(ServerSpec {
+                    name: name.clone(),
+                    server: server.clone(),
+                    policy: Arc::clone(self.workspace(&own)?.policy()),
+                    proxies: ProxySettings::from_variables(&plain),
+                })
+            })
             .collect()
     }
 

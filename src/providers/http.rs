@@ -69,6 +69,14 @@ pub(super) fn client(
     Ok(client)
 }
 
+/// The same for others than model calls, why there is none in words.
+pub(crate) fn http_client(url: &Url, proxies: &ProxySettings) -> Result<Client, String> {
+    client(url, None, proxies).map_err(|error| match error {
+        NoClient::Proxy => "the proxy of the environment is of no kind that is known".to_owned(),
+        NoClient::Tls(why) => why,
+    })
+}
+
 /// Why no client could be made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoClient {

@@ -43,6 +43,7 @@ pub use aliases::{Alias, Resolved, available_models, resolve};
 pub use connect::{ConnectSpec, Variables, connect};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
 pub use facts::ModelFacts;
+pub(crate) use http::http_client;
 pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, ToolBridge};
 pub use proxy::ProxySettings;
 pub use replay::{RecordFile, Recorder};

@@ -18,6 +18,7 @@ mod claude_fake;
 mod claude_outcomes;
 mod claude_sessions;
 mod lists;
+mod mcp;
 mod offline;
 mod session;
 mod structure;

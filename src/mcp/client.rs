@@ -1,0 +1,324 @@
+//! One MCP server as a client sees it: started or reached, asked for its tools, called.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use rmcp::model::{CallToolRequestParams, CallToolResult, ContentBlock, ResourceContents};
+use rmcp::service::{RoleClient, RunningService, ServiceError, ServiceExt};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use serde_json::{Map, Value};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
+use url::Url;
+
+use super::McpServer;
+use crate::message::ToolSpec;
+use crate::process::Input;
+use crate::providers::{ProxySettings, http_client};
+use crate::sandbox::{Child, Command, Policy, Program};
+
+/// The longest name of a tool that every vendor takes.
+const LONGEST_NAME: usize = 64;
+
+/// How much of a failed server's standard error is told, bytes.
+const COMPLAINT: usize = 400;
+
+/// How long a server that is asked to end may take.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A server as configured, with what it needs to be started.
+#[derive(Clone)]
+pub struct ServerSpec {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its entry.
+    pub server: McpServer,
+    /// The rules of its process.
+    pub policy: Arc<Policy>,
+    /// The proxies of a server that speaks over HTTP.
+    pub proxies: ProxySettings,
+}
+
+/// A server that answered. Dropping it ends its process.
+pub struct Connection {
+    service: RunningService<RoleClient, ()>,
+    child: Option<Child>,
+    /// Its tools as they are offered to models: `server__tool`.
+    pub tools: Vec<ToolSpec>,
+    /// The server's own names of its tools, by the names that are offered.
+    own_names: BTreeMap<String, String>,
+    limit: Duration,
+}
+
+/// Starts or reaches a server and asks for its tools, within its time.
+///
+/// # Errors
+/// In words: it cannot be started, does not answer in time, or speaks no MCP.
+pub async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
+    let limit = spec.server.timeout.limit().unwrap_or(Duration::MAX);
+    let seconds = limit.as_secs_f64();
+    let late = || format!("it did not answer in {seconds} s");
+    let Some(url) = &spec.server.url else {
+        let mut child = timeout(limit, start(spec)).await.map_err(|_| late())??;
+        let stderr = child.stderr.take();
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("its pipes are missing".to_owned());
+        };
+        let answered = async {
+            let service = ().serve((stdout, stdin)).await.map_err(|error| error.to_string())?;
+            finish(spec, service, limit).await
+        };
+        let connected = timeout(limit, answered)
+            .await
+            .unwrap_or_else(|_| Err(late()));
+        return match connected {
+            Ok(mut connection) => {
+                connection.child = Some(child);
+                if let Some(stderr) = stderr {
+                    // Read, so that a server that complains a lot does not wait for ever.
+                    drop(tokio::spawn(swallow(stderr)));
+                }
+                Ok(connection)
+            }
+            Err(why) => Err(complaint(why, stderr).await),
+        };
+    };
+    let transport = http_transport(url, spec)?;
+    let answered = async {
+        let service = ().serve(transport).await.map_err(|error| error.to_string())?;
+        finish(spec, service, limit).await
+    };
+    timeout(limit, answered)
+        .await
+        .unwrap_or_else(|_| Err(late()))
+}
+
+async fn start(spec: &ServerSpec) -> Result<Child, String> {
+    let environment = spec.server.env.iter();
+    let command = Command {
+        program: Program::Arguments(spec.server.command.iter().map(OsString::from).collect()),
+        input: Input::Pipe,
+        environment: environment
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
+        ..Command::script(&spec.policy, "")
+    };
+    command.spawn().await.map_err(|error| {
+        let mut words = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(next) = cause {
+            words = format!("{words}: {next}");
+            cause = next.source();
+        }
+        words
+    })
+}
+
+fn http_transport(
+    url: &str,
+    spec: &ServerSpec,
+) -> Result<StreamableHttpClientTransport<reqwest::Client>, String> {
+    let parsed = Url::parse(url).map_err(|error| format!("its `url` is none: {error}"))?;
+    let client = http_client(&parsed, &spec.proxies)?;
+    let mut config = StreamableHttpClientTransportConfig::with_uri(url);
+    for (name, value) in &spec.server.headers {
+        let name: HeaderName = name
+            .parse()
+            .map_err(|_| format!("`{name}` is no name of a header"))?;
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| format!("the header `{name}` has a value that cannot be sent"))?;
+        value.set_sensitive(true);
+        config.custom_headers.insert(name, value);
+    }
+    Ok(StreamableHttpClientTransport::with_client(client, config))
+}
+
+async fn finish(
+    spec: &ServerSpec,
+    service: RunningService<RoleClient, ()>,
+    limit: Duration,
+) -> Result<Connection, String> {
+    let listed = service
+        .list_all_tools()
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut own_names = BTreeMap::new();
+    let mut tools = Vec::new();
+    for tool in listed {
+        let name = offered_name(&spec.name, &tool.name, &own_names);
+        own_names.insert(name.clone(), tool.name.to_string());
+        tools.push(ToolSpec {
+            name,
+            description: tool.description.unwrap_or_default().into_owned(),
+            parameters: Value::Object(Map::clone(&tool.input_schema)),
+        });
+    }
+    Ok(Connection {
+        service,
+        child: None,
+        tools,
+        own_names,
+        limit,
+    })
+}
+
+/// `server__tool` in the letters that every vendor takes, short enough and not taken yet.
+fn offered_name(server: &str, tool: &str, taken: &BTreeMap<String, String>) -> String {
+    let letters: String = format!("{server}__{tool}")
+        .chars()
+        .map(|letter| match letter {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => letter,
+            _ => '_',
+        })
+        .take(LONGEST_NAME)
+        .collect();
+    let mut name = letters.clone();
+    let mut count = 2;
+    while taken.contains_key(&name) {
+        let end = format!("_{count}");
+        let kept = letters.len().min(LONGEST_NAME - end.len());
+        name = format!("{}{end}", letters.get(..kept).unwrap_or_default());
+        count += 1;
+    }
+    name
+}
+
+impl Connection {
+    /// Whether the server has a tool that is offered under this name.
+    pub fn has(&self, tool: &str) -> bool {
+        self.own_names.contains_key(tool)
+    }
+
+    /// The longest that a call may take.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Calls a tool by the name under which it is offered.
+    ///
+    /// # Errors
+    /// In words for the model: the tool failed, or the server is gone.
+    pub async fn call(&self, tool: &str, arguments: Value) -> Result<String, String> {
+        let Some(own_name) = self.own_names.get(tool) else {
+            return Err(format!("there is no tool `{tool}`"));
+        };
+        let mut request = CallToolRequestParams::new(own_name.clone());
+        if let Value::Object(arguments) = arguments {
+            request = request.with_arguments(arguments);
+        }
+        let result = self
+            .service
+            .call_tool(request)
+            .await
+            .map_err(|error| match error {
+                ServiceError::TransportClosed | ServiceError::TransportSend(_) => {
+                    "the server has ended".to_owned()
+                }
+                ServiceError::McpError(error) => error.message.to_string(),
+                error => error.to_string(),
+            })?;
+        let text = text(&result);
+        if result.is_error == Some(true) {
+            return Err(if text.is_empty() {
+                "the tool failed".to_owned()
+            } else {
+                text
+            });
+        }
+        Ok(text)
+    }
+
+    /// Ends the connection and the server's process.
+    pub async fn close(mut self) {
+        drop(self.service.close_with_timeout(PATIENCE).await);
+        if let Some(child) = &mut self.child {
+            // Its input is closed, which is how such a server is asked to end.
+            if timeout(PATIENCE, child.wait()).await.is_err() {
+                child.kill();
+                drop(timeout(PATIENCE, child.wait()).await);
+            }
+        }
+    }
+}
+
+/// What a result says, as text.
+fn text(result: &CallToolResult) -> String {
+    let mut parts: Vec<String> = result.content.iter().map(block).collect();
+    if parts.is_empty()
+        && let Some(structured) = &result.structured_content
+    {
+        parts.push(structured.to_string());
+    }
+    parts.join("\n")
+}
+
+fn block(block: &ContentBlock) -> String {
+    match block {
+        ContentBlock::Text(text) => text.text.clone(),
+        ContentBlock::Image(image) => format!("[an image, {}]", image.mime_type),
+        ContentBlock::Audio(audio) => format!("[a sound, {}]", audio.mime_type),
+        ContentBlock::Resource(resource) => match &resource.resource {
+            ResourceContents::TextResourceContents { text, .. } => text.clone(),
+            ResourceContents::BlobResourceContents { uri, .. } => format!("[a file, {uri}]"),
+            _ => "[something]".to_owned(),
+        },
+        ContentBlock::ResourceLink(link) => format!("[see {}]", link.uri),
+        _ => "[something]".to_owned(),
+    }
+}
+
+async fn swallow(mut stderr: pipe::Receiver) {
+    let mut buffer = vec![0; 4096];
+    while stderr.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+}
+
+/// Why a server failed, with the end of what it complained.
+async fn complaint(why: String, stderr: Option<pipe::Receiver>) -> String {
+    let mut told = Vec::new();
+    if let Some(mut stderr) = stderr {
+        // It may have ended a moment ago, or never write anything.
+        drop(timeout(PATIENCE, stderr.read_to_end(&mut told)).await);
+    }
+    let told = String::from_utf8_lossy(&told);
+    let last = told.lines().rev().find(|line| !line.trim().is_empty());
+    match last {
+        Some(line) => format!(
+            "{why}: {}",
+            line.trim().chars().take(COMPLAINT).collect::<String>()
+        ),
+        None => why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_every_vendor_takes() {
+        let mut taken = BTreeMap::new();
+        for (server, tool, expected) in [
+            ("git", "status", "git__status"),
+            ("git", "git.log v2", "git__git_log_v2"),
+            ("git", "git log.v2", "git__git_log_v2_2"),
+        ] {
+            let name = offered_name(server, tool, &taken);
+            assert_eq!(name, expected);
+            taken.insert(name, tool.to_owned());
+        }
+        let long = "x".repeat(100);
+        let first = offered_name("s", &long, &taken);
+        assert_eq!(first.len(), LONGEST_NAME);
+        taken.insert(first.clone(), long.clone());
+        let second = offered_name("s", &long, &taken);
+        assert!(
+            second.len() == LONGEST_NAME && second.ends_with("_2"),
+            "{second}"
+        );
+    }
+}

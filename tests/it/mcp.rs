@@ -1,0 +1,209 @@
+//! Tools of MCP servers: started side by side, called under the same rules as ours, ended with the run.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Context, Stub, stub};
+
+/// A workspace whose agent uses these servers, and a model that calls these tools and is done.
+fn context(server: &Stub, entries: &str, named: &str) -> Context {
+    let context = Context::new();
+    context.write("server.py", include_str!("fixtures/mcp_server.py"));
+    context.write(
+        "orch.yaml",
+        format!(
+            "settings: {{max_retries: 0}}\n\
+             providers:\n  stub: {{kind: openai, base_url: \"{}\"}}\n\
+             mcp_servers:\n{entries}\
+             agents:\n  a: {{role: R, provider: stub, model: m, tools: [read], mcp_servers: [{named}]}}\n",
+            server.url()
+        ),
+    );
+    context
+}
+
+/// Processes that were started in the workspace and still live.
+fn left(context: &Context) -> usize {
+    let work = context.work();
+    let is_ours = |path: &std::path::Path| {
+        let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains("server.py")
+            && std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == work)
+    };
+    let processes = std::fs::read_dir("/proc").unwrap();
+    processes
+        .filter(|entry| is_ours(&entry.as_ref().unwrap().path()))
+        .count()
+}
+
+#[test]
+fn tools_of_a_server_are_offered_called_and_capped() {
+    let server = Stub::replies([
+        stub::tool_calls(&[
+            ("1", "test__echo", json!({"text": "hi"})),
+            ("2", "test__fail", json!({})),
+            ("3", "test__large", json!({})),
+            ("4", "test__where", json!({})),
+            ("5", "test__absent", json!({})),
+        ]),
+        stub::text("done"),
+    ]);
+    let entry = "  test: {command: [python3, server.py], env: {COLOUR: red}}\n";
+    let context = context(&server, entry, "test");
+    let result = context
+        .orch(&["--agent", "a", "--prompt", "x", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(result["output"], "done");
+    let ok: Vec<bool> = result["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["ok"].as_bool().unwrap())
+        .collect();
+    assert_eq!(ok, [true, false, true, true, false]);
+    let chats = server.chats();
+    let offered: Vec<&str> = chats[0].body["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["function"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        offered,
+        [
+            "read",
+            "test__echo",
+            "test__fail",
+            "test__large",
+            "test__where",
+            "test__sleep"
+        ]
+    );
+    let results = chats[1].tool_messages();
+    let content = |at: usize| results[at]["content"].as_str().unwrap().to_owned();
+    assert_eq!(content(0), "echo: hi");
+    assert!(content(1).contains("it failed"), "{}", content(1));
+    assert!(content(2).len() < 200_000, "{}", content(2).len());
+    assert_eq!(content(3), format!("{} red", context.work().display()));
+    assert_eq!(left(&context), 0);
+}
+
+#[test]
+fn a_server_that_fails_or_is_mute_holds_up_nobody() {
+    let entries = "  good: {command: [python3, server.py]}\n  \
+                   mute: {command: [python3, server.py, mute], timeout: 1.5}\n  \
+                   dies: {command: [python3, server.py, dies]}\n  \
+                   absent: {command: [no-such-program]}\n  \
+                   gone: {url: \"http://127.0.0.1:9/mcp\", timeout: 5}\n";
+    let server = Stub::replies([
+        stub::tool_calls(&[("1", "good__echo", json!({"text": "x"}))]),
+        stub::text("done"),
+    ]);
+    let context = context(&server, entries, "good, mute, dies, absent, gone");
+    let started = Instant::now();
+    let result = context
+        .orch(&["--agent", "a", "--prompt", "x", "--json"])
+        .exits(0)
+        .json();
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(result["tools"][0]["ok"], true);
+    let warnings: Vec<&str> = result["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|words| words.as_str().unwrap())
+        .collect();
+    let told = |server: &str| {
+        let start = format!("the MCP server `{server}` cannot be used: ");
+        let found = warnings.iter().find_map(|words| words.strip_prefix(&start));
+        found
+            .unwrap_or_else(|| panic!("{server}: {warnings:?}"))
+            .to_owned()
+    };
+    assert_eq!(told("mute"), "it did not answer in 1.5 s");
+    assert!(
+        told("dies").ends_with("no database here"),
+        "{}",
+        told("dies")
+    );
+    assert!(
+        told("absent").contains("no-such-program"),
+        "{}",
+        told("absent")
+    );
+    assert!(!told("gone").is_empty());
+    assert_eq!(left(&context), 0);
+    let health = context.orch(&["--health", "--json"]).exits(1).json();
+    assert_eq!(health["a"]["healthy"], false);
+    assert!(
+        health["a"]["message"].as_str().unwrap().contains("`mute`"),
+        "{health}"
+    );
+    assert_eq!(left(&context), 0);
+}
+
+#[test]
+fn a_run_without_a_required_server_does_not_begin() {
+    let server = Stub::replies([stub::text("never asked")]);
+    let context = context(
+        &server,
+        "  dies: {command: [python3, server.py, dies], required: true}\n",
+        "dies",
+    );
+    let result = context
+        .orch(&["--agent", "a", "--prompt", "x", "--json"])
+        .exits(9)
+        .json();
+    assert!(
+        result["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("`dies`"),
+        "{result}"
+    );
+    assert_eq!(server.chats().len(), 0);
+}
+
+#[test]
+fn a_call_that_takes_too_long_ends_at_its_time_and_rules_hold() {
+    let server = Stub::replies([
+        stub::tool_calls(&[
+            ("1", "slow__sleep", json!({})),
+            ("2", "slow__echo", json!({"text": "x"})),
+        ]),
+        stub::text("done"),
+    ]);
+    let context = context(
+        &server,
+        "  slow: {command: [python3, server.py], timeout: 2}\n",
+        "slow",
+    );
+    let config = context.read("orch.yaml").replace(
+        "settings: {max_retries: 0}",
+        "settings: {max_retries: 0, approvals: {rules: [{tool: \"slow__e*\", action: deny}]}}",
+    );
+    context.write("orch.yaml", config);
+    let result = context
+        .orch(&["--agent", "a", "--prompt", "x", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(result["tools"][0]["ok"], false);
+    assert_eq!(result["tools"][1]["ok"], false);
+    let chats = server.chats();
+    let results = chats[1].tool_messages();
+    assert!(
+        results[0]["content"].as_str().unwrap().contains("2 s"),
+        "{results:?}"
+    );
+    assert!(
+        !results[1]["content"].as_str().unwrap().contains("echo: x"),
+        "{results:?}"
+    );
+    assert_eq!(left(&context), 0);
+}
