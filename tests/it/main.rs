@@ -11,6 +11,7 @@
 )]
 
 mod agent;
+mod attacks;
 mod bad_input;
 mod budgets;
 mod claude_driver;

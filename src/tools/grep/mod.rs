@@ -67,7 +67,6 @@ pub(super) fn schema() -> Value {
 pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnswer> {
     Box::pin(async move {
         let params: Params = params::parse("grep", &value)?;
-        let matcher = matcher(&params.pattern, params.ignore_case.unwrap_or(false))?;
         let most = params
             .max_matches
             .filter(|most| *most > 0)
@@ -76,6 +75,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
             });
         let pattern = params.pattern.clone();
         let (found, late) = search(context, DEADLINE, move |workspace, stop| {
+            let matcher = matcher(&params.pattern, params.ignore_case.unwrap_or(false))?;
             find(workspace, &params, &matcher, most, stop)
         })
         .await?;
