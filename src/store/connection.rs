@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::writer::LOG_SIZE;
+use super::log::BUSY_SIZE;
 use super::{StoreError, StoreErrorKind, migrations};
 
 /// How often a locked database is tried again before a write gives up: about ten seconds.
@@ -93,6 +93,16 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
     Ok(Some(connection))
 }
 
+/// A second connection that moves the log of an open database.
+pub(super) fn open_mover(path: &Path, busy_tries: i32) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(patience(busy_tries)))?;
+    keep_log_on_close(&connection)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(connection)
+}
+
 /// A second connection that only reads; the writer's must be open.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -109,7 +119,7 @@ fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     // The writer moves the log itself, when nobody waits for it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_SIZE)?;
+    connection.pragma_update(None, "journal_size_limit", BUSY_SIZE)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {

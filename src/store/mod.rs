@@ -7,6 +7,7 @@
 
 mod connection;
 mod error;
+mod log;
 pub mod migrations;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,11 @@ pub use error::{StoreError, StoreErrorKind};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
-use writer::{Job, Keep};
+use writer::{Direct, Job, Keep, Writer};
 
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "orch.db";
@@ -46,13 +46,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     path: Option<PathBuf>,
-    /// Taken on drop, which ends the writer once its queue is empty.
-    jobs: Option<mpsc::Sender<Job>>,
-    writer: Option<JoinHandle<()>>,
-    /// A writer without a thread.
-    direct: Option<Mutex<writer::Direct>>,
-    /// A database in memory: written at once by whoever writes, since nothing there takes long.
-    memory: Option<Mutex<Connection>>,
+    writer: Writer,
     /// Opened when first used; a command that only writes needs none.
     reader: Mutex<Option<Connection>>,
     /// The first failure of a write that nobody waited for.
@@ -72,7 +66,8 @@ impl Store {
     fn open_patiently(state_dir: &Path, busy_tries: i32) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE_NAME);
         connection::open_writer(&path, busy_tries)
-            .and_then(|connection| Self::start(connection, path.clone()))
+            .and_then(|connection| Writer::start(connection, &path))
+            .map(|writer| Self::new(Some(path.clone()), writer, None))
             .map_err(|error| error.at(&path))
     }
 
@@ -85,17 +80,9 @@ impl Store {
         let path = state_dir.join(FILE_NAME);
         let connection = connection::open_writer(&path, connection::BUSY_TRIES)
             .map_err(|error| error.at(&path))?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                direct: Some(Mutex::new(writer::Direct::new(connection, &path))),
-                path: Some(path),
-                jobs: None,
-                writer: None,
-                memory: None,
-                reader: Mutex::new(None),
-                lost: Arc::default(),
-            }),
-        })
+        let direct = Direct::new(connection, &path);
+        let writer = Writer::Direct(Mutex::new(direct));
+        Ok(Self::new(Some(path), writer, None))
     }
 
     /// Opens the store for reading without writing anything to the disk; `None` where there is none.
@@ -105,17 +92,7 @@ impl Store {
     pub fn open_read_only(state_dir: &Path) -> Result<Option<Self>, StoreError> {
         let path = state_dir.join(FILE_NAME);
         let reader = connection::open_untouched(&path).map_err(|error| error.at(&path))?;
-        Ok(reader.map(|reader| Self {
-            inner: Arc::new(Inner {
-                path: Some(path),
-                jobs: None,
-                writer: None,
-                direct: None,
-                memory: None,
-                reader: Mutex::new(Some(reader)),
-                lost: Arc::default(),
-            }),
-        }))
+        Ok(reader.map(|reader| Self::new(Some(path), Writer::Nobody, Some(reader))))
     }
 
     /// A store in memory, forgotten with its last handle. It has no writer's thread: what is written
@@ -124,38 +101,19 @@ impl Store {
     /// # Errors
     /// When SQLite refuses.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Ok(Self {
-            inner: Arc::new(Inner {
-                path: None,
-                jobs: None,
-                writer: None,
-                direct: None,
-                memory: Some(Mutex::new(connection::open_memory()?)),
-                reader: Mutex::new(None),
-                lost: Arc::default(),
-            }),
-        })
+        let writer = Writer::Memory(Mutex::new(connection::open_memory()?));
+        Ok(Self::new(None, writer, None))
     }
 
-    fn start(connection: Connection, path: PathBuf) -> Result<Self, StoreError> {
-        let (sender, receiver) = mpsc::channel();
-        let for_writer = path.clone();
-        let writer = std::thread::Builder::new()
-            .name("store".to_owned())
-            .stack_size(1 << 20)
-            .spawn(move || writer::run(connection, &for_writer, &receiver))
-            .map_err(|error| StoreError::io(&error))?;
-        Ok(Self {
+    fn new(path: Option<PathBuf>, writer: Writer, reader: Option<Connection>) -> Self {
+        Self {
             inner: Arc::new(Inner {
-                path: Some(path),
-                jobs: Some(sender),
-                writer: Some(writer),
-                direct: None,
-                memory: None,
-                reader: Mutex::new(None),
+                path,
+                writer,
+                reader: Mutex::new(reader),
                 lost: Arc::default(),
             }),
-        })
+        }
     }
 
     /// The database file; `None` for a store in memory.
@@ -224,26 +182,7 @@ impl Store {
                 Err(error) => (Keep::No, Box::new(move |_| finish(Err(error)))),
             }
         });
-        if let Some(direct) = &self.inner.direct {
-            let (finish, ended) = lock(direct).write(Job { durability, work });
-            finish(ended);
-            return;
-        }
-        if let Some(memory) = &self.inner.memory {
-            let (finish, ended) = writer::write_now(&mut lock(memory), work);
-            finish(ended);
-            return;
-        }
-        let refused = match &self.inner.jobs {
-            Some(jobs) => jobs
-                .send(Job { durability, work })
-                .err()
-                .map(|unsent| (unsent.0.work, StoreError::closed())),
-            None => Some((work, StoreError::read_only())),
-        };
-        if let Some((work, error)) = refused {
-            work(Err(error.clone())).1(Err(error));
-        }
+        self.inner.writer.submit(Job { durability, work });
     }
 
     /// Reads on a connection of its own: sees everything committed so far, blocks no writer.
@@ -282,7 +221,7 @@ impl Store {
     /// # Errors
     /// The first failure of a write that nobody waited for, or of this wait.
     pub async fn close(self) -> Result<(), StoreError> {
-        if self.inner.jobs.is_some() {
+        if !matches!(self.inner.writer, Writer::Nobody) {
             self.write(Durability::Full, |_| Ok(())).await?;
         }
         match lock(&self.inner.lost).take() {
@@ -294,16 +233,4 @@ impl Store {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(writer) = self.writer.take()
-            && writer.thread().id() != std::thread::current().id()
-            && writer.join().is_err()
-        {
-            tracing::error!("the store's writer panicked");
-        }
-    }
 }

@@ -71,6 +71,7 @@ async fn a_failing_job_undoes_itself_and_leaves_the_others_of_its_transaction() 
     for store in [
         Store::in_memory().unwrap(),
         Store::open(tempfile::tempdir().unwrap().path()).unwrap(),
+        Store::open_direct(tempfile::tempdir().unwrap().path()).unwrap(),
     ] {
         let first = store.write(Durability::Full, insert("a", 1));
         let second = store.write(Durability::Full, |transaction| {

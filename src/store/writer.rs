@@ -3,26 +3,18 @@
 //! A commit does not sync. What must be durable is synced after the transaction has let go of the
 //! lock and before its caller hears of it, so that a disk's sync time never adds up over processes.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{Durability, StoreError};
+use super::log::Log;
+use super::{Durability, StoreError, lock};
 
 /// How many jobs one transaction may hold, so that the first of them does not wait for ever.
 const BATCH: usize = 256;
-
-/// After how many commits the log is moved into the database, when nothing waits.
-const COMMITS_PER_CHECKPOINT: u32 = 512;
-
-/// The size of the log, in bytes, above which a closing writer moves it into the database and empties
-/// it. The first process to open the database reads the whole log; emptying it costs three syncs.
-/// This is about where the sum of both is least for short commands.
-pub(super) const LOG_SIZE: i64 = 512 << 10;
 
 /// Tells the caller of a job how its transaction ended.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -44,30 +36,85 @@ pub(super) struct Job {
     pub(super) work: Work,
 }
 
-/// Works until every sender is gone and the queue is empty.
-pub(super) fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>) {
-    let mut log = Log::new(path);
-    let mut commits = 0;
-    let mut waiting = None;
-    while let Some(first) = waiting.take().or_else(|| jobs.recv().ok()) {
-        transact(&mut connection, first, jobs, &mut log);
-        commits += 1;
-        waiting = jobs.try_recv().ok();
-        if commits >= COMMITS_PER_CHECKPOINT
-            && (waiting.is_none() || commits >= 8 * COMMITS_PER_CHECKPOINT)
-        {
-            commits = 0;
-            checkpoint(&connection, "PASSIVE");
-        }
-    }
-    tidy(&connection, &log);
+/// Who writes.
+#[derive(Debug)]
+pub(super) enum Writer {
+    /// A thread of its own with a queue; both are taken on drop, which ends it once the queue is
+    /// empty.
+    Thread {
+        jobs: Option<Sender<Job>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    /// Whoever writes, at once.
+    Direct(Mutex<Direct>),
+    /// Whoever writes, at once, into memory: nothing there takes long.
+    Memory(Mutex<Connection>),
+    /// Nobody: the database was opened for reading.
+    Nobody,
 }
 
-/// Empties a log that grew. Others may be at work: whoever closes last does it.
-fn tidy(connection: &Connection, log: &Log) {
-    if log.size() > LOG_SIZE && connection.busy_timeout(Duration::ZERO).is_ok() {
-        checkpoint(connection, "TRUNCATE");
+impl Writer {
+    /// Starts a thread that writes.
+    pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel();
+        let path = path.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .stack_size(1 << 20)
+            .spawn(move || run(connection, &path, &queue))
+            .map_err(|error| StoreError::io(&error))?;
+        Ok(Self::Thread {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
     }
+
+    /// Queues a job, or does it at once and tells how it ended.
+    pub(super) fn submit(&self, job: Job) {
+        let (work, error) = match self {
+            Self::Direct(direct) => {
+                let (finish, ended) = lock(direct).write(job);
+                return finish(ended);
+            }
+            Self::Memory(memory) => {
+                let (finish, ended) = write_now(&mut lock(memory), job.work);
+                return finish(ended);
+            }
+            Self::Thread {
+                jobs: Some(jobs), ..
+            } => match jobs.send(job) {
+                Ok(()) => return,
+                Err(unsent) => (unsent.0.work, StoreError::closed()),
+            },
+            Self::Thread { jobs: None, .. } => (job.work, StoreError::closed()),
+            Self::Nobody => (job.work, StoreError::read_only()),
+        };
+        work(Err(error.clone())).1(Err(error));
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Self::Thread { jobs, thread } = self {
+            drop(jobs.take());
+            if let Some(thread) = thread.take()
+                && thread.thread().id() != std::thread::current().id()
+                && thread.join().is_err()
+            {
+                tracing::error!("the store's writer panicked");
+            }
+        }
+    }
+}
+
+/// Works until every sender is gone and the queue is empty.
+fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>) {
+    let mut log = Log::new(path);
+    while let Ok(first) = jobs.recv() {
+        transact(&mut connection, first, jobs, &mut log);
+        log.committed();
+    }
+    log.close(&connection);
 }
 
 /// A writer without a thread, for a program that has one thing to do: whoever writes waits for it.
@@ -88,27 +135,25 @@ impl Direct {
 
     /// Does a job; answers with what is to be told, and whom, once the writer is free again: who is
     /// told may have the next job.
-    pub(super) fn write(&mut self, job: Job) -> (Finish, Result<(), StoreError>) {
+    fn write(&mut self, job: Job) -> (Finish, Result<(), StoreError>) {
         let (finish, ended) = write_now(&mut self.connection, job.work);
         let ended = match job.durability {
             Durability::Full => ended.and_then(|()| self.log.sync()),
             Durability::Normal => ended,
         };
+        self.log.committed();
         (finish, ended)
     }
 }
 
 impl Drop for Direct {
     fn drop(&mut self) {
-        tidy(&self.connection, &self.log);
+        self.log.close(&self.connection);
     }
 }
 
 /// One transaction with one job, at once. Returns what is to be told, and whom.
-pub(super) fn write_now(
-    connection: &mut Connection,
-    work: Work,
-) -> (Finish, Result<(), StoreError>) {
+fn write_now(connection: &mut Connection, work: Work) -> (Finish, Result<(), StoreError>) {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
@@ -188,62 +233,4 @@ fn perform(transaction: &Transaction<'_>, work: Work) -> Finish {
 
 fn run_cached(transaction: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
     transaction.prepare_cached(sql)?.execute([]).map(drop)
-}
-
-/// The write-ahead log's file, to sync it.
-#[derive(Debug)]
-struct Log {
-    path: PathBuf,
-    file: Option<File>,
-    /// Once a sync failed nobody knows what reached the disk: no later one can be trusted.
-    broken: bool,
-}
-
-impl Log {
-    fn new(database: &Path) -> Self {
-        let mut name = OsString::from(database);
-        name.push("-wal");
-        Self {
-            path: PathBuf::from(name),
-            file: None,
-            broken: false,
-        }
-    }
-
-    /// Waits until everything committed so far is on the disk.
-    fn sync(&mut self) -> Result<(), StoreError> {
-        if self.broken {
-            return Err(StoreError::sync_failed());
-        }
-        let file = match self.file.take() {
-            Some(file) => Ok(file),
-            None => File::open(&self.path),
-        };
-        match file.and_then(|file| file.sync_data().map(|()| file)) {
-            Ok(file) => {
-                self.file = Some(file);
-                Ok(())
-            }
-            Err(error) => {
-                self.broken = true;
-                Err(StoreError::io(&error))
-            }
-        }
-    }
-
-    fn size(&self) -> i64 {
-        let metadata = self.path.metadata().ok();
-        metadata
-            .and_then(|metadata| i64::try_from(metadata.len()).ok())
-            .unwrap_or(0)
-    }
-}
-
-/// Moves what it can into the database. A failure loses nothing: everything stays in the log.
-fn checkpoint(connection: &Connection, mode: &str) {
-    let statement = format!("PRAGMA wal_checkpoint({mode})");
-    let moved = connection.query_row(&statement, [], |row| row.get::<_, i64>(0));
-    if let Err(error) = moved {
-        tracing::debug!(%error, "the store's log was not moved into the database");
-    }
 }

@@ -1,0 +1,166 @@
+//! The write-ahead log: syncing it, and moving it into the database when nobody waits for that.
+//!
+//! A log that is used again from its start is overwritten, which syncs faster than one that grows:
+//! so a busy log starts anew from time to time, and keeps its size until the last process closes.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::{StoreError, connection};
+
+/// After how many commits of this process its log is moved.
+const COMMITS_PER_MOVE: u32 = 512;
+
+/// How many pages the log may have before it starts anew, while processes are busy with it.
+const BUSY_PAGES: i64 = 4096;
+
+/// The size that a busy log keeps, bytes: its pages with their headers.
+pub(super) const BUSY_SIZE: i64 = BUSY_PAGES * (4096 + 24) + 32;
+
+/// The size of the log, bytes, above which a closing writer empties it. The first process to open
+/// the database reads the whole log; emptying it costs three syncs. This is about where the sum of
+/// both is least for short commands.
+const QUIET_SIZE: u64 = 512 << 10;
+
+/// How often the lock is tried for starting the log anew: only briefly, it may as well be later.
+const RESTART_TRIES: i32 = 10;
+
+/// The log of an open database.
+#[derive(Debug)]
+pub(super) struct Log {
+    database: PathBuf,
+    path: PathBuf,
+    /// Opened to be synced.
+    file: Option<File>,
+    /// Once a sync failed nobody knows what reached the disk: no later one can be trusted.
+    broken: bool,
+    commits: u32,
+    mover: Option<Mover>,
+}
+
+/// The thread that moves the log, so that no write waits for it; only busy processes have one.
+#[derive(Debug)]
+struct Mover {
+    wake: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Log {
+    pub(super) fn new(database: &Path) -> Self {
+        let mut name = OsString::from(database);
+        name.push("-wal");
+        Self {
+            database: database.to_owned(),
+            path: PathBuf::from(name),
+            file: None,
+            broken: false,
+            commits: 0,
+            mover: None,
+        }
+    }
+
+    /// Waits until everything committed so far is on the disk.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        if self.broken {
+            return Err(StoreError::sync_failed());
+        }
+        let file = match self.file.take() {
+            Some(file) => Ok(file),
+            None => File::open(&self.path),
+        };
+        match file.and_then(|file| file.sync_data().map(|()| file)) {
+            Ok(file) => {
+                self.file = Some(file);
+                Ok(())
+            }
+            Err(error) => {
+                self.broken = true;
+                Err(StoreError::io(&error))
+            }
+        }
+    }
+
+    /// Counts a commit; has the log moved when it is time.
+    pub(super) fn committed(&mut self) {
+        self.commits += 1;
+        if self.commits < COMMITS_PER_MOVE {
+            return;
+        }
+        self.commits = 0;
+        let mover = match self.mover.take() {
+            Some(mover) => Some(mover),
+            None => Mover::start(&self.database),
+        };
+        if let Some(mover) = &mover {
+            // One that is still at work sees these commits, too.
+            let _is_idle = mover.wake.try_send(()).is_ok();
+        }
+        self.mover = mover;
+    }
+
+    /// Empties a log that is worth it, unless others are at work: whoever closes last does it.
+    pub(super) fn close(&mut self, connection: &Connection) {
+        if let Some(Mover { wake, thread }) = self.mover.take() {
+            drop(wake);
+            if thread.join().is_err() {
+                tracing::error!("the thread that moves the store's log panicked");
+            }
+        }
+        let size = self.path.metadata().map_or(0, |metadata| metadata.len());
+        if size > QUIET_SIZE && connection.busy_timeout(Duration::ZERO).is_ok() {
+            told(checkpoint(connection, "TRUNCATE").map(drop));
+        }
+    }
+}
+
+impl Mover {
+    /// `None` when it cannot be started: the log then grows until the next process closes.
+    fn start(database: &Path) -> Option<Self> {
+        let (wake, woken) = sync_channel(1);
+        let database = database.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("store-log".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || {
+                let moved =
+                    connection::open_mover(&database, RESTART_TRIES).and_then(|connection| {
+                        move_when_woken(&connection, &woken).map_err(Into::into)
+                    });
+                told(moved);
+            });
+        Some(Self {
+            wake,
+            thread: thread.ok()?,
+        })
+    }
+}
+
+fn move_when_woken(connection: &Connection, woken: &Receiver<()>) -> rusqlite::Result<()> {
+    while woken.recv().is_ok() {
+        // First what is there, beside the writers; then, with them waiting, the little that came
+        // meanwhile.
+        if checkpoint(connection, "PASSIVE")? > BUSY_PAGES {
+            checkpoint(connection, "RESTART")?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves what it can into the database; answers how many pages the log has. One that is in the way
+/// is no error, and a failure loses nothing: everything stays in the log.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
+    let statement = format!("PRAGMA wal_checkpoint({mode})");
+    connection.query_row(&statement, [], |row| row.get(1))
+}
+
+fn told<E: std::fmt::Display>(moved: Result<(), E>) {
+    if let Err(error) = moved {
+        tracing::debug!(%error, "the store's log was not moved into the database");
+    }
+}
