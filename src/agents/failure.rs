@@ -65,7 +65,7 @@ pub(super) fn tools(error: &std::io::Error) -> Stop {
 }
 
 /// The error of a run that was stopped from outside.
-pub(super) fn stopped(cause: Cause) -> ErrorReport {
+pub fn stopped(cause: Cause) -> ErrorReport {
     let (class, message) = match cause {
         Cause::Interrupt => (ErrorClass::Interrupted, "interrupted"),
         Cause::Terminate => (ErrorClass::Terminated, "terminated by a signal"),

@@ -70,18 +70,7 @@ pub enum Work {
         output_schema: Option<Value>,
     },
     /// Asks several agents the same and makes one answer of theirs.
-    Candidates {
-        /// Their names.
-        agents: Vec<String>,
-        /// What they are asked, a template.
-        prompt: String,
-        /// JSON Schema of the answers, over the agents' own.
-        output_schema: Option<Value>,
-        /// A command that must succeed on an answer before it counts.
-        check: Option<String>,
-        /// How one answer is made of all.
-        join: Join,
-    },
+    Candidates(Candidates),
     /// Runs a command in the sandbox.
     Run {
         /// The command, a template.
@@ -108,6 +97,21 @@ pub enum Work {
         /// Its steps.
         steps: Vec<Step>,
     },
+}
+
+/// Several agents that are asked the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidates {
+    /// Their names.
+    pub agents: Vec<String>,
+    /// What they are asked, a template.
+    pub prompt: String,
+    /// JSON Schema of the answers, over the agents' own.
+    pub output_schema: Option<Value>,
+    /// A command that must succeed on an answer before it counts.
+    pub check: Option<String>,
+    /// How one answer is made of all.
+    pub join: Join,
 }
 
 /// How one answer is made of those of several candidates.
@@ -270,13 +274,13 @@ impl Compiler<'_> {
             for agent in &settings.candidates {
                 self.agent(agent)?;
             }
-            Ok(Work::Candidates {
+            Ok(Work::Candidates(Candidates {
                 agents: settings.candidates.clone(),
                 prompt,
                 output_schema: settings.output_schema.clone(),
                 check: settings.check.clone(),
                 join: self.join(settings)?,
-            })
+            }))
         } else if let Some(command) = &settings.run {
             Ok(Work::Run {
                 command: command.clone(),

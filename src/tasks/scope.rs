@@ -140,12 +140,13 @@ fn view(out: &StepOut) -> Value {
     let error = result.error.as_ref().map(|error| error.message.as_str());
     let items = || {
         let items = result.results.iter().flatten();
-        Value::from_iter(items.map(|item| {
+        let view = |item: &RunResult| {
             view(&StepOut {
                 skipped: false,
                 result: item.clone(),
             })
-        }))
+        };
+        items.map(view).collect::<Value>()
     };
     Value::from_pairs([
         ("output", Value::from(result.output.as_str())),

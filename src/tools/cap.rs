@@ -1,11 +1,11 @@
 //! Keeps what a model is given to a size that it can use.
 
 /// Bytes that are kept of the beginning and of the end of a result.
-pub(super) const KEPT: usize = 32 * 1024;
+pub(crate) const KEPT: usize = 32 * 1024;
 
 /// The text, or its head and tail with a note of what was cut between them. Cuts at the ends of
 /// lines where there are any near.
-pub(super) fn cap(text: String, kept: usize) -> String {
+pub(crate) fn cap(text: String, kept: usize) -> String {
     if text.len() <= kept * 2 {
         return text;
     }

@@ -5,7 +5,7 @@
 
 mod approvals;
 mod bash;
-mod cap;
+pub(crate) mod cap;
 mod context;
 mod definition;
 mod edit;
@@ -25,7 +25,7 @@ mod testing;
 mod workspace;
 mod write;
 
-pub use approvals::{ApprovalRequest, Approver, Asked, decide};
+pub use approvals::{ApprovalRequest, Approver, Asked, Verdict, decide, visible};
 pub use context::ToolContext;
 pub use definition::{
     Before, Change, Effect, Subject, ToolAnswer, ToolDef, ToolError, ToolOutput, ToolStatus,

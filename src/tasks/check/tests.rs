@@ -1,5 +1,4 @@
 use super::*;
-use crate::agents::AgentSettings;
 
 /// The problems of a task in YAML, as `path: message`.
 fn found(yaml: &str) -> Vec<String> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::super::StepOut;
-use super::super::scope::{Board, Scope};
+use super::super::scope::Board;
 use super::*;
 use crate::agents::RunResult;
 

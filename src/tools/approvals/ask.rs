@@ -31,8 +31,10 @@ pub struct ApprovalRequest {
 
 /// What came of asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tools) enum Verdict {
+pub enum Verdict {
+    /// The person said yes, or `--yes` was given.
     Yes,
+    /// The person said no.
     No,
     /// There is nobody to ask.
     Nobody,
@@ -40,12 +42,7 @@ pub(in crate::tools) enum Verdict {
 
 impl Approver {
     /// Asks and waits, for as long as the person takes.
-    pub(in crate::tools) async fn ask(
-        &self,
-        agent: &Arc<str>,
-        tool: &str,
-        action: &str,
-    ) -> Verdict {
+    pub async fn ask(&self, agent: &Arc<str>, tool: &str, action: &str) -> Verdict {
         let Self::Ask(terminal) = self else {
             return match self {
                 Self::Yes => Verdict::Yes,
@@ -71,7 +68,7 @@ impl Approver {
 
 /// The text with whatever could deceive a terminal written out: control characters other than
 /// line ends, and marks that change the direction of writing.
-pub(in crate::tools) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     let deceives = |character: char| {
         (character.is_control() && character != '\n' && character != '\t')
             || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

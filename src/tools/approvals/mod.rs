@@ -7,8 +7,7 @@ mod shell;
 mod wildcard;
 
 use super::settings::{Action, ApprovalSettings, Rule};
-pub use ask::{ApprovalRequest, Approver};
-pub(super) use ask::{Verdict, visible};
+pub use ask::{ApprovalRequest, Approver, Verdict, visible};
 use shell::{Command, Line};
 use wildcard::{Certainty, fits};
 

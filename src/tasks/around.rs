@@ -1,0 +1,161 @@
+//! What every step of a run works with, and where a step stands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::scope::{Board, Scope};
+use crate::agents::delegation::Resolve;
+use crate::agents::{Agent, DelegationSettings, ErrorReport, Journal, RunResult};
+use crate::cancel::{Cancel, Cause};
+use crate::event::Events;
+use crate::resilience::Resilience;
+use crate::store::StoreError;
+use crate::tools::ToolContext;
+
+/// What every step of a run works with.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// The run.
+    pub run_id: &'a Arc<str>,
+    /// The task that runs.
+    pub task: &'a Arc<str>,
+    /// The agents of the plan, resolved.
+    pub agents: &'a BTreeMap<String, Agent>,
+    /// Finds the agents that those of the plan call.
+    pub resolve: Resolve<'a>,
+    /// The limits of such calls.
+    pub delegation: DelegationSettings,
+    /// What commands of the configuration work with; its approver answers gates.
+    pub commands: &'a ToolContext,
+    /// What every model call goes through.
+    pub resilience: &'a Resilience,
+    /// Where what is finished is kept.
+    pub journal: &'a Journal,
+    /// Who watches.
+    pub events: &'a Events,
+    /// Who may stop the run.
+    pub cancel: &'a Cancel,
+    /// When the run must be over.
+    pub deadline: Option<Instant>,
+    /// Is told every step that has ended, by its name within the run.
+    pub finished: &'a (dyn Fn(&str, &RunResult) + Send + Sync),
+}
+
+/// Where a step stands: what it sees, under which key it is kept, until when it may work.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) scope: Scope,
+    /// The key of what the step lies in.
+    pub(super) journal: Journal,
+    /// The name of what the step lies in, for people; empty at the top.
+    pub(super) label: String,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Place {
+    /// The top of a task.
+    pub(super) fn top(around: &Around<'_>, task: &str, inputs: Map<String, Value>) -> Self {
+        Self {
+            scope: Scope {
+                run_id: Arc::clone(around.run_id),
+                task: task.into(),
+                inputs: Arc::new(inputs),
+                board: Arc::new(Board::default()),
+                item: None,
+                pending: Arc::default(),
+                also: None,
+            },
+            journal: around.journal.clone(),
+            label: String::new(),
+            deadline: around.deadline,
+        }
+    }
+
+    /// The place of a step of this block.
+    pub(super) fn of_step(&self, id: &str) -> Self {
+        let label = if self.label.is_empty() {
+            id.to_owned()
+        } else {
+            format!("{}/{id}", self.label)
+        };
+        Self {
+            journal: self.journal.under(id),
+            label,
+            ..self.clone()
+        }
+    }
+
+    /// The same place for one item, round, candidate or attempt of it.
+    pub(super) fn marked(&self, mark: &str) -> Self {
+        Self {
+            journal: self.journal.beside(mark),
+            label: format!("{}{mark}", self.label),
+            ..self.clone()
+        }
+    }
+
+    /// The same place, to be left earlier where the time is shorter.
+    pub(super) fn until(&self, deadline: Option<Instant>) -> Self {
+        Self {
+            deadline: [self.deadline, deadline].into_iter().flatten().min(),
+            ..self.clone()
+        }
+    }
+}
+
+/// Why a run stands still although it is not at its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Halt {
+    /// A person must say yes first, and nobody can be asked.
+    Parked {
+        /// What would be asked.
+        question: String,
+    },
+    /// It was stopped from outside.
+    Stopped(Cause),
+    /// What was finished could not be kept, or not be read back.
+    Journal(StoreError),
+}
+
+/// A part of a run that stands still, with what there is of it.
+#[derive(Debug)]
+pub(super) struct Halted {
+    pub(super) why: Halt,
+    pub(super) so_far: Option<Box<RunResult>>,
+}
+
+impl Halted {
+    /// With nothing to show.
+    pub(super) fn new(why: Halt) -> Self {
+        Self { why, so_far: None }
+    }
+
+    pub(super) fn with(self, so_far: RunResult) -> Self {
+        Self {
+            so_far: Some(Box::new(so_far)),
+            ..self
+        }
+    }
+}
+
+impl From<StoreError> for Halted {
+    fn from(error: StoreError) -> Self {
+        Self::new(Halt::Journal(error))
+    }
+}
+
+/// The result of a step that did not work out for a reason of ours.
+pub(super) fn failed(
+    around: &Around<'_>,
+    kind: &'static str,
+    name: &str,
+    error: ErrorReport,
+) -> RunResult {
+    RunResult {
+        error: Some(error),
+        ..RunResult::empty(around.run_id, kind, name, "")
+    }
+}

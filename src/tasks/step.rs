@@ -1,0 +1,324 @@
+//! One step: whether it is done at all, its items, its attempts, its rounds.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::around::{Around, Halt, Halted, Place, failed};
+use super::block::{self, add_up};
+use super::scope::Board;
+use super::{ForEach, Step, StepOut, Work, template, work};
+use crate::agents::journal::Recorded;
+use crate::agents::{ErrorReport, RunResult};
+use crate::error::ErrorClass;
+use crate::event::EventKind;
+use crate::providers::Seconds;
+use crate::store::Durability;
+
+/// How many items are worked on at once when the step does not say.
+const ITEMS_AT_ONCE: usize = 8;
+/// The most items of one step.
+const MOST_ITEMS: usize = 100_000;
+
+/// Does a step, unless an earlier process has. Whatever happens is in the outcome; only what lets the
+/// whole run stand still is an error.
+pub(super) async fn run(
+    around: &Around<'_>,
+    step: &Step,
+    outer: &Place,
+) -> Result<StepOut, Halted> {
+    let place = outer.of_step(&step.id);
+    if let Recorded::Done(out) = place.journal.recall::<StepOut>()?
+        && (!out.is_failed() || step.on_failure == super::OnFailure::Continue)
+    {
+        if !out.skipped {
+            (around.finished)(&place.label, &out.result);
+        }
+        return Ok(out);
+    }
+    let events = around.events.for_step(&place.label);
+    let wanted = match &step.when {
+        Some(when) => template::condition(when, &place.scope),
+        None => Ok(true),
+    };
+    let mut result = match wanted {
+        Ok(false) => {
+            events.notice("skipped").await;
+            let out = block::skipped(around, step);
+            place.journal.keep(Durability::Normal, &out).await?;
+            return Ok(out);
+        }
+        Err(error) => failed(
+            around,
+            work::kind(&step.work),
+            work::name(&step.work),
+            ErrorReport::new(ErrorClass::Failed, format!("`when`: {error}")),
+        ),
+        Ok(true) => {
+            events.emit(EventKind::StepStarted {}).await;
+            match &step.for_each {
+                None => attempts(around, step, &place).await?,
+                Some(each) => items(around, step, each, &place).await?,
+            }
+        }
+    };
+    result.step = Some(step.id.clone());
+    let out = StepOut {
+        skipped: false,
+        result,
+    };
+    // What agents did is kept turn by turn; only what is kept nowhere else needs to be on the disk.
+    let durability = match step.work {
+        Work::Run { .. } | Work::Gate { .. } => Durability::Full,
+        _ => Durability::Normal,
+    };
+    place.journal.keep(durability, &out).await?;
+    let ok = out.result.ok;
+    events.emit(EventKind::StepFinished { ok }).await;
+    (around.finished)(&place.label, &out.result);
+    Ok(out)
+}
+
+/// Does a step for each item.
+async fn items(
+    around: &Around<'_>,
+    step: &Step,
+    each: &ForEach,
+    place: &Place,
+) -> Result<RunResult, Halted> {
+    let mut whole = RunResult::empty(around.run_id, "all", work::name(&step.work), "");
+    let items = match each {
+        ForEach::Items(items) => items.clone(),
+        ForEach::Template(source) => match template::value(source, &place.scope) {
+            Ok(Value::Array(items)) => items,
+            Ok(_) => {
+                return Ok(unusable(
+                    whole,
+                    format!("`for_each` gave no list: `{source}`"),
+                ));
+            }
+            Err(error) => return Ok(unusable(whole, format!("`for_each`: {error}"))),
+        },
+    };
+    if items.len() > MOST_ITEMS {
+        let words = format!(
+            "`for_each` gave {} items, more than {MOST_ITEMS}",
+            items.len()
+        );
+        return Ok(unusable(whole, words));
+    }
+    let at_once = step.max_parallel.map_or(ITEMS_AT_ONCE, |most| {
+        usize::try_from(most).unwrap_or(ITEMS_AT_ONCE)
+    });
+    let mut running = stream::iter(items.into_iter().enumerate())
+        .map(|(index, item)| one_item(around, step, place, index, item))
+        .buffered(at_once.max(1));
+    let mut results = Vec::new();
+    let mut halted = None;
+    while let Some(outcome) = running.next().await {
+        match outcome {
+            Ok(result) => results.push(result),
+            Err(mut halt) => {
+                results.extend(halt.so_far.take().map(|so_far| *so_far));
+                halted.get_or_insert(halt);
+                if matches!(
+                    halted,
+                    Some(Halted {
+                        why: Halt::Stopped(_) | Halt::Journal(_),
+                        ..
+                    })
+                ) {
+                    break;
+                }
+            }
+        }
+    }
+    drop(running);
+    add_up(&mut whole, &results);
+    let bad: Vec<&RunResult> = results.iter().filter(|result| !result.ok).collect();
+    whole.ok = bad.is_empty();
+    if let Some(first) = bad.first().and_then(|result| result.error.as_ref()) {
+        let words = format!(
+            "{} of {} items failed: {}",
+            bad.len(),
+            results.len(),
+            first.message
+        );
+        let class = if bad.len() < results.len() {
+            ErrorClass::Partial
+        } else {
+            first.class
+        };
+        whole.error = Some(ErrorReport {
+            hint: first.hint.clone(),
+            ..ErrorReport::new(class, words)
+        });
+    }
+    let outputs: Vec<&str> = results
+        .iter()
+        .map(|result| result.output.as_str())
+        .collect();
+    whole.output = outputs.join("\n\n");
+    let value = |result: &RunResult| {
+        let structured = result.structured.clone();
+        structured.unwrap_or_else(|| Value::from(result.output.as_str()))
+    };
+    whole.structured = Some(results.iter().map(value).collect());
+    whole.results = Some(results);
+    match halted {
+        None => Ok(whole),
+        Some(halt) => Err(halt.with(whole)),
+    }
+}
+
+fn unusable(result: RunResult, words: String) -> RunResult {
+    RunResult {
+        error: Some(ErrorReport::new(ErrorClass::Failed, words)),
+        ..result
+    }
+}
+
+async fn one_item(
+    around: &Around<'_>,
+    step: &Step,
+    place: &Place,
+    index: usize,
+    item: Value,
+) -> Result<RunResult, Halted> {
+    let mut place = place.marked(&format!("[{index}]"));
+    if let Recorded::Done(result) = place.journal.recall::<RunResult>()?
+        && result.ok
+    {
+        return Ok(result);
+    }
+    place.scope.item = Some(Arc::new(item));
+    place.scope.board = Board::above(&place.scope.board);
+    let events = around.events.for_step(&place.label);
+    events.emit(EventKind::StepStarted {}).await;
+    let mut result = attempts(around, step, &place).await?;
+    result.step = Some(format!("{}[{index}]", step.id));
+    place.journal.keep(Durability::Normal, &result).await?;
+    let ok = result.ok;
+    events.emit(EventKind::StepFinished { ok }).await;
+    Ok(result)
+}
+
+/// Does a step until it works out, as often as it may. Attempts of an earlier process count, but leave
+/// one more: whoever continues a run wants what failed to be tried again.
+async fn attempts(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunResult, Halted> {
+    let mut spent = RunResult::empty(around.run_id, "agent", "", "");
+    let mut left = step.retries.saturating_add(1);
+    for attempt in 1_u32.. {
+        let mark = format!("#{attempt}");
+        let record = place.journal.beside(&mark);
+        if let Recorded::Done(before) = record.recall::<RunResult>()? {
+            add_up(&mut spent, &[before]);
+            left = left.saturating_sub(1).max(1);
+            continue;
+        }
+        let at = if attempt == 1 {
+            place.clone()
+        } else {
+            place.marked(&mark)
+        };
+        let limit = step.timeout.and_then(Seconds::limit);
+        let at = at.until(limit.and_then(|limit| Instant::now().checked_add(limit)));
+        let mut result = rounds(around, step, &at).await?;
+        left -= 1;
+        if !result.ok {
+            // Of what failed, only that it did and what it cost is kept.
+            record.keep(Durability::Normal, &result).await?;
+            if left > 0 && result.error.as_ref().is_some_and(is_worth_trying_again) {
+                let words = result
+                    .error
+                    .as_ref()
+                    .map_or("it failed", |error| &error.message);
+                let words = format!("attempt {attempt} failed, trying again: {words}");
+                around.events.for_step(&place.label).notice(words).await;
+                add_up(&mut spent, &[result]);
+                continue;
+            }
+        }
+        add_up(&mut result, &[spent]);
+        return Ok(result);
+    }
+    Ok(spent)
+}
+
+/// Whether a new attempt may end otherwise.
+fn is_worth_trying_again(error: &ErrorReport) -> bool {
+    match error.class {
+        ErrorClass::Failed
+        | ErrorClass::Provider
+        | ErrorClass::Timeout
+        | ErrorClass::Partial
+        | ErrorClass::TurnLimit => true,
+        ErrorClass::Usage
+        | ErrorClass::Config
+        | ErrorClass::Auth
+        | ErrorClass::Budget
+        | ErrorClass::Denied
+        | ErrorClass::Interrupted
+        | ErrorClass::Terminated => false,
+    }
+}
+
+/// Does a step again until its condition is true, as often as it may.
+async fn rounds(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunResult, Halted> {
+    let Some(repeat) = &step.repeat else {
+        return work::run(around, step, place).await;
+    };
+    let mut pending = (*place.scope.pending).clone();
+    pending.push(step.id.clone());
+    work::inner_ids(&step.work, &mut pending);
+    let mut place = place.clone();
+    place.scope.pending = Arc::new(pending);
+    let mut before = RunResult::empty(around.run_id, "agent", "", "");
+    for round in 1..=repeat.max {
+        let at = if round == 1 {
+            place.clone()
+        } else {
+            place.marked(&format!("~{round}"))
+        };
+        let mut result = work::run(around, step, &at).await?;
+        let out = StepOut {
+            skipped: false,
+            result: result.clone(),
+        };
+        place.scope.board.put(&step.id, Arc::new(out));
+        let is_met = template::condition(&repeat.until, &place.scope);
+        add_up(&mut result, std::slice::from_ref(&before));
+        let hopeless = result
+            .error
+            .as_ref()
+            .is_some_and(|error| error.class != ErrorClass::Failed);
+        match is_met {
+            _ if hopeless => return Ok(result),
+            Ok(true) => {
+                result.ok = true;
+                result.error = None;
+                return Ok(result);
+            }
+            Err(error) => {
+                if result.ok {
+                    result = unusable(result, format!("`until`: {error}"));
+                }
+                result.ok = false;
+                return Ok(result);
+            }
+            Ok(false) if round == repeat.max => {
+                let words = format!("`{}` was not true after {round} rounds", repeat.until);
+                result.ok = false;
+                return Ok(unusable(result, words));
+            }
+            Ok(false) => {
+                before = RunResult::empty(around.run_id, "agent", "", "");
+                add_up(&mut before, &[result]);
+            }
+        }
+    }
+    Ok(before)
+}
