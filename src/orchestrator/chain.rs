@@ -129,6 +129,9 @@ impl Orchestrator {
             cli.redactor = self.redactor.clone();
             cli.state_dir.clone_from(&self.config.state_dir);
             cli.store.clone_from(&self.store);
+            // A workspace that cannot be opened fails the run by itself.
+            let workspace = self.workspace(&AgentSettings::default()).ok();
+            cli.policy = workspace.map(|workspace| Arc::clone(workspace.policy()));
         }
         if recording.is_some() {
             spec.kind = ProviderKind::Replay;

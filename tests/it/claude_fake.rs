@@ -65,6 +65,7 @@ cat > $D/prompt
             ],
             state_dir: path.join("state"),
             store: Some(store),
+            policy: None,
             redactor: Redactor::default(),
         }));
         Self {

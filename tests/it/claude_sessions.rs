@@ -236,6 +236,7 @@ async fn a_missing_cli_names_the_command_that_installs_it() {
         )],
         state_dir: directory.path().to_owned(),
         store: Some(Store::in_memory().unwrap()),
+        policy: None,
         redactor: Redactor::default(),
     });
     let error = provider.health().await.unwrap_err();

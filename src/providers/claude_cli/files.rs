@@ -16,6 +16,11 @@ impl RunFiles {
         Ok(Self(path))
     }
 
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Writes a file in it and returns its path.
     pub(super) fn write(&self, name: &str, content: &str) -> io::Result<PathBuf> {
         let path = self.0.join(name);

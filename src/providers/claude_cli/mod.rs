@@ -8,6 +8,7 @@
 pub mod argv;
 mod child;
 mod clock;
+mod confine;
 pub mod faults;
 mod files;
 mod gate;
@@ -17,6 +18,7 @@ mod lines;
 pub mod money;
 pub mod outcome;
 pub mod prompt;
+mod proxy;
 mod reset;
 mod run;
 pub mod sessions;
@@ -34,15 +36,18 @@ use jiff::ZonedDateTime;
 
 use crate::event::{EventKind, Events};
 use crate::providers::{BoxFuture, Endpoint, FaultKind, Provider, ProviderError, Reply, Request};
+use crate::sandbox::SandboxError;
 use crate::store::{Durability, Store};
 use crate::usage::{Meter, Usd};
 
 use argv::{SessionChoice, Spec};
 use child::{Child, Start};
+use confine::Seen;
 use files::RunFiles;
 use gate::Gate;
 use money::Bill;
 use outcome::{Circumstances, decide};
+use proxy::Way;
 use run::{Ran, Watching, drive};
 use version::{Binary, Version};
 
@@ -217,13 +222,25 @@ impl ClaudeCli {
         let arguments = argv::arguments(&spec);
         let mut environment =
             argv::fixed_environment(request.max_output_tokens, clock::TOOL_SECONDS);
-        if self.spec.brings_login() {
+        let config = if self.spec.brings_login() {
             let own = home.join("config");
             files::private_dir(&own).map_err(|error| self.internal(&error))?;
-            environment.push((
-                "CLAUDE_CONFIG_DIR".to_owned(),
-                own.to_string_lossy().into_owned(),
-            ));
+            let path = own.to_string_lossy().into_owned();
+            environment.push(("CLAUDE_CONFIG_DIR".to_owned(), path));
+            Some(own)
+        } else {
+            None
+        };
+        let seen = Seen {
+            binary: &attempt.binary.path,
+            run: files.path(),
+            config: config.as_deref(),
+            bridge: request.own_loop.bridge.as_ref(),
+        };
+        let way = Way::of(&self.spec);
+        let policy = confine::is_confined(&self.spec);
+        if policy.is_some() {
+            environment.extend(way.variables(&self.spec));
         }
         let start = Start {
             program: &attempt.binary.path,
@@ -232,7 +249,26 @@ impl ClaudeCli {
             environment: &environment,
             directory: &directory,
         };
-        let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
+        let (child, pipes, _serving) = match policy {
+            Some(policy) => {
+                let command = confine::command(&self.spec, policy, &start, &seen);
+                let mut child = command
+                    .spawn()
+                    .await
+                    .map_err(|error| self.not_confined(&error))?;
+                let door = child.listener.take();
+                let serving = door.map(|door| proxy::serve(door, way)).transpose();
+                let serving = serving.map_err(|error| self.internal(&error))?;
+                let (child, pipes) =
+                    Child::confined(child).map_err(|error| self.cannot_start(&error))?;
+                (child, pipes, serving)
+            }
+            None => {
+                let (child, pipes) =
+                    Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
+                (child, pipes, None)
+            }
+        };
         let watching = Watching {
             clocks: &request.clocks,
             bridge: request.own_loop.bridge.as_ref(),
@@ -353,6 +389,21 @@ impl ClaudeCli {
         );
         let error = ProviderError::new(&self.spec.name, FaultKind::Unavailable, message);
         Box::new(error.with_hint(version::INSTALL))
+    }
+
+    fn not_confined(&self, error: &SandboxError) -> Box<ProviderError> {
+        let kind = match error {
+            SandboxError::NotStarted { .. } => FaultKind::Unavailable,
+            _ => FaultKind::Denied,
+        };
+        let mut message = format!("the CLI cannot run in its sandbox: {error}");
+        let mut cause = std::error::Error::source(error);
+        while let Some(next) = cause {
+            message = format!("{message}: {next}");
+            cause = next.source();
+        }
+        let error = ProviderError::new(&self.spec.name, kind, message);
+        Box::new(error.with_hint("`--sandbox off` runs it with all your rights"))
     }
 
     /// A failure of this machine: a disk that is full, a store that cannot be read.

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::providers::{Endpoint, ProviderSettings, Variables};
 use crate::redact::Redactor;
+use crate::sandbox::Policy;
 use crate::store::Store;
 
 use super::argv::{INHERITED, PLAIN_ONLY, for_cloud};
@@ -30,6 +32,8 @@ pub struct ClaudeSpec {
     pub state_dir: PathBuf,
     /// Where what is known of its conversations and binaries is kept; without one nothing is.
     pub store: Option<Store>,
+    /// The rules of its sandbox; without them it runs with the rights of the user.
+    pub policy: Option<Arc<Policy>>,
     /// Keeps secrets out of messages and events.
     pub redactor: Redactor,
 }
@@ -94,6 +98,7 @@ impl ClaudeSpec {
             environment,
             state_dir: PathBuf::new(),
             store: None,
+            policy: None,
         }
     }
 
