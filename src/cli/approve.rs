@@ -45,7 +45,7 @@ fn answer(mut terminal: File, mut requests: mpsc::Receiver<ApprovalRequest>) {
         let granted = read_line(&mut terminal, &request)
             .is_some_and(|line| matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"));
         // A run that ended meanwhile does not want to know.
-        drop(request.reply.send(granted));
+        _ = request.reply.send(granted);
     }
 }
 

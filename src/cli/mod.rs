@@ -110,8 +110,8 @@ async fn house(call: &Call, house: House) -> Result<u8, OrchError> {
             update,
             json,
         } => house::prices(call, model.as_deref(), update.as_deref(), json),
-        House::Schema { tools } => house::schema(tools),
-        House::Completions { shell } => house::completions(shell),
+        House::Schema { tools } => Ok(house::schema(tools)),
+        House::Completions { shell } => Ok(house::completions(shell)),
         House::Man => house::man(),
     }
 }
@@ -148,9 +148,9 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
     } else if let Some(name) = logs {
         lists::logs(call, name)
     } else if let Some(name) = task {
-        run::task(call, name).await
+        run::task(call, name)
     } else if let Some(id) = resume {
-        run::resume(call, id).await
+        run::resume(call, id)
     } else if *all {
         run::all(call).await
     } else {
@@ -239,6 +239,6 @@ fn raise_open_files() {
             maximum: limit.maximum,
         };
         // Where it cannot be raised, fewer agents run at once.
-        drop(setrlimit(Resource::Nofile, raised));
+        _ = setrlimit(Resource::Nofile, raised);
     }
 }

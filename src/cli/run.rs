@@ -1,7 +1,7 @@
 //! Runs: one agent, all of them.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -289,14 +289,14 @@ fn save(call: &Call, orchestrator: &Orchestrator, result: &mut RunResult) {
     }
 }
 
-fn told(call: &Call, path: &PathBuf) {
+fn told(call: &Call, path: &Path) {
     if !call.screen.quiet {
         render::stderr_line(&call.screen.err.dim(&format!("saved {}", path.display())));
     }
 }
 
 /// Tasks run once their engine is there.
-pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
+pub(super) fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
     let config = load::config(call)?;
     load::task_of(&config, name)?;
     Err(OrchError::new(
@@ -314,7 +314,7 @@ pub(super) fn runs(_call: &Call) -> Result<u8, OrchError> {
 }
 
 /// Runs are resumed once tasks run.
-pub(super) async fn resume(_call: &Call, id: &str) -> Result<u8, OrchError> {
+pub(super) fn resume(_call: &Call, id: &str) -> Result<u8, OrchError> {
     Err(OrchError::new(
         ErrorClass::Usage,
         format!("there is no interrupted run `{id}`"),

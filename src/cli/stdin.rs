@@ -98,12 +98,12 @@ async fn read_stdin(wanted: bool) -> Result<Option<String>, OrchError> {
             OrchError::new(ErrorClass::Failed, "cannot read standard input").caused_by(&error),
         );
     }
-    let received = match tokio::time::timeout(SILENT_WAIT, &mut receiver).await {
-        Ok(received) => received,
-        Err(_) => {
-            render::stderr_line("waiting for standard input (use --no-stdin to leave it alone)");
-            receiver.await
-        }
+    let quick = tokio::time::timeout(SILENT_WAIT, &mut receiver).await;
+    let received = if let Ok(received) = quick {
+        received
+    } else {
+        render::stderr_line("waiting for standard input (use --no-stdin to leave it alone)");
+        receiver.await
     };
     match received {
         Ok(Ok(bytes)) => text(bytes, "standard input").map(Some),

@@ -48,22 +48,19 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
     let orchestrator = Orchestrator::look(config, options)?;
     let document = &orchestrator.config().document;
     let none = AgentSettings::default();
-    let (agent, settings, names) = match &wanted.agent {
-        Some(agent) => {
-            let settings = orchestrator.settings_of(agent)?;
-            (agent.as_str(), settings, settings.tools.clone())
-        }
-        None => {
-            let (agent, settings) = document.agents.iter().next().unwrap_or(("", &none));
-            (
-                agent,
-                settings,
-                tools::names()
-                    .iter()
-                    .map(|name| (*name).to_owned())
-                    .collect(),
-            )
-        }
+    let (agent, settings, names) = if let Some(agent) = &wanted.agent {
+        let settings = orchestrator.settings_of(agent)?;
+        (agent.as_str(), settings, settings.tools.clone())
+    } else {
+        let (agent, settings) = document.agents.iter().next().unwrap_or(("", &none));
+        (
+            agent,
+            settings,
+            tools::names()
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
+        )
     };
     let mut servers = orchestrator.servers(settings);
     if wanted.agent.is_none() {

@@ -45,7 +45,7 @@ pub struct ServerSpec {
 }
 
 /// A server that answered. Dropping it ends its process.
-pub struct Connection {
+pub(super) struct Connection {
     service: RunningService<RoleClient, ()>,
     child: Option<Child>,
     /// Its tools as they are offered to models: `server__tool`.
@@ -59,7 +59,7 @@ pub struct Connection {
 ///
 /// # Errors
 /// In words: it cannot be started, does not answer in time, or speaks no MCP.
-pub async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
+pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
     let limit = spec.server.timeout.limit().unwrap_or(Duration::MAX);
     let seconds = limit.as_secs_f64();
     let late = || format!("it did not answer in {seconds} s");
@@ -190,12 +190,12 @@ fn offered_name(server: &str, tool: &str, taken: &BTreeMap<String, String>) -> S
 
 impl Connection {
     /// Whether the server has a tool that is offered under this name.
-    pub fn has(&self, tool: &str) -> bool {
+    pub(super) fn has(&self, tool: &str) -> bool {
         self.own_names.contains_key(tool)
     }
 
     /// The longest that a call may take.
-    pub fn limit(&self) -> Duration {
+    pub(super) fn limit(&self) -> Duration {
         self.limit
     }
 
@@ -203,7 +203,7 @@ impl Connection {
     ///
     /// # Errors
     /// In words for the model: the tool failed, or the server is gone.
-    pub async fn call(&self, tool: &str, arguments: Value) -> Result<String, String> {
+    pub(super) async fn call(&self, tool: &str, arguments: Value) -> Result<String, String> {
         let Some(own_name) = self.own_names.get(tool) else {
             return Err(format!("there is no tool `{tool}`"));
         };
@@ -234,7 +234,7 @@ impl Connection {
     }
 
     /// Ends the connection and the server's process.
-    pub async fn close(mut self) {
+    pub(super) async fn close(mut self) {
         drop(self.service.close_with_timeout(PATIENCE).await);
         if let Some(child) = &mut self.child {
             // Its input is closed, which is how such a server is asked to end.

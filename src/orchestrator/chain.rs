@@ -53,6 +53,7 @@ impl Orchestrator {
         let facts = self
             .prices
             .facts(&resolved.canonical, &resolved.vendor)
+            .as_ref()
             .map(model_facts);
         let place = match resolved.vendor.as_str() {
             "ollama" => Place::Ollama,
@@ -163,7 +164,7 @@ impl Orchestrator {
 }
 
 /// What the price table knows of a model, in the words of the providers.
-fn model_facts(listed: ListedModel) -> ModelFacts {
+fn model_facts(listed: &ListedModel) -> ModelFacts {
     ModelFacts {
         max_input_tokens: listed.max_input_tokens,
         max_output_tokens: listed.max_output_tokens,

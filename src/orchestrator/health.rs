@@ -93,7 +93,7 @@ impl Orchestrator {
             .map(|(name, settings)| (*name, self.chain(settings).0))
             .collect();
         let mut providers = BTreeMap::new();
-        for link in chains.iter().flat_map(|(_, chain)| chain.first()) {
+        for link in chains.iter().filter_map(|(_, chain)| chain.first()) {
             providers
                 .entry(link.provider.name().to_owned())
                 .or_insert_with(|| Arc::clone(&link.provider));
@@ -170,14 +170,14 @@ impl Orchestrator {
             Ok(calls) => calls,
             Err(error) => return Health::bad(error.class, error.message, None),
         };
-        let finished = agents::run(
+        let finished = Box::pin(agents::run(
             &agent,
             ask,
             calls,
             &Team::nobody(),
             &Events::nobody(),
             cancel,
-        )
+        ))
         .await
         .result;
         match finished.error {

@@ -80,7 +80,7 @@ impl Orchestrator {
     /// # Errors
     /// When spending could not be recorded: nothing may be spent then.
     pub fn open(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
-        let store = Store::open(&config.state_dir).map_err(unspendable)?;
+        let store = Store::open(&config.state_dir).map_err(|error| unspendable(&error))?;
         Self::with_store(config, options, Some(store))
     }
 
@@ -89,7 +89,7 @@ impl Orchestrator {
     /// # Errors
     /// As [`Orchestrator::open`].
     pub fn open_for_one(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
-        let store = Store::open_direct(&config.state_dir).map_err(unspendable)?;
+        let store = Store::open_direct(&config.state_dir).map_err(|error| unspendable(&error))?;
         Self::with_store(config, options, Some(store))
     }
 
@@ -205,10 +205,10 @@ impl Orchestrator {
     }
 }
 
-fn unspendable(error: StoreError) -> OrchError {
+fn unspendable(error: &StoreError) -> OrchError {
     let message = "the ledger cannot be opened, so nothing may be spent";
     OrchError::new(ErrorClass::Failed, message)
-        .caused_by(&error)
+        .caused_by(error)
         .with_hint(error.hint())
 }
 

@@ -203,7 +203,7 @@ fn loose(tools: &ToolContext) -> Vec<String> {
         Tier::Full => {}
         Tier::Landlock => said.push("the sandbox is at the weaker tier `landlock`".to_owned()),
         Tier::Off => {
-            said.push("the sandbox is off: commands may do whatever you may do".to_owned())
+            said.push("the sandbox is off: commands may do whatever you may do".to_owned());
         }
     }
     said

@@ -111,7 +111,15 @@ impl Orchestrator {
             mut result,
             messages,
             changes,
-        } = agents::run(&agent, ask, self.calls()?, &team, &events, cancel).await;
+        } = Box::pin(agents::run(
+            &agent,
+            ask,
+            self.calls()?,
+            &team,
+            &events,
+            cancel,
+        ))
+        .await;
         result.session = Some(session.name.clone().unwrap_or_else(|| session.id.clone()));
         result.warnings.splice(0..0, notices);
         if !messages.is_empty() {
@@ -161,15 +169,14 @@ impl Orchestrator {
                 Message::Assistant(assistant) => {
                     mask(&mut assistant.text);
                     mask(&mut assistant.reasoning);
-                    assistant
-                        .calls
-                        .iter_mut()
-                        .for_each(|call| mask(&mut call.arguments));
+                    for call in &mut assistant.calls {
+                        mask(&mut call.arguments);
+                    }
                 }
                 Message::Tool { results } => {
-                    results
-                        .iter_mut()
-                        .for_each(|result| mask(&mut result.content));
+                    for result in results {
+                        mask(&mut result.content);
+                    }
                 }
             }
         }

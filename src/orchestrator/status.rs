@@ -58,9 +58,8 @@ impl Orchestrator {
     pub fn report(&self, filter: &Filter) -> Result<Report, OrchError> {
         let budgets = &self.config.document.settings.budget;
         match &self.store {
-            Some(store) => {
-                report::report(store, filter, budgets, SystemTime::now()).map_err(unreadable)
-            }
+            Some(store) => report::report(store, filter, budgets, SystemTime::now())
+                .map_err(|error| unreadable(&error)),
             None => Ok(Report::default()),
         }
     }
@@ -73,12 +72,12 @@ impl Orchestrator {
         match &self.store {
             Some(store) => report::reset(store, SystemTime::now())
                 .await
-                .map_err(unreadable),
+                .map_err(|error| unreadable(&error)),
             None => Ok(()),
         }
     }
 }
 
-fn unreadable(error: StoreError) -> OrchError {
-    OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
+fn unreadable(error: &StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(error)
 }

@@ -154,10 +154,11 @@ impl Repl<'_> {
             return Ok(());
         }
         let store = self.store()?;
-        let found = sessions::find(store, &self.agent, name).map_err(unreadable)?;
+        let found = sessions::find(store, &self.agent, name).map_err(|error| unreadable(&error))?;
         let (session, history, said) = match found {
             Some(session) => {
-                let history = sessions::history(store, &session).map_err(unreadable)?;
+                let history =
+                    sessions::history(store, &session).map_err(|error| unreadable(&error))?;
                 let said = format!("{}: {} messages", title(&session), history.len());
                 (session, history, said)
             }
@@ -174,7 +175,8 @@ impl Repl<'_> {
     }
 
     fn sessions(&self) -> Result<(), OrchError> {
-        let list = sessions::list(self.store()?, &self.agent, LISTED).map_err(unreadable)?;
+        let list = sessions::list(self.store()?, &self.agent, LISTED)
+            .map_err(|error| unreadable(&error))?;
         let mut text = String::new();
         for session in &list {
             let time = jiff::Timestamp::from_millisecond(session.updated_ms).unwrap_or_default();
@@ -303,8 +305,8 @@ fn usage(message: impl Into<String>, hint: &str) -> OrchError {
     OrchError::new(ErrorClass::Usage, message).with_hint(hint)
 }
 
-fn unreadable(error: StoreError) -> OrchError {
-    OrchError::new(ErrorClass::Failed, "the conversations cannot be read").caused_by(&error)
+fn unreadable(error: &StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the conversations cannot be read").caused_by(error)
 }
 
 fn title(session: &Session) -> &str {

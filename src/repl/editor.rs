@@ -87,7 +87,7 @@ impl Editor {
     pub(super) fn restore(&self) {
         if let Some(before) = &self.before {
             // A terminal that is gone needs nothing back.
-            drop(tcsetattr(std::io::stdin(), OptionalActions::Now, before));
+            _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
         }
     }
 }

@@ -166,6 +166,10 @@ impl Repl<'_> {
     }
 
     /// Prints a line of the session itself.
+    #[expect(
+        clippy::unused_self,
+        reason = "the session says it, wherever that goes"
+    )]
     fn say(&self, text: &str) {
         // A session without a screen ends with its input.
         _ = render::stdout(&format!("{text}\n"));

@@ -75,7 +75,7 @@ impl Repl<'_> {
             let events = events;
             orchestrator
                 .run_all(order, &events, &cancel, |result| {
-                    _ = render::answer(result, screen, orchestrator.redactor())
+                    _ = render::answer(result, screen, orchestrator.redactor());
                 })
                 .await
         };

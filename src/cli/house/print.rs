@@ -15,10 +15,10 @@ use crate::orchestrator::PRICE_FILE;
 use crate::providers;
 use crate::tools;
 
-pub(in crate::cli) fn completions(shell: clap_complete::Shell) -> Result<u8, OrchError> {
+pub(in crate::cli) fn completions(shell: clap_complete::Shell) -> u8 {
     let mut bytes = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "orch", &mut bytes);
-    Ok(lists::print(&String::from_utf8_lossy(&bytes)))
+    lists::print(&String::from_utf8_lossy(&bytes))
 }
 
 pub(in crate::cli) fn man() -> Result<u8, OrchError> {
@@ -31,15 +31,15 @@ pub(in crate::cli) fn man() -> Result<u8, OrchError> {
     Ok(lists::print(&String::from_utf8_lossy(&bytes)))
 }
 
-pub(in crate::cli) fn schema(form: Option<SchemaForm>) -> Result<u8, OrchError> {
+pub(in crate::cli) fn schema(form: Option<SchemaForm>) -> u8 {
     let form = match form {
-        None => return Ok(lists::print_json(&config::schema())),
+        None => return lists::print_json(&config::schema()),
         Some(SchemaForm::Openai) => tools::SchemaForm::Openai,
         Some(SchemaForm::Anthropic) => tools::SchemaForm::Anthropic,
         Some(SchemaForm::Gemini) => tools::SchemaForm::Gemini,
     };
     let specs: Vec<_> = tools::names().into_iter().filter_map(tools::spec).collect();
-    Ok(lists::print_json(&tools::describe(form, &specs)))
+    lists::print_json(&tools::describe(form, &specs))
 }
 
 /// The price of a model, the table's edition, or a new price file.

@@ -32,7 +32,7 @@ pub(super) struct Child {
 #[derive(Debug)]
 enum Running {
     /// With the rights of the user.
-    Free(process::Child),
+    Free(Box<process::Child>),
     /// In a sandbox.
     Confined(Box<sandbox::Child>),
 }
@@ -81,7 +81,7 @@ impl Child {
         }
         .spawn()?;
         let pipes = pipes(child.stdin.take(), child.stdout.take(), child.stderr.take())?;
-        Ok((Self::of(Running::Free(child)), pipes))
+        Ok((Self::of(Running::Free(Box::new(child))), pipes))
     }
 
     /// Takes over a CLI that was started in a sandbox.
