@@ -34,7 +34,6 @@ enum Running {
     /// With the rights of the user.
     Free(Box<process::Child>),
     /// In a sandbox.
-    #[expect(dead_code, reason = "the driver starts no confined CLI yet")]
     Confined(Box<sandbox::Child>),
 }
 
@@ -86,7 +85,6 @@ impl Child {
     }
 
     /// Takes over a CLI that was started in a sandbox.
-    #[expect(dead_code, reason = "the driver starts no confined CLI yet")]
     pub(super) fn confined(mut child: sandbox::Child) -> io::Result<(Self, Pipes)> {
         let pipes = pipes(child.stdin.take(), child.stdout.take(), child.stderr.take())?;
         Ok((Self::of(Running::Confined(Box::new(child))), pipes))
@@ -100,7 +98,6 @@ impl Child {
     }
 
     /// What to remember of it, to find it again after a crash.
-    #[expect(dead_code, reason = "the registry of children does not keep CLIs yet")]
     pub(super) fn entry(&self) -> Option<process::Entry> {
         Some(match self.running.as_ref()? {
             Running::Free(child) => child.entry(),
