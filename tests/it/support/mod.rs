@@ -1,5 +1,6 @@
 //! What every test needs: a directory with a configuration, the real binary, a model server.
 
+#[expect(dead_code, reason = "the benches use the rest of it")]
 pub mod stub;
 
 use std::path::{Path, PathBuf};

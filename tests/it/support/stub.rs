@@ -194,7 +194,7 @@ async fn converse(
                 Do::Hang => std::future::pending::<()>().await,
                 Do::Close => return,
                 Do::Reset => {
-                    let _ = stream.set_zero_linger();
+                    stream.set_zero_linger().ok();
                     return;
                 }
             }
