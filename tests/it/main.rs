@@ -14,6 +14,7 @@ mod agent;
 mod attacks;
 mod bad_input;
 mod budgets;
+mod claude_confined;
 mod claude_driver;
 mod claude_fake;
 mod claude_outcomes;

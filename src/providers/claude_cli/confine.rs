@@ -48,7 +48,10 @@ pub(super) fn command(
     policy.limits.memory = policy.limits.memory.max(MEMORY);
     // Which programs its shell may start is for the tools of ours; the CLI itself must start.
     policy.allowed_commands.clear();
-    let mut binds = vec![read(&package(seen.binary)), read(seen.run)];
+    let mut binds = vec![read(seen.run)];
+    if !(spec.native_tools && seen.binary.starts_with(&policy.workspace)) {
+        binds.push(read(&package(seen.binary, &policy)));
+    }
     match seen.config {
         Some(config) => binds.push(write(config)),
         None => binds.extend(login(spec, &policy.home).iter().map(|path| write(path))),
@@ -82,12 +85,19 @@ fn login(spec: &ClaudeSpec, home: &Path) -> Vec<PathBuf> {
     files.into_iter().filter(|path| path.exists()).collect()
 }
 
-/// What belongs to the binary: its package, or else its directory.
-fn package(binary: &Path) -> PathBuf {
+/// What belongs to the binary: its package, or else its directory. The binary alone where that holds
+/// what the CLI must not see.
+fn package(binary: &Path, policy: &Policy) -> PathBuf {
     let directory = binary.parent().unwrap_or(binary);
     let is_package = |path: &&Path| path.join("package.json").is_file();
     let package = directory.ancestors().take(3).find(is_package);
-    package.unwrap_or(directory).to_owned()
+    let package = package.unwrap_or(directory);
+    let hidden = [&policy.home, &policy.workspace];
+    let holds_hidden = hidden
+        .into_iter()
+        .chain(&policy.state_dir)
+        .any(|path| path.starts_with(package));
+    if holds_hidden { binary } else { package }.to_owned()
 }
 
 fn read(path: &Path) -> Bind {
