@@ -113,8 +113,9 @@ mod tests {
 
     #[tokio::test]
     async fn secrets_in_pieces_are_masked_and_nothing_else_is_held() {
-        let (events, mut receiver) = Events::channel("r");
-        let events = events.for_agent("a");
+        let (run, mut receiver) = Events::channel("r");
+        let events = run.for_agent("a");
+        drop(run);
         for piece in [
             "the key is ",
             "sk-Ab3dEf6h",
