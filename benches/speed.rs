@@ -13,7 +13,7 @@
     clippy::cast_precision_loss,
     unreachable_pub,
     dead_code,
-    missing_docs,
+    clippy::zombie_processes,
     reason = "a measuring script: it starts processes, reads the clock and prints"
 )]
 

@@ -97,14 +97,6 @@ impl Child {
         }
     }
 
-    /// What to remember of it, to find it again after a crash.
-    pub(super) fn entry(&self) -> Option<process::Entry> {
-        Some(match self.running.as_ref()? {
-            Running::Free(child) => child.entry(),
-            Running::Confined(child) => child.entry(),
-        })
-    }
-
     /// Asks it to end its turn and to tell what it cost.
     pub(super) fn interrupt(&self) {
         self.signal(Signal::INT);

@@ -249,25 +249,21 @@ impl ClaudeCli {
             environment: &environment,
             directory: &directory,
         };
-        let (child, pipes, _serving) = match policy {
-            Some(policy) => {
-                let command = confine::command(&self.spec, policy, &start, &seen);
-                let mut child = command
-                    .spawn()
-                    .await
-                    .map_err(|error| self.not_confined(&error))?;
-                let door = child.listener.take();
-                let serving = door.map(|door| proxy::serve(door, way)).transpose();
-                let serving = serving.map_err(|error| self.internal(&error))?;
-                let (child, pipes) =
-                    Child::confined(child).map_err(|error| self.cannot_start(&error))?;
-                (child, pipes, serving)
-            }
-            None => {
-                let (child, pipes) =
-                    Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
-                (child, pipes, None)
-            }
+        let (child, pipes, _serving) = if let Some(policy) = policy {
+            let command = confine::command(&self.spec, policy, &start, &seen);
+            let mut child = command
+                .spawn()
+                .await
+                .map_err(|error| self.not_confined(&error))?;
+            let door = child.listener.take();
+            let serving = door.map(|door| proxy::serve(door, way)).transpose();
+            let serving = serving.map_err(|error| self.internal(&error))?;
+            let (child, pipes) =
+                Child::confined(child).map_err(|error| self.cannot_start(&error))?;
+            (child, pipes, serving)
+        } else {
+            let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
+            (child, pipes, None)
         };
         let watching = Watching {
             clocks: &request.clocks,

@@ -47,7 +47,7 @@ pub enum Cause {
 /// Whether a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It may; what it took is to be given back by [`Limiter::settle`] or [`Limiter::cancel`].
+    /// It may; what it took is to be given back by `Limiter::settle` or `Limiter::cancel`.
     Admitted(Admission),
     /// Others stand before it; it is woken at the head.
     Behind,
@@ -56,7 +56,7 @@ pub enum Turn {
     /// It is at the head and is woken when something changes.
     Blocked(Cause),
     /// It is at the head and could go, but a limit that is shared with other processes has to be
-    /// asked for what [`Limiter::wanted`] tells; it is woken by [`Limiter::granted`].
+    /// asked for what `Limiter::wanted` tells; it is woken by `Limiter::granted`.
     Ask,
 }
 

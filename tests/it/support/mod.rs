@@ -67,7 +67,7 @@ impl Context {
     /// A workspace with a configuration for one agent `a` of a server at `url`.
     pub fn with_agent(url: &str, more: &str) -> Self {
         let context = Self::new();
-        context.write("orch.yaml", &agent_config(url, more));
+        context.write("orch.yaml", agent_config(url, more));
         context
     }
 
@@ -156,6 +156,10 @@ pub fn agent_config(url: &str, more: &str) -> String {
 }
 
 /// The parts of a finished process.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what is left of a process is used up here"
+)]
 pub fn ran(output: Output) -> Ran {
     use std::os::unix::process::ExitStatusExt;
     Ran {
