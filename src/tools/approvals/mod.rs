@@ -17,6 +17,9 @@ const STARTERS: [&str; 20] = [
     "time", "stdbuf", "setsid", "xargs", "find", "busybox", "chroot", "watch", "parallel", "flock",
 ];
 
+/// Programs that give their words to a shell as lines.
+const LINE_TAKERS: [&str; 4] = ["watch", "parallel", "su", "script"];
+
 /// Shells that take a line as a word.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "zsh", "ksh", "ash"];
 
@@ -99,8 +102,22 @@ fn may_match(pattern: &str, command: &Command, depth: usize) -> bool {
     if depth > 4 {
         return true;
     }
+    if shell::RUNS_TEXT.contains(&name.as_str()) {
+        return true;
+    }
     if SHELLS.contains(&name.as_str()) {
-        return shell_may_match(pattern, arguments, depth);
+        let takes_line =
+            |word: &String| word.starts_with('-') && !word.starts_with("--") && word.contains('c');
+        // A script in a file is a program like any other. Options may stand between `-c` and the
+        // line: every word after it is taken for the line.
+        let at = arguments.iter().position(takes_line);
+        let lines = at
+            .and_then(|at| arguments.get(at + 1..))
+            .unwrap_or_default();
+        return lines_may_match(pattern, lines, depth);
+    }
+    if LINE_TAKERS.contains(&name.as_str()) && lines_may_match(pattern, arguments, depth) {
+        return true;
     }
     if !STARTERS.contains(&name.as_str()) {
         return false;
@@ -125,25 +142,15 @@ fn may_match(pattern: &str, command: &Command, depth: usize) -> bool {
     })
 }
 
-/// `sh -c 'line'`: what the line does counts. A script in a file is a program like any other.
-fn shell_may_match(pattern: &str, arguments: &[String], depth: usize) -> bool {
-    let takes_line =
-        |word: &String| word.starts_with('-') && !word.starts_with("--") && word.contains('c');
-    let Some(at) = arguments.iter().position(takes_line) else {
-        return false;
-    };
-    // Options may stand between `-c` and the line: every word after it is taken for the line.
-    arguments
-        .get(at + 1..)
-        .unwrap_or_default()
-        .iter()
-        .any(|word| match shell::parse_at(word, depth) {
-            Some(line) => line
-                .commands
-                .iter()
-                .any(|command| may_match(pattern, command, depth + 1)),
-            None => true,
-        })
+/// Whether one of the words, taken as a line, could hold such a command.
+fn lines_may_match(pattern: &str, words: &[String], depth: usize) -> bool {
+    words.iter().any(|word| match shell::parse_at(word, depth) {
+        Some(line) => line
+            .commands
+            .iter()
+            .any(|command| may_match(pattern, command, depth + 1)),
+        None => true,
+    })
 }
 
 #[cfg(test)]

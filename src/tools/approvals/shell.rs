@@ -12,6 +12,9 @@ pub(super) const HOLE: char = '\0';
 /// Substitutions inside substitutions that are followed.
 const DEEPEST: usize = 16;
 
+/// Builtins that run a text later or at once, as a line of its own.
+pub(super) const RUNS_TEXT: [&str; 3] = ["eval", "alias", "trap"];
+
 /// A simple command: its words without quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Command {
@@ -340,9 +343,7 @@ impl Parser<'_> {
                     self.line.compound = true;
                     return Some(());
                 }
-                Some("case" | "esac" | "function" | "coproc" | "eval" | "alias" | "trap") => {
-                    return None;
-                }
+                Some("case" | "esac" | "function" | "coproc") => return None,
                 Some(_) => break,
             }
         }
@@ -351,11 +352,8 @@ impl Parser<'_> {
             .iter()
             .take_while(|word| is_assignment(word))
             .count();
-        if command
-            .words
-            .get(command.assignments)
-            .is_some_and(|name| name.contains(HOLE))
-        {
+        let program = command.words.get(command.assignments);
+        if program.is_some_and(|name| name.contains(HOLE) || RUNS_TEXT.contains(&name.as_str())) {
             return None;
         }
         self.line.commands.push(command);

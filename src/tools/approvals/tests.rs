@@ -37,6 +37,9 @@ fn asking_and_denying_match_any_command_of_the_line() {
         // Not to be read: may be anything.
         "$GIT push",
         "eval git push",
+        "A=1 eval 'git  push'",
+        "command eval 'git  push'",
+        "watch 'git  push'",
         "bash -c \"$line\"",
         "echo 'open",
     ] {

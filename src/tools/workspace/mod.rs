@@ -12,6 +12,7 @@ mod replace;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod walk;
 
 use std::io;
@@ -144,7 +145,14 @@ impl Workspace {
     fn failed(&self, written: &str, error: rustix::io::Errno) -> ToolError {
         use rustix::io::Errno;
         match error {
-            Errno::XDEV => self.outside(written),
+            Errno::XDEV => ToolError::refused(format!(
+                "`{written}` is outside the workspace `{}`, or on another file system mounted in \
+                 it: access is not allowed",
+                self.directory().display()
+            )),
+            Errno::NOSYS => {
+                ToolError::refused("this machine lacks `openat2` (Linux 5.6): no file is opened")
+            }
             Errno::NOENT => ToolError::tell(format!("`{written}` does not exist")),
             Errno::NOTDIR => {
                 ToolError::tell(format!("`{written}`: a part of the path is no directory"))

@@ -65,13 +65,7 @@ impl Workspace {
             turn.lock().unwrap_or_else(PoisonError::into_inner)
         });
         let old = self.old(&slot)?;
-        let before = match &old {
-            Some((stat, _)) if u64::try_from(stat.st_size).unwrap_or(0) > LARGEST => {
-                Before::TooLarge
-            }
-            Some((_, file)) => Before::Content(read_all(file, written)?),
-            None => Before::Absent,
-        };
+        let before = before(old.as_ref(), written)?;
         let content = change(&before)?;
         let stat = old.map(|(stat, _)| stat);
         self.put(&slot, stat.as_ref(), &content)?;
@@ -86,8 +80,23 @@ impl Workspace {
         })
     }
 
+    /// What a file of a directory holds.
+    pub(super) fn content(
+        &self,
+        directory: &OwnedFd,
+        name: &OsStr,
+        written: &str,
+    ) -> Result<Before, ToolError> {
+        let slot = Slot {
+            directory,
+            name,
+            written,
+        };
+        before(self.old(&slot)?.as_ref(), written)
+    }
+
     /// Opens the directory of a file, making it where it is missing.
-    fn parent(
+    pub(super) fn parent(
         &self,
         root: BorrowedFd<'_>,
         parent: &Path,
@@ -131,7 +140,7 @@ impl Workspace {
     }
 
     /// Where the file really lies, after the policy has seen it.
-    fn check_slot(
+    pub(super) fn check_slot(
         &self,
         directory: BorrowedFd<'_>,
         name: &OsStr,
@@ -313,6 +322,14 @@ fn changed_meanwhile(written: &str) -> ToolError {
     ToolError::tell(format!(
         "`{written}` was changed by something else in the meantime: nothing was written, read it again"
     ))
+}
+
+fn before(old: Option<&(Stat, File)>, written: &str) -> Result<Before, ToolError> {
+    Ok(match old {
+        Some((stat, _)) if u64::try_from(stat.st_size).unwrap_or(0) > LARGEST => Before::TooLarge,
+        Some((_, file)) => Before::Content(read_all(file, written)?),
+        None => Before::Absent,
+    })
 }
 
 fn read_all(mut file: &File, written: &str) -> Result<Vec<u8>, ToolError> {

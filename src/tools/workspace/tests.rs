@@ -372,3 +372,37 @@ async fn the_workspace_may_be_moved() {
     place.file("a", "other");
     assert_eq!(read(&context, "a").await.1, "x");
 }
+
+#[tokio::test]
+async fn a_change_can_be_taken_back_unless_something_came_after() {
+    let place = Place::new();
+    place.file("old", "1");
+    let context = place.context();
+    let mut changes = Vec::new();
+    for path in ["old", "d/new"] {
+        let outcome = run(&context, "write", json!({"path": path, "content": "2"})).await;
+        changes.push(outcome.change.unwrap());
+    }
+    let undo = |change| {
+        context
+            .workspace
+            .undo(change)
+            .map_err(|error| error.to_string())
+    };
+    place.file("old", "3");
+    let words = format!(
+        "`{}` was changed since: it is left as it is",
+        place.work.join("old").display()
+    );
+    assert_eq!(undo(&changes[0]), Err(words));
+    place.file("old", "2");
+    assert_eq!(undo(&changes[0]), Ok(()));
+    assert_eq!(undo(&changes[1]), Ok(()));
+    assert_eq!(place.text("old"), "1");
+    assert!(!place.work.join("d/new").exists());
+    assert!(
+        undo(&changes[1])
+            .unwrap_err()
+            .ends_with("it is left as it is")
+    );
+}
