@@ -6,7 +6,7 @@ use super::*;
 use crate::usage::{Usage, Usd};
 
 /// The calls of the file's columns, in the form of that script.
-const CALLS: [[u64; 6]; 8] = [
+const CALLS: [[u64; 6]; 9] = [
     [1_000, 500, 0, 0, 0, 0],
     [1_000, 500, 600, 0, 0, 300],
     [3_000, 10, 500, 1_000, 0, 0],
@@ -15,6 +15,7 @@ const CALLS: [[u64; 6]; 8] = [
     [200_000, 10, 0, 0, 0, 0],
     [300_000, 1_000, 100_000, 0, 0, 0],
     [300_000, 1_000, 100_000, 50_000, 0, 0],
+    [150_000, 10, 10_000, 120_000, 60_000, 0],
 ];
 
 /// Why LiteLLM charges something else.
@@ -103,11 +104,11 @@ fn litellm_charges_the_same_but_for_what_is_explained() {
             }
         }
     }
-    assert_eq!((models, same), (688, 4403));
+    assert_eq!((models, same), (688, 4866));
     let expected = [
-        (Why::NoCachedPrice, 1065),
-        (Why::NoWritePrice, 21),
-        (Why::SixDecimals, 15),
+        (Why::NoCachedPrice, 1278),
+        (Why::NoWritePrice, 28),
+        (Why::SixDecimals, 20),
     ];
     assert_eq!(explanations, BTreeMap::from(expected));
 }

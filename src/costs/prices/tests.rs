@@ -113,12 +113,11 @@ fn costs_are_exact_to_the_picodollar() {
             "0.050003",
             "all at 0.5 and 2.5",
         ),
-        // One hour writes have no price of their own in this tier: the base price holds.
         (
             "anthropic/claude-haiku-5-5",
             [100_001, 0, 0, 100_001, 100_001, 0],
-            "0.0200002",
-            "0.2",
+            "0.100001",
+            "one hour writes at 1",
         ),
     ] {
         assert_eq!(
@@ -127,6 +126,24 @@ fn costs_are_exact_to_the_picodollar() {
             "{model}: {why}"
         );
     }
+}
+
+#[test]
+fn a_tier_keeps_the_base_prices_that_it_does_not_name() {
+    let row: Row = serde_json::from_str(
+        r#"{"input_per_mtok": "1", "output_per_mtok": "2", "cache_read_per_mtok": "0.1",
+            "tiers": [{"above_input_tokens": 20, "output_per_mtok": "5"},
+                      {"above_input_tokens": 10, "input_per_mtok": "3"}]}"#,
+    )
+    .unwrap();
+    let price = row.price(PriceSource::User, "").unwrap();
+    let at = |tokens| {
+        let usage = usage([tokens, 10, 5, 0, 0, 0]);
+        price.cost(&usage, UNIX_EPOCH, UNIX_EPOCH).pico()
+    };
+    assert_eq!(at(10), 5_000_000 + 500_000 + 20_000_000);
+    assert_eq!(at(11), 18_000_000 + 500_000 + 20_000_000);
+    assert_eq!(at(21), 16_000_000 + 500_000 + 50_000_000);
 }
 
 #[test]
