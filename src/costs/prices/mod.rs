@@ -5,6 +5,7 @@
 //! tokens as decimal strings. Its rows are those of `tests/fixtures/model-prices.json`, which tells
 //! where they come from (LiteLLM's price list, MIT licence, checked against models.dev).
 
+mod litellm;
 #[cfg(test)]
 mod peer_tests;
 mod price;
@@ -21,7 +22,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
 use super::settings::PriceOverride;
+use crate::usage::Usd;
 use row::Row;
 
 /// The built-in table.
@@ -73,7 +77,7 @@ pub enum Pricing {
 /// The price table of a process.
 #[derive(Debug, Default)]
 pub struct Prices {
-    user: BTreeMap<String, Row>,
+    user: BTreeMap<String, Box<RawValue>>,
     user_version: String,
 }
 
@@ -83,11 +87,12 @@ impl Prices {
         Self::default()
     }
 
-    /// The built-in table under the user's own file, where there is one.
+    /// The built-in table under the user's own file, where there is one. A row of it that is wrong,
+    /// because it was written by hand, leaves its model without a price, which is never passed over
+    /// in silence.
     ///
     /// # Errors
-    /// When the file is there and cannot be read or is wrong: prices that are silently ignored
-    /// would be a surprise.
+    /// When the file is there and cannot be read or is no price file.
     pub fn with_user_file(path: &Path) -> Result<Self, PriceFileError> {
         let Some(file) = update::read(path)? else {
             return Ok(Self::default());
@@ -136,23 +141,22 @@ impl Prices {
     }
 
     fn find(&self, provider: &str, model: &str) -> Option<Found<'_>> {
-        listed_names(provider, model).into_iter().find_map(|name| {
+        // The first that is listed counts, even where its row turns out to be wrong.
+        let listed = listed_names(provider, model).into_iter().find_map(|name| {
             if let Some(row) = self.user.get(&name) {
-                let (source, version) = (PriceSource::User, self.user_version.as_str());
-                return Some(Found {
-                    row: row.clone(),
-                    source,
-                    version,
-                    name,
-                });
+                let version = self.user_version.as_str();
+                return Some((name, PriceSource::User, version, row.get()));
             }
-            let row = serde_json::from_str(built_in(&name)?).ok()?;
-            Some(Found {
-                row,
-                source: PriceSource::BuiltIn,
-                version: TABLE_VERSION,
-                name,
-            })
+            let row = built_in(&name)?;
+            Some((name, PriceSource::BuiltIn, TABLE_VERSION, row))
+        });
+        let (name, source, version, text) = listed?;
+        let row: Row = serde_json::from_str(text).ok()?;
+        row.fault().is_none().then_some(Found {
+            row,
+            source,
+            version,
+            name,
         })
     }
 }
@@ -220,6 +224,13 @@ fn built_in(name: &str) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// Whether the built-in table lists a model as one that costs nothing.
+fn is_free(name: &str) -> bool {
+    let row = built_in(name).and_then(|row| serde_json::from_str::<Row>(row).ok());
+    row.and_then(|row| row.price(PriceSource::BuiltIn, TABLE_VERSION))
+        .is_some_and(|price| price.base.input == Usd::ZERO && price.base.output == Usd::ZERO)
 }
 
 impl PriceOverride {

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::usage::{Usage, Usd};
+use crate::usage::Usage;
 
 /// The calls of the file's columns, in the form of that script.
 const CALLS: [[u64; 6]; 9] = [

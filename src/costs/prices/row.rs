@@ -2,13 +2,13 @@
 
 use std::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::price::{OffPeak, Price, PriceSource, Rates, Tier, Window};
 use crate::usage::Usd;
 
 /// What a table says about one model; prices are USD per million tokens.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
     pub(super) provider: Option<String>,
@@ -37,7 +37,7 @@ pub(super) struct Row {
     deprecation_date: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TierRow {
     above_input_tokens: u64,
@@ -48,7 +48,7 @@ struct TierRow {
     cache_write_1h_per_mtok: Option<Usd>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OffPeakRow {
     input_per_mtok: Option<Usd>,
@@ -57,7 +57,7 @@ struct OffPeakRow {
     windows_utc: Vec<WindowRow>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WindowRow {
     hours_utc: OneOrMany,
@@ -65,7 +65,7 @@ struct WindowRow {
     weekdays: Vec<u8>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
     One(String),

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
-use crate::usage::{Usage, Usd};
+use crate::usage::Usage;
 
 fn usd(text: &str) -> Usd {
     text.parse().unwrap()
@@ -472,6 +472,17 @@ fn a_user_file_goes_over_the_table_and_is_checked_as_a_whole() {
         Some(5)
     );
 
+    write(
+        r#"{"gpt-x": {"litellm_provider": "openai", "mode": "chat",
+            "input_cost_per_token": 2e-06, "output_cost_per_token": 1e-05}}"#,
+    );
+    assert_eq!(update(&file, &installed).unwrap().models, 1);
+    let prices = Prices::with_user_file(&installed).unwrap();
+    let Pricing::Known(price) = prices.price(asked("gpt-x", "openai")) else {
+        panic!("listed by LiteLLM");
+    };
+    assert_eq!((price.base.input, price.base.output), (usd("2"), usd("10")));
+
     let before = std::fs::read(&installed).unwrap();
     for (text, fault) in [
         (
@@ -509,6 +520,12 @@ fn a_user_file_goes_over_the_table_and_is_checked_as_a_whole() {
             .fault
             .starts_with("cannot be read")
     );
+    // Rows written by hand are not checked until they are needed, and a wrong one is no price.
+    let wrong = r#"{"schema": 1, "models": {"openai/gpt-4o-2031-01-02": {"input_per_mtok": "1"}}}"#;
+    std::fs::write(&installed, wrong).unwrap();
+    let prices = Prices::with_user_file(&installed).unwrap();
+    let dated = asked("gpt-4o-2031-01-02", "openai");
+    assert_eq!(prices.price(dated), Pricing::Unpriced);
     std::fs::write(&installed, "{").unwrap();
     assert!(Prices::with_user_file(&installed).is_err());
 }

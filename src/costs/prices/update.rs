@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::litellm;
 use super::row::Row;
+use crate::costs::calendar::Day;
 
 /// What is wrong with a price file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,11 +31,11 @@ impl PriceFileError {
     }
 }
 
-/// A price file that was checked.
+/// A price file. Its rows are read when their models are asked for: a run needs a few of many.
 #[derive(Debug)]
 pub(super) struct PriceFile {
     pub(super) updated: String,
-    pub(super) models: BTreeMap<String, Row>,
+    pub(super) models: BTreeMap<String, Box<RawValue>>,
 }
 
 /// What an update did.
@@ -49,15 +51,14 @@ pub struct Updated {
 
 /// The outer form; sources and notes beside the models are welcome and ignored.
 #[derive(Deserialize)]
-struct Document<'a> {
+struct Document {
     schema: u32,
     #[serde(default)]
     updated: String,
-    #[serde(borrow)]
-    models: BTreeMap<String, &'a RawValue>,
+    models: BTreeMap<String, Box<RawValue>>,
 }
 
-/// Reads and checks a price file; `None` where there is none.
+/// Reads a price file; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<PriceFile>, PriceFileError> {
     match std::fs::read_to_string(path) {
         Ok(text) => parse(path, &text).map(Some),
@@ -67,6 +68,7 @@ pub(super) fn read(path: &Path) -> Result<Option<PriceFile>, PriceFileError> {
 }
 
 /// Checks a price file and makes it the user's own, which goes over the built-in table from then on.
+/// LiteLLM's `model_prices_and_context_window.json` is taken, too.
 ///
 /// # Errors
 /// When `file` is missing or wrong, with everything that is wrong with it, or when `installed`
@@ -74,7 +76,10 @@ pub(super) fn read(path: &Path) -> Result<Option<PriceFile>, PriceFileError> {
 pub fn update(file: &Path, installed: &Path) -> Result<Updated, PriceFileError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| fault(file, format!("cannot be read: {error}")))?;
+    let today = Day::of(std::time::SystemTime::now()).to_string();
+    let text = litellm::convert(&text, &today).unwrap_or(text);
     let checked = parse(file, &text)?;
+    check(file, &checked)?;
     replace(installed, &text)
         .map_err(|error| fault(installed, format!("cannot be written: {error}")))?;
     Ok(Updated {
@@ -85,28 +90,32 @@ pub fn update(file: &Path, installed: &Path) -> Result<Updated, PriceFileError> 
 }
 
 fn parse(path: &Path, text: &str) -> Result<PriceFile, PriceFileError> {
-    let document: Document<'_> = serde_json::from_str(text)
+    let document: Document = serde_json::from_str(text)
         .map_err(|error| fault(path, format!("is no price file: {error}")))?;
     if document.schema != 1 {
         let schema = document.schema;
         return Err(fault(path, format!("has schema {schema}, only 1 is known")));
     }
-    let mut faults = Vec::new();
-    let mut models = BTreeMap::new();
-    for (name, text) in document.models {
-        match serde_json::from_str::<Row>(text.get()) {
-            Ok(row) => match row.fault() {
-                Some(words) => faults.push(format!("`{name}` {words}")),
-                None => drop(models.insert(name, row)),
+    Ok(PriceFile {
+        updated: document.updated,
+        models: document.models,
+    })
+}
+
+/// Everything that is wrong with the rows of a file.
+fn check(path: &Path, file: &PriceFile) -> Result<(), PriceFileError> {
+    let faults: Vec<String> = file
+        .models
+        .iter()
+        .filter_map(
+            |(name, text)| match serde_json::from_str::<Row>(text.get()) {
+                Ok(row) => row.fault().map(|words| format!("`{name}` {words}")),
+                Err(error) => Some(format!("`{name}`: {error}")),
             },
-            Err(error) => faults.push(format!("`{name}`: {error}")),
-        }
-    }
+        )
+        .collect();
     if faults.is_empty() {
-        Ok(PriceFile {
-            updated: document.updated,
-            models,
-        })
+        Ok(())
     } else {
         Err(fault(path, format!("is wrong: {}", faults.join("; "))))
     }
