@@ -157,7 +157,6 @@ impl Around<'_> {
                 let tokens = reply.usage.as_ref().map(Usage::total_tokens);
                 let now = (now, fastrand::f64());
                 let changes = pass.succeeded(tokens, &reply.limits, on_link.last_price, now);
-                self.tell(changes).await;
                 let outcome = Outcome {
                     ended: Ended::Answered,
                     usage: reply.usage,
@@ -166,7 +165,9 @@ impl Around<'_> {
                     request_id: reply.request_id.clone(),
                     subscription: reply.subscription,
                 };
+                // Before anything else that may take long: a whole answer is charged what it cost.
                 Box::pin(self.settle(hold, outcome, tally)).await;
+                self.tell(changes).await;
                 Attempted::Answered(Box::new(reply))
             }
             Err(error) => {
@@ -178,7 +179,6 @@ impl Around<'_> {
                     committed: is_final(&error, request, tally),
                 };
                 let (decision, changes) = pass.failed(&error, &tries, (now, fastrand::f64()));
-                self.tell(changes).await;
                 tally
                     .failures
                     .push(report(tally.attempts, &link.canonical, &error, now - began));
@@ -196,6 +196,7 @@ impl Around<'_> {
                     subscription: false,
                 };
                 Box::pin(self.settle(hold, outcome, tally)).await;
+                self.tell(changes).await;
                 Attempted::Failed(Box::new(error), decision)
             }
         }
