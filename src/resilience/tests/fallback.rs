@@ -216,3 +216,32 @@ async fn what_only_the_first_vendor_understands_is_dropped_for_the_next_and_kept
         Message::Assistant(plain)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_stands_behind_one_that_waits_for_a_breaker_need_not_wait_with_him() {
+    let lab = Lab::new();
+    let first = Script::new("lab", |seen| match seen.n {
+        0 => Act::Fail(seconds(1), dead_server()),
+        _ => Act::Answer(SOON),
+    });
+    let second = good("other", "b");
+    let touchy = EndpointSettings {
+        max_retries: 0,
+        max_concurrency: Some(1),
+        breaker_threshold: 1,
+        ..settings()
+    };
+    let alone = [link(&first, touchy.clone())];
+    let with_another = [link(&first, touchy), link(&second, settings())];
+    let opens_it = lab.call(&alone);
+    let waits_for_it = lab.call(&alone);
+    let need_not_wait = async {
+        let answer = lab.call(&with_another).await.unwrap();
+        (answer.model, lab.elapsed())
+    };
+    let (failed, waited, other) = tokio::join!(opens_it, waits_for_it, need_not_wait);
+    failed.unwrap_err();
+    waited.unwrap();
+    assert!(lab.elapsed() > seconds(24));
+    assert_eq!(other, ("other/model".to_owned(), seconds(1) + SOON));
+}
