@@ -26,6 +26,8 @@ pub struct Event {
     pub agent: Arc<str>,
     /// The step of a task, where there is one.
     pub step: Option<Arc<str>>,
+    /// Whether the agent was called by another one: what it says is no part of the answer.
+    pub is_delegate: bool,
     /// What.
     pub kind: EventKind,
 }
@@ -204,6 +206,7 @@ pub struct Events {
     run_id: Arc<str>,
     agent: Arc<str>,
     step: Option<Arc<str>>,
+    is_delegate: bool,
     said: Option<Said>,
 }
 
@@ -238,6 +241,7 @@ impl Events {
             run_id: run_id.into(),
             agent: "".into(),
             step: None,
+            is_delegate: false,
             said: None,
         };
         (events, receiver)
@@ -250,6 +254,7 @@ impl Events {
             run_id: "".into(),
             agent: "".into(),
             step: None,
+            is_delegate: false,
             said: None,
         }
     }
@@ -260,6 +265,16 @@ impl Events {
         Self {
             agent: agent.into(),
             ..self.clone()
+        }
+    }
+
+    /// The same channel, speaking for an agent that another one calls.
+    #[must_use]
+    pub fn for_delegate(&self, agent: &str) -> Self {
+        Self {
+            is_delegate: true,
+            said: None,
+            ..self.for_agent(agent)
         }
     }
 
@@ -325,6 +340,7 @@ impl Events {
             run_id: Arc::clone(&self.run_id),
             agent: Arc::clone(&self.agent),
             step: self.step.clone(),
+            is_delegate: self.is_delegate,
             kind,
         }
     }

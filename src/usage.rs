@@ -92,6 +92,15 @@ impl Usd {
         self.0
     }
 
+    /// The amount so many times; the largest amount there is where it would be more.
+    #[must_use]
+    pub fn times(self, count: u64) -> Self {
+        Self(
+            self.0
+                .saturating_mul(i64::try_from(count).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// The part of this amount above zero.
     #[must_use]
     pub fn at_least_zero(self) -> Self {

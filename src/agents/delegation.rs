@@ -193,7 +193,7 @@ async fn child(
     }
     team.count()?;
     let (agent, notices) = (team.resolve)(caller, &params.agent).map_err(ToolError::tell)?;
-    let events = around.events.for_agent(&agent.name);
+    let events = around.events.for_delegate(&agent.name);
     for notice in notices {
         events.notice(notice).await;
     }

@@ -33,12 +33,24 @@ pub(crate) fn approver(yes: bool, no_input: bool) -> Approver {
     }
 }
 
+/// The question as a person reads it; a gate of a task asks its own.
+pub(crate) fn question(request: &ApprovalRequest) -> String {
+    let ApprovalRequest {
+        agent,
+        tool,
+        action,
+        ..
+    } = request;
+    if tool == "gate" {
+        format!("{agent} asks:\n  {action}\ngo on? [y/N] ")
+    } else {
+        format!("{agent} wants to run {tool}:\n  {action}\nallow? [y/N] ")
+    }
+}
+
 fn answer(mut terminal: File, mut requests: mpsc::Receiver<ApprovalRequest>) {
     while let Some(request) = requests.blocking_recv() {
-        let question = format!(
-            "{} wants to run {}:\n  {}\nallow? [y/N] ",
-            request.agent, request.tool, request.action
-        );
+        let question = question(&request);
         if terminal.write_all(question.as_bytes()).is_err() {
             return;
         }

@@ -101,21 +101,3 @@ pub(super) fn trust_file(call: &Call, file: &Path) -> Result<PathBuf, OrchError>
     })?;
     Ok(path)
 }
-
-/// The task of a name.
-///
-/// # Errors
-/// When there is no such task.
-pub(super) fn task_of<'a>(
-    config: &'a Config,
-    name: &str,
-) -> Result<&'a crate::tasks::TaskSettings, OrchError> {
-    config.document.tasks.get(name).ok_or_else(|| {
-        let names: Vec<&str> = config.document.tasks.names().collect();
-        let error = OrchError::new(ErrorClass::Usage, format!("there is no task `{name}`"));
-        error.with_hint(match crate::orchestrator::nearest(name, &names) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`orch --tasks` lists them".to_owned(),
-        })
-    })
-}

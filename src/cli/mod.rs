@@ -12,11 +12,13 @@ mod plan;
 mod run;
 mod signals;
 mod stdin;
+mod task;
 mod tool;
 
 pub(crate) use lists::{agents_text, health_text, logs_of, models_text, status_text, tasks_text};
 pub(crate) use load::{config as load_config, reload as reload_config};
 pub(crate) use run::{at_once, options, parse_budget};
+pub(crate) use task::runs_text;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -144,13 +146,13 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
     } else if *tasks {
         lists::tasks(call)
     } else if *runs {
-        run::runs(call)
+        task::runs(call)
     } else if let Some(name) = logs {
         lists::logs(call, name)
     } else if let Some(name) = task {
-        run::task(call, name)
+        task::task(call, name).await
     } else if let Some(id) = resume {
-        run::resume(call, id)
+        task::resume(call, id).await
     } else if *all {
         run::all(call).await
     } else {

@@ -48,7 +48,11 @@ pub(super) fn all(
     verdict(over, Some(lowest), budget)
 }
 
-fn verdict(over: bool, lowest: Option<Usd>, budget: Option<Usd>) -> Result<u8, OrchError> {
+pub(super) fn verdict(
+    over: bool,
+    lowest: Option<Usd>,
+    budget: Option<Usd>,
+) -> Result<u8, OrchError> {
     match (over, lowest, budget) {
         (true, Some(lowest), Some(budget)) => Err(OrchError::new(
             ErrorClass::Budget,

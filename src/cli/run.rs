@@ -178,7 +178,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
 }
 
 /// The end of a run: what is printed last and the exit code.
-fn finish(
+pub(super) fn finish(
     view: &mut View,
     result: &RunResult,
     watched: Result<(), Closed>,
@@ -191,7 +191,7 @@ fn finish(
     closed.map(|()| result.exit_code())
 }
 
-fn stopped_early(cause: Cause) -> OrchError {
+pub(super) fn stopped_early(cause: Cause) -> OrchError {
     match cause {
         Cause::Terminate => OrchError::new(ErrorClass::Terminated, "terminated by a signal"),
         Cause::Interrupt | Cause::Closed => OrchError::new(ErrorClass::Interrupted, "interrupted"),
@@ -256,7 +256,7 @@ pub(super) fn tier(tier: TierArg) -> Tier {
     }
 }
 
-fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
+pub(super) fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
     let Some(seconds) = call.cli.run.timeout else {
         return Ok(None);
     };
@@ -293,30 +293,4 @@ fn told(call: &Call, path: &Path) {
     if !call.screen.quiet {
         render::stderr_line(&call.screen.err.dim(&format!("saved {}", path.display())));
     }
-}
-
-/// Tasks run once their engine is there.
-pub(super) fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
-    let config = load::config(call)?;
-    load::task_of(&config, name)?;
-    Err(OrchError::new(
-        ErrorClass::Provider,
-        "running tasks is not built yet",
-    ))
-}
-
-/// The runs that are known.
-pub(super) fn runs(_call: &Call) -> Result<u8, OrchError> {
-    Err(
-        OrchError::new(ErrorClass::Usage, "listing runs is not built yet")
-            .with_hint("`orch --costs --csv` has the runs of every attempt"),
-    )
-}
-
-/// Runs are resumed once tasks run.
-pub(super) fn resume(_call: &Call, id: &str) -> Result<u8, OrchError> {
-    Err(OrchError::new(
-        ErrorClass::Usage,
-        format!("there is no interrupted run `{id}`"),
-    ))
 }

@@ -13,6 +13,9 @@ mod policy;
 mod resolve;
 mod run;
 mod status;
+mod step_files;
+mod task;
+mod task_plan;
 mod team;
 
 pub use all::AllOrder;
@@ -22,6 +25,8 @@ pub use plan::Plan;
 pub(crate) use policy::PRICE_FILE;
 pub(crate) use resolve::nearest;
 pub use run::{Conversation, Done, Order, deadline, new_run_id};
+pub use task::RunInfo;
+pub use task_plan::{StepPlan, TaskPlan};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -71,7 +71,7 @@ impl Orchestrator {
             .collect()
     }
 
-    fn plan_with(
+    pub(super) fn plan_with(
         &self,
         name: &str,
         settings: &AgentSettings,

@@ -82,15 +82,16 @@ pub fn progress_line(kind: &EventKind, style: Style) -> Option<String> {
         EventKind::Compacted { messages } => style.dim(&format!(
             "{messages} older messages were summarised to fit the window"
         )),
+        EventKind::StepStarted {} => style.dim("started"),
+        EventKind::StepFinished { ok: true } => style.green("done"),
+        EventKind::StepFinished { ok: false } => style.yellow("failed"),
         EventKind::Notice { text } => style.dim(&format!("note: {text}")),
         EventKind::RunStarted { .. }
         | EventKind::TurnStarted { .. }
         | EventKind::TextDelta { .. }
         | EventKind::ReasoningDelta { .. }
         | EventKind::Approval { granted: None, .. }
-        | EventKind::Usage { .. }
-        | EventKind::StepStarted {}
-        | EventKind::StepFinished { .. } => return None,
+        | EventKind::Usage { .. } => return None,
     })
 }
 

@@ -76,6 +76,8 @@ pub struct View {
     screen: Screen,
     /// Answers are printed as they come; off where several agents speak at once.
     stream_text: bool,
+    /// The answer of the whole run is printed at its end.
+    answer_last: bool,
     sequence: u64,
     masks: Masks,
     /// What was last written to standard output ended in the middle of a line.
@@ -92,6 +94,7 @@ impl View {
             form,
             screen,
             stream_text: true,
+            answer_last: false,
             sequence: 0,
             masks: Masks::new(redactor),
             open_line: false,
@@ -105,6 +108,15 @@ impl View {
     pub fn without_text(mut self) -> Self {
         self.stream_text = false;
         self
+    }
+
+    /// The same view of a task: progress while it runs, the answer at its end.
+    #[must_use]
+    pub fn of_task(self) -> Self {
+        Self {
+            answer_last: true,
+            ..self.without_text()
+        }
     }
 
     /// Shows events until the channel closes.

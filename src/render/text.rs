@@ -7,6 +7,10 @@ use crate::redact::Redactor;
 
 impl View {
     pub(super) fn show_text(&mut self, event: &Event) -> Result<(), Closed> {
+        if event.is_delegate {
+            self.show_progress(event);
+            return Ok(());
+        }
         match &event.kind {
             EventKind::TextDelta { text } if self.stream_text => {
                 if !text.is_empty() {
@@ -35,7 +39,11 @@ impl View {
         if self.screen.quiet {
             return;
         }
-        let several = !self.stream_text && !event.agent.is_empty();
+        let who = match &event.step {
+            Some(step) => step,
+            None => &event.agent,
+        };
+        let several = (!self.stream_text || event.is_delegate) && !who.is_empty();
         if let EventKind::Notice { text } = &event.kind {
             // With many agents the same notice comes many times; once is enough.
             if !self.told.insert(text.clone()) {
@@ -49,7 +57,7 @@ impl View {
                 _ = stdout("\n");
             }
             stderr_line(&if several {
-                format!("[{}] {line}", event.agent)
+                format!("[{who}] {line}")
             } else {
                 line
             });
@@ -62,6 +70,10 @@ impl View {
                 stdout(&self.masks.text(&result.output))?;
                 self.open_line = !result.output.ends_with('\n');
             }
+            self.end_line()?;
+        } else if self.answer_last && !result.output.is_empty() {
+            stdout(&self.masks.text(&result.output))?;
+            self.open_line = !result.output.ends_with('\n');
             self.end_line()?;
         }
         let new = |warning: &&String| !self.screen.quiet && !self.told.contains(*warning);

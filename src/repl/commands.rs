@@ -49,6 +49,9 @@ impl Repl<'_> {
             "tools" => self.tools(arguments)?,
             "budget" => self.budget(arguments)?,
             "tasks" => self.say(cli::tasks_text(self.orchestrator.config()).trim_end()),
+            "task" => return self.task(arguments).await,
+            "runs" => self.runs()?,
+            "resume" => return self.resume(arguments).await,
             "help" => self.say(help().trim_end()),
             other => {
                 return Err(usage(

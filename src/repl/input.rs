@@ -99,6 +99,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         about: "Show the budgets, or cap this session",
     },
     Command {
+        name: "task",
+        arguments: "NAME [k=v]",
+        about: "Run a task",
+    },
+    Command {
         name: "tasks",
         arguments: "",
         about: "List the tasks",
@@ -107,6 +112,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         name: "runs",
         arguments: "",
         about: "List the runs",
+    },
+    Command {
+        name: "resume",
+        arguments: "ID",
+        about: "Go on with a run that was stopped",
     },
     Command {
         name: "help",

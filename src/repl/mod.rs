@@ -5,6 +5,7 @@
 mod commands;
 mod editor;
 mod input;
+mod tasks;
 mod turn;
 
 use std::collections::BTreeMap;

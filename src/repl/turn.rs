@@ -108,7 +108,7 @@ impl Repl<'_> {
 }
 
 /// Does work that Ctrl-C stops in good order; a second Ctrl-C or a SIGTERM leaves it and gives the exit code.
-async fn stoppable<T>(
+pub(super) async fn stoppable<T>(
     work: impl Future<Output = T>,
     interrupt: &mut Signal,
     terminate: &mut Signal,

@@ -89,8 +89,9 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
     let mut connection = Connection::open_with_flags(uri.as_str(), flags)?;
     connection.busy_handler(Some(patience(BUSY_TRIES)))?;
     keep_log_on_close(&connection)?;
-    migrations::accept(&connection)?;
-    Ok(Some(connection))
+    // A process that died while it made the file left it empty.
+    let is_made = migrations::accept(&connection)? > 0;
+    Ok(is_made.then_some(connection))
 }
 
 /// A second connection that moves the log of an open database.

@@ -9,6 +9,7 @@ mod block;
 mod candidates;
 pub mod check;
 mod command;
+pub mod draw;
 mod graph;
 pub mod inputs;
 mod judge;

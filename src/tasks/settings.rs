@@ -50,7 +50,7 @@ pub struct StepSettings {
     pub when: Option<String>,
     /// A list, or a template that gives one: the step is done for each `item`.
     pub for_each: Option<ForEach>,
-    /// How many items of `for_each` or candidates are worked on at once.
+    /// How many items of `for_each`, candidates or steps of a block are worked on at once.
     pub max_parallel: Option<u32>,
     /// Agents that all answer the prompt.
     pub candidates: Vec<String>,
@@ -80,7 +80,7 @@ pub struct StepSettings {
     pub task: Option<String>,
     /// The inputs of that task; texts are templates.
     pub inputs: BTreeMap<String, Value>,
-    /// Seconds for the whole step.
+    /// Seconds for one attempt of the step, of one item where there are items.
     pub timeout: Option<Seconds>,
     /// New attempts of the whole step when it fails.
     pub retries: u32,
@@ -161,6 +161,6 @@ pub enum OnFailure {
     /// No further step starts.
     #[default]
     Stop,
-    /// Steps that do not need it go on.
+    /// Those behind it go on, and see that it failed.
     Continue,
 }

@@ -16,6 +16,7 @@ use crate::costs::Purpose;
 use crate::error::ErrorClass;
 use crate::event::EventKind;
 use crate::providers::Delivery;
+use crate::redact::Redactor;
 use crate::store::Durability;
 use crate::tools::{Verdict, visible};
 
@@ -170,13 +171,21 @@ pub(super) async fn ask(
     };
     let team = Team::new(around.resolve, around.delegation);
     let events = around.events.for_step(&place.label).for_agent(&agent.name);
-    let result = agents::run(agent, ask, around.resilience, &team, &events, around.cancel)
-        .await
-        .result;
+    let finished = agents::run(agent, ask, around.resilience, &team, &events, around.cancel).await;
+    let result = masked(finished.result, &agent.tools.redactor);
     match around.cancel.cause() {
         Some(cause) if !result.ok => Err(Halted::new(Halt::Stopped(cause)).with(result)),
         _ => Ok(result),
     }
+}
+
+/// What an agent said as later steps, the journal and the results see it: without known secrets.
+fn masked(mut result: RunResult, redactor: &Redactor) -> RunResult {
+    result.output = redactor.mask_owned(result.output);
+    if let Some(structured) = &mut result.structured {
+        redactor.mask_json(structured);
+    }
+    result
 }
 
 /// Runs a command of the configuration once, even if an earlier process was cut off in the middle of it.

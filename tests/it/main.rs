@@ -25,3 +25,4 @@ mod offline;
 mod session;
 mod structure;
 mod support;
+mod tasks;

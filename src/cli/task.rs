@@ -1,0 +1,214 @@
+//! Tasks: run, continued, drawn, listed.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::args::OutputForm;
+use super::run::{finish, options, stopped_early, time_limit};
+use super::signals::{Signals, watch_signals};
+use super::{Call, lists, load, plan};
+use crate::agents::RunResult;
+use crate::cancel::Cause;
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::orchestrator::{Orchestrator, RunInfo, deadline, new_run_id};
+use crate::render::View;
+use crate::tasks::{Plan, draw};
+use crate::usage::Usd;
+
+/// Runs a task, or says what it would do.
+pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
+    no_prompt(call)?;
+    let limit = time_limit(call)?;
+    let options = options(call)?;
+    let config = Arc::new(load::config(call)?);
+    if call.cli.run.dry_run {
+        let orchestrator = Orchestrator::look(config, options)?;
+        let plan = orchestrator.task_plan(name, &call.cli.actions.input)?;
+        return dry_run(call, &orchestrator, &plan);
+    }
+    if call.cli.output.output == OutputForm::Mermaid {
+        return Err(OrchError::new(
+            ErrorClass::Usage,
+            "`--output mermaid` draws and runs nothing",
+        )
+        .with_hint("add `--dry-run`"));
+    }
+    let orchestrator = Orchestrator::open(config, options)?;
+    let plan = match orchestrator.task_plan(name, &call.cli.actions.input) {
+        Ok(plan) => plan,
+        Err(error) => {
+            orchestrator.close().await?;
+            return Err(error);
+        }
+    };
+    let run_id = new_run_id();
+    let deadline = deadline(limit);
+    let plan = &plan;
+    let id = &run_id;
+    watched(call, orchestrator, &run_id, async |work| {
+        work.orchestrator
+            .run_task(id, plan, deadline, work.events, &work.signals.cancel)
+            .await
+    })
+    .await
+}
+
+/// Goes on with a run.
+pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
+    no_prompt(call)?;
+    let limit = time_limit(call)?;
+    let options = options(call)?;
+    let config = Arc::new(load::config(call)?);
+    let orchestrator = Orchestrator::open(config, options)?;
+    let run = match orchestrator.find_run(id) {
+        Ok(run) => run,
+        Err(error) => {
+            orchestrator.close().await?;
+            return Err(error);
+        }
+    };
+    let run_id: Arc<str> = run.listed.run_id.as_str().into();
+    let deadline: Option<Instant> = deadline(limit);
+    watched(call, orchestrator, &run_id, async |work| {
+        work.orchestrator
+            .resume(run, deadline, work.events, &work.signals.cancel)
+            .await
+    })
+    .await
+}
+
+/// What a run that is watched works with.
+struct Work<'a> {
+    orchestrator: &'a Orchestrator,
+    events: &'a Events,
+    signals: &'a Signals,
+}
+
+/// Does a run with somebody watching, to its exit code.
+async fn watched(
+    call: &Call,
+    orchestrator: Orchestrator,
+    run_id: &str,
+    work: impl AsyncFnOnce(Work<'_>) -> Result<RunResult, OrchError>,
+) -> Result<u8, OrchError> {
+    watch_signals(async |signals: &Signals| {
+        if let Some(cause) = signals.cancel.cause() {
+            return Err(stopped_early(cause));
+        }
+        let mut view = View::new(call.form(), call.screen, orchestrator.redactor()).of_task();
+        let (events, mut receiver) = Events::channel(run_id);
+        let running = async {
+            // Dropping the events ends the view.
+            let events = events;
+            work(Work {
+                orchestrator: &orchestrator,
+                events: &events,
+                signals,
+            })
+            .await
+        };
+        let watching = async {
+            let watched = view.watch(&mut receiver).await;
+            if watched.is_err() {
+                signals.canceller.cancel(Cause::Closed);
+            }
+            watched
+        };
+        let (done, watched) = tokio::join!(running, watching);
+        let closed = orchestrator.close().await;
+        finish(&mut view, &done?, watched, closed)
+    })
+    .await?
+}
+
+/// A task brings its prompts along.
+fn no_prompt(call: &Call) -> Result<(), OrchError> {
+    let prompts = &call.cli.prompt;
+    if prompts.prompt.is_none() && prompts.prompt_file.is_none() && prompts.stdin.is_none() {
+        return Ok(());
+    }
+    Err(OrchError::new(ErrorClass::Usage, "a task takes no prompt")
+        .with_hint("pass what it needs with `--input name=value`"))
+}
+
+fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, OrchError> {
+    if call.cli.output.output == OutputForm::Mermaid {
+        return Ok(lists::print(&draw::mermaid(&plan.steps)));
+    }
+    let priced = orchestrator.price_task(plan)?;
+    if call.json() {
+        lists::print_json(&json!({"dry_run": true, "kind": "task", "plan": priced}));
+    } else {
+        let costs = priced.costs();
+        let mut text = format!("{}\n", plan.task);
+        for (name, value) in &plan.inputs {
+            // Writing to a string cannot fail.
+            _ = writeln!(text, "  {name} = {value}");
+        }
+        text.push_str(&draw::text(&plan.steps, &|step| {
+            costs.get(step.id.as_str()).cloned()
+        }));
+        let highest = match priced.highest_usd {
+            Some(highest) => format!("at most ${highest}"),
+            None => "the most is not known".to_owned(),
+        };
+        _ = writeln!(text, "cost: at least ${}, {highest}", priced.lowest_usd);
+        if let Some(budget) = priced.budget_usd {
+            _ = writeln!(text, "budget: ${budget}");
+        }
+        for notice in &priced.notices {
+            _ = writeln!(text, "note: {notice}");
+        }
+        lists::print(&text);
+    }
+    plan::verdict(
+        priced.is_over_budget(),
+        Some(priced.lowest_usd),
+        priced.budget_usd,
+    )
+}
+
+/// The runs that are known.
+pub(super) fn runs(call: &Call) -> Result<u8, OrchError> {
+    let config = Arc::new(load::config(call)?);
+    let orchestrator = Orchestrator::look(config, options(call)?)?;
+    let runs = orchestrator.runs()?;
+    if call.json() {
+        return Ok(lists::print_json(&json!(runs)));
+    }
+    Ok(lists::print(&runs_text(&runs)))
+}
+
+/// The runs for people.
+pub(crate) fn runs_text(runs: &[RunInfo]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        let started = run
+            .started
+            .get(..19)
+            .unwrap_or(&run.started)
+            .replace('T', " ");
+        let cost = if run.cost_usd == Usd::ZERO {
+            String::new()
+        } else {
+            format!("  ${}", run.cost_usd)
+        };
+        // Writing to a string cannot fail.
+        _ = writeln!(
+            text,
+            "  {}  {:<11}  {started}  {} {}{cost}",
+            run.run_id,
+            run.state.name(),
+            run.kind,
+            run.name
+        );
+    }
+    if text.is_empty() {
+        text.push_str("no runs\n");
+    }
+    text
+}

@@ -1,0 +1,325 @@
+//! Running tasks, and going on with runs that were stopped.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::step_files::StepFiles;
+use super::{Orchestrator, nearest};
+use crate::agents::{Agent, AgentSettings, Journal, RunResult};
+use crate::cancel::Cancel;
+use crate::costs::Ledger;
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::store::{Store, StoreError};
+use crate::tasks::runs::{self, StoredRun};
+use crate::tasks::{self, Plan, PlanError, RunLock, RunState, Sources, TaskSettings};
+use crate::tools::ToolContext;
+use crate::usage::Usd;
+
+/// The most runs that are listed.
+const LISTED: u32 = 200;
+
+/// A run as `--runs` lists it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunInfo {
+    /// Its id.
+    pub run_id: String,
+    /// `agent`, `all` or `task`.
+    pub kind: String,
+    /// The name of the agent or task.
+    pub name: String,
+    /// How it stands.
+    pub state: RunState,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// What it has cost so far, what is still held included.
+    pub cost_usd: Usd,
+}
+
+impl Orchestrator {
+    /// The settings of a task.
+    ///
+    /// # Errors
+    /// When there is no such task; the hint names the nearest.
+    pub fn task_of(&self, name: &str) -> Result<&TaskSettings, OrchError> {
+        let tasks = &self.config.document.tasks;
+        tasks.get(name).ok_or_else(|| {
+            let names: Vec<&str> = tasks.names().collect();
+            let error = OrchError::new(ErrorClass::Usage, format!("there is no task `{name}`"));
+            error.with_hint(match nearest(name, &names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`orch --tasks` lists them".to_owned(),
+            })
+        })
+    }
+
+    /// The plan of a task with these inputs, `name=value` each.
+    ///
+    /// # Errors
+    /// When there is no such task, or the inputs do not fit.
+    pub fn task_plan(&self, name: &str, written: &[String]) -> Result<Plan, OrchError> {
+        let task = self.task_of(name)?;
+        let document = &self.config.document;
+        let refused = |error: tasks::inputs::InputError| {
+            let inputs: Vec<&str> = task.inputs.keys().map(String::as_str).collect();
+            let hint = if inputs.is_empty() {
+                "it takes no inputs".to_owned()
+            } else {
+                format!(
+                    "its inputs are `{}`; pass them with `--input name=value`",
+                    inputs.join("`, `")
+                )
+            };
+            OrchError::new(ErrorClass::Usage, error.to_string()).with_hint(hint)
+        };
+        let given = tasks::inputs::parse(&task.inputs, written).map_err(refused)?;
+        // What is kept holds no known secret, and a run goes on with what is kept.
+        let mut given = serde_json::Value::Object(given);
+        self.redactor.mask_json(&mut given);
+        let given = given.as_object().cloned().unwrap_or_default();
+        let sources = Sources {
+            task: &|name| document.tasks.get(name),
+            agent: &|name| document.agents.get(name),
+        };
+        Plan::new(name, sources, given).map_err(|error| match error {
+            PlanError::Inputs(error) => refused(error),
+            error => OrchError::new(ErrorClass::Config, error.to_string()),
+        })
+    }
+
+    /// Runs a task from its plan.
+    ///
+    /// # Errors
+    /// When the run cannot begin: a workspace or a store that cannot be used.
+    pub async fn run_task(
+        &self,
+        run_id: &Arc<str>,
+        plan: &Plan,
+        deadline: Option<Instant>,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<RunResult, OrchError> {
+        let store = self.runs_store()?;
+        let _lock = self.lock(run_id)?;
+        let mut kept = serde_json::to_value(plan).unwrap_or_default();
+        self.redactor.mask_json(&mut kept);
+        runs::enter(store, run_id, "task", &plan.task, kept.to_string())
+            .await
+            .map_err(|error| not_kept(&error))?;
+        self.work_on(run_id, plan, deadline, events, cancel).await
+    }
+
+    /// The run of an id, or of the beginning of one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find_run(&self, id: &str) -> Result<StoredRun, OrchError> {
+        let unknown = || {
+            OrchError::new(ErrorClass::Usage, format!("there is no run `{id}`"))
+                .with_hint("`orch --runs` lists the runs")
+        };
+        let store = self.store.as_ref().ok_or_else(unknown)?;
+        let found = runs::find(store, id).map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "the run cannot be read").caused_by(&error)
+        })?;
+        found.ok_or_else(unknown)
+    }
+
+    /// Goes on with a run. One that is done gives its result again.
+    ///
+    /// # Errors
+    /// When another process works on it, or it cannot go on.
+    pub async fn resume(
+        &self,
+        run: StoredRun,
+        deadline: Option<Instant>,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<RunResult, OrchError> {
+        let run_id: Arc<str> = run.listed.run_id.as_str().into();
+        let store = self.runs_store()?;
+        let _lock = self.lock(&run_id)?;
+        // Another process may have worked on it since it was looked up.
+        let run = self.find_run(&run_id)?;
+        if let (RunState::Done, Some(result)) = (run.listed.state, run.result) {
+            events.notice("the run is done; this is what it gave").await;
+            return Ok(result);
+        }
+        let plan: Plan = serde_json::from_str(&run.plan).map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "the plan of the run cannot be read")
+                .caused_by(&error)
+                .with_hint("it was made by another version of the program")
+        })?;
+        if plan.version != tasks::PLAN_VERSION {
+            let words = format!("the plan of the run has the version {}", plan.version);
+            return Err(OrchError::new(ErrorClass::Failed, words).with_hint(format!(
+                "this program goes on with plans of the version {}",
+                tasks::PLAN_VERSION
+            )));
+        }
+        for (name, settings) in &plan.agents {
+            if self.config.document.agents.get(name) != Some(settings) {
+                let words = format!(
+                    "the configuration of `{name}` has changed; the run goes on with what it began with"
+                );
+                events.notice(words).await;
+            }
+        }
+        runs::set_state(store, &run_id, RunState::Running, None)
+            .await
+            .map_err(|error| not_kept(&error))?;
+        self.work_on(&run_id, &plan, deadline, events, cancel).await
+    }
+
+    async fn work_on(
+        &self,
+        run_id: &Arc<str>,
+        plan: &Plan,
+        deadline: Option<Instant>,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<RunResult, OrchError> {
+        let store = self.runs_store()?;
+        let known = |name: &str| plan.agents.get(name);
+        let mut agents = BTreeMap::new();
+        let mut told: Vec<String> = Vec::new();
+        for (name, settings) in &plan.agents {
+            let (agent, notices) = self.resolve_among(name, settings, &known)?;
+            agents.insert(name.clone(), agent);
+            for notice in notices {
+                if !told.contains(&notice) {
+                    events.notice(notice.clone()).await;
+                    told.push(notice);
+                }
+            }
+        }
+        let commands = self.commands()?;
+        let files = StepFiles::begin(&self.config.outputs_dir.join(&plan.task).join(&**run_id));
+        let written = Mutex::new(files);
+        let ended = tasks::run(
+            &tasks::Around {
+                run_id,
+                task: &plan.task.as_str().into(),
+                agents: &agents,
+                resolve: &|caller: &Agent, name: &str| self.called(caller, name, &known),
+                delegation: self.config.document.settings.delegation,
+                commands: &commands,
+                resilience: self.calls()?,
+                journal: &Journal::of_run(store.clone(), run_id),
+                events,
+                cancel,
+                deadline,
+                finished: &|label, result| {
+                    let files = written.lock().unwrap_or_else(PoisonError::into_inner);
+                    files.step(label, &self.redactor.mask(&result.output));
+                },
+            },
+            plan,
+        )
+        .await;
+        let mut result = ended.result;
+        result.warnings.splice(0..0, told);
+        let files = written.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let whole = self.masked_json(&result);
+        if let Err(error) = files.end(whole).await {
+            let directory = self.config.outputs_dir.join(&plan.task).join(&**run_id);
+            let words = format!(
+                "the results cannot be written below `{}`: {error}",
+                directory.display()
+            );
+            result.warnings.push(words);
+        }
+        // Whoever goes on with the run finds all that it finished, only not that it is at its end.
+        if let Err(error) = runs::set_state(store, run_id, ended.state, Some(&result)).await {
+            result
+                .warnings
+                .push(format!("the end of the run could not be kept: {error}"));
+        }
+        Ok(result)
+    }
+
+    /// What commands of the configuration work with: the rights of the settings, and no questions, since
+    /// they are the user's own.
+    fn commands(&self) -> Result<ToolContext, OrchError> {
+        let context = self.tools("", &[], &AgentSettings::default(), BTreeMap::new())?;
+        Ok(ToolContext {
+            approvals: Arc::default(),
+            ..context
+        })
+    }
+
+    fn masked_json(&self, result: &RunResult) -> String {
+        let mut value = serde_json::to_value(result).unwrap_or_default();
+        self.redactor.mask_json(&mut value);
+        serde_json::to_string_pretty(&value).unwrap_or_default()
+    }
+
+    fn runs_store(&self) -> Result<&Store, OrchError> {
+        self.store.as_ref().ok_or_else(|| {
+            OrchError::new(
+                ErrorClass::Failed,
+                "there is no store, so no run can be kept",
+            )
+        })
+    }
+
+    fn lock(&self, run_id: &str) -> Result<RunLock, OrchError> {
+        let lock = RunLock::take(&self.config.state_dir, run_id).map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "the run cannot be locked").caused_by(&error)
+        })?;
+        lock.ok_or_else(|| {
+            OrchError::new(
+                ErrorClass::Usage,
+                format!("another process works on the run `{run_id}`"),
+            )
+            .with_hint("wait for it, or stop it first")
+        })
+    }
+
+    /// The runs that are kept, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunInfo>, OrchError> {
+        let Some(store) = &self.store else {
+            return Ok(Vec::new());
+        };
+        let unreadable = |error: StoreError| {
+            OrchError::new(ErrorClass::Failed, "the runs cannot be read").caused_by(&error)
+        };
+        let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
+        let listed = runs::list(store, LISTED).map_err(unreadable)?;
+        listed
+            .into_iter()
+            .map(|run| {
+                let spending = ledger.run_cost(&run.run_id).map_err(unreadable)?;
+                let is_dead = run.state == RunState::Running
+                    && !RunLock::is_taken(&self.config.state_dir, &run.run_id);
+                let started = jiff::Timestamp::from_millisecond(run.started_ms).unwrap_or_default();
+                Ok(RunInfo {
+                    state: if is_dead {
+                        RunState::Interrupted
+                    } else {
+                        run.state
+                    },
+                    run_id: run.run_id,
+                    kind: run.kind,
+                    name: run.name,
+                    started: started.to_string(),
+                    cost_usd: spending.spent + spending.held,
+                })
+            })
+            .collect()
+    }
+}
+
+fn not_kept(error: &StoreError) -> OrchError {
+    OrchError::new(
+        ErrorClass::Failed,
+        "the run cannot be kept, so it did not start",
+    )
+    .caused_by(error)
+}

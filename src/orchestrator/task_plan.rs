@@ -1,0 +1,224 @@
+//! What a task would do and cost, without doing it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Orchestrator;
+use crate::error::OrchError;
+use crate::tasks::{Candidates, ForEach, Join, Plan, Step, Work};
+use crate::usage::Usd;
+
+/// What a task would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskPlan {
+    /// The task.
+    pub task: String,
+    /// Its steps, those of blocks and other tasks after the step that they lie in.
+    pub steps: Vec<StepPlan>,
+    /// The cheapest outcome.
+    pub lowest_usd: Usd,
+    /// The dearest outcome; `None` where the number of items or a price is not known.
+    pub highest_usd: Option<Usd>,
+    /// The tightest budget that covers it.
+    pub budget_usd: Option<Usd>,
+    /// What is worth knowing.
+    pub notices: Vec<String>,
+}
+
+/// What a step would cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepPlan {
+    /// The step.
+    pub step: String,
+    /// The steps that it waits for.
+    pub needs: Vec<String>,
+    /// The cheapest outcome.
+    pub lowest_usd: Usd,
+    /// The dearest outcome; `None` where it is not known.
+    pub highest_usd: Option<Usd>,
+}
+
+/// The cheapest and the dearest outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    lowest: Usd,
+    highest: Option<Usd>,
+}
+
+impl Range {
+    const NOTHING: Self = Self {
+        lowest: Usd::ZERO,
+        highest: Some(Usd::ZERO),
+    };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            lowest: self.lowest + other.lowest,
+            highest: self
+                .highest
+                .zip(other.highest)
+                .map(|(one, other)| one + other),
+        }
+    }
+
+    /// So many times; `None` for a number that is not known.
+    fn times(self, least: u64, most: Option<u64>) -> Self {
+        Self {
+            lowest: self.lowest.times(least),
+            highest: self
+                .highest
+                .zip(most)
+                .map(|(highest, most)| highest.times(most)),
+        }
+    }
+}
+
+impl Orchestrator {
+    /// What a plan would do and cost; nobody is called and nothing is written.
+    ///
+    /// # Errors
+    /// When the run could not begin.
+    pub fn price_task(&self, plan: &Plan) -> Result<TaskPlan, OrchError> {
+        let mut pricing = Pricing {
+            orchestrator: self,
+            plan,
+            steps: Vec::new(),
+            budget: None,
+            notices: Vec::new(),
+        };
+        let whole = pricing.block(&plan.steps, "")?;
+        Ok(TaskPlan {
+            task: plan.task.clone(),
+            lowest_usd: whole.lowest,
+            highest_usd: match (whole.highest, pricing.budget) {
+                (Some(highest), Some(budget)) => Some(highest.min(budget)),
+                (highest, budget) => highest.or(budget),
+            },
+            budget_usd: pricing.budget,
+            steps: pricing.steps,
+            notices: pricing.notices,
+        })
+    }
+}
+
+struct Pricing<'a> {
+    orchestrator: &'a Orchestrator,
+    plan: &'a Plan,
+    steps: Vec<StepPlan>,
+    budget: Option<Usd>,
+    notices: Vec<String>,
+}
+
+impl Pricing<'_> {
+    fn block(&mut self, steps: &[Step], label: &str) -> Result<Range, OrchError> {
+        let mut whole = Range::NOTHING;
+        for step in steps {
+            let label = if label.is_empty() {
+                step.id.clone()
+            } else {
+                format!("{label}/{}", step.id)
+            };
+            let place = self.steps.len();
+            self.steps.push(StepPlan {
+                step: label.clone(),
+                needs: step.needs.clone(),
+                lowest_usd: Usd::ZERO,
+                highest_usd: None,
+            });
+            let range = self.step(step, &label)?;
+            if let Some(entry) = self.steps.get_mut(place) {
+                entry.lowest_usd = range.lowest;
+                entry.highest_usd = range.highest;
+            }
+            whole = whole.and(range);
+        }
+        Ok(whole)
+    }
+
+    fn step(&mut self, step: &Step, label: &str) -> Result<Range, OrchError> {
+        let once = match &step.work {
+            Work::Agent { agent, prompt, .. } => self.agent(agent, prompt)?,
+            Work::Candidates(asked) => self.candidates(asked)?,
+            Work::Run { .. } | Work::Gate { .. } => Range::NOTHING,
+            Work::Block { steps } | Work::Task { steps, .. } => self.block(steps, label)?,
+        };
+        let rounds = step
+            .repeat
+            .as_ref()
+            .map_or(1, |repeat| u64::from(repeat.max));
+        let attempts = u64::from(step.retries) + 1;
+        let once = once.times(1, Some(rounds * attempts));
+        let once = match &step.for_each {
+            None => once,
+            Some(ForEach::Items(items)) => {
+                let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
+                once.times(count, Some(count))
+            }
+            Some(ForEach::Template(_)) => once.times(0, None),
+        };
+        Ok(if step.when.is_some() {
+            once.times(0, Some(1))
+        } else {
+            once
+        })
+    }
+
+    fn candidates(&mut self, asked: &Candidates) -> Result<Range, OrchError> {
+        let mut whole = Range::NOTHING;
+        for agent in &asked.agents {
+            whole = whole.and(self.agent(agent, &asked.prompt)?);
+        }
+        Ok(match &asked.join {
+            Join::Vote => whole,
+            // Where one answer alone holds there is nothing to judge.
+            Join::Judge { agent, .. } => {
+                let judge = self.agent(agent, &asked.prompt)?;
+                whole.and(judge.times(0, Some(1)))
+            }
+            Join::Synthesise { agent } => whole.and(self.agent(agent, &asked.prompt)?),
+        })
+    }
+
+    fn agent(&mut self, name: &str, prompt: &str) -> Result<Range, OrchError> {
+        let Some(settings) = self.plan.agents.get(name) else {
+            return Ok(Range::NOTHING);
+        };
+        let plan = self.orchestrator.plan_with(name, settings, prompt)?;
+        self.budget = [self.budget, plan.budget_usd].into_iter().flatten().min();
+        for notice in plan.notices {
+            if !self.notices.contains(&notice) {
+                self.notices.push(notice);
+            }
+        }
+        Ok(Range {
+            lowest: plan.lowest_usd.unwrap_or(Usd::ZERO),
+            highest: plan.highest_usd,
+        })
+    }
+}
+
+/// The costs of every step by its name, in words.
+impl TaskPlan {
+    /// Whether not even the cheapest outcome is affordable.
+    pub fn is_over_budget(&self) -> bool {
+        self.budget_usd
+            .is_some_and(|budget| self.lowest_usd > budget)
+    }
+
+    /// What each step costs, by its id: those that cost nothing are left out.
+    pub fn costs(&self) -> BTreeMap<&str, String> {
+        self.steps
+            .iter()
+            .filter_map(|step| {
+                let id = step.step.rsplit('/').next()?;
+                let words = match (step.lowest_usd, step.highest_usd) {
+                    (Usd::ZERO, Some(Usd::ZERO)) => return None,
+                    (lowest, Some(highest)) => format!("${lowest} to ${highest}"),
+                    (lowest, None) => format!("from ${lowest}"),
+                };
+                Some((id, words))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! Tasks in a session.
+
+use super::turn::stoppable;
+use super::{Next, Repl};
+use crate::agents::RunResult;
+use crate::cancel::{Cancel, switch};
+use crate::cli;
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::orchestrator::{Orchestrator, new_run_id};
+use crate::render::{Form, View};
+
+impl Repl<'_> {
+    /// `/task NAME [k=v]`.
+    pub(super) async fn task(&mut self, arguments: &str) -> Result<Next, OrchError> {
+        let mut words = words(arguments).into_iter();
+        let Some(name) = words.next() else {
+            return Err(OrchError::new(ErrorClass::Usage, "`/task` needs a name")
+                .with_hint("`/tasks` lists them"));
+        };
+        let inputs: Vec<String> = words.collect();
+        let plan = self.orchestrator.task_plan(&name, &inputs)?;
+        let run_id = new_run_id();
+        let id = &run_id;
+        self.watched(&run_id, async |orchestrator, events, cancel| {
+            orchestrator.run_task(id, &plan, None, events, cancel).await
+        })
+        .await
+    }
+
+    /// `/resume ID`.
+    pub(super) async fn resume(&mut self, id: &str) -> Result<Next, OrchError> {
+        if id.is_empty() {
+            return Err(
+                OrchError::new(ErrorClass::Usage, "`/resume` needs the id of a run")
+                    .with_hint("`/runs` lists them"),
+            );
+        }
+        let run = self.orchestrator.find_run(id)?;
+        let run_id = run.listed.run_id.clone();
+        self.watched(&run_id, async |orchestrator, events, cancel| {
+            orchestrator.resume(run, None, events, cancel).await
+        })
+        .await
+    }
+
+    /// `/runs`.
+    pub(super) fn runs(&self) -> Result<(), OrchError> {
+        let runs = self.orchestrator.runs()?;
+        self.say(cli::runs_text(&runs).trim_end());
+        Ok(())
+    }
+
+    async fn watched(
+        &mut self,
+        run_id: &str,
+        work: impl AsyncFnOnce(&Orchestrator, &Events, &Cancel) -> Result<RunResult, OrchError>,
+    ) -> Result<Next, OrchError> {
+        let (canceller, cancel) = switch();
+        let orchestrator = &self.orchestrator;
+        let redactor = orchestrator.redactor();
+        let mut view = View::new(Form::Text, self.call.screen, redactor).of_task();
+        let (events, mut receiver) = Events::channel(run_id);
+        let running = async {
+            let events = events;
+            work(orchestrator, &events, &cancel).await
+        };
+        let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
+        let done = match stoppable(work, &mut self.interrupt, &mut self.terminate, &canceller).await
+        {
+            Ok(done) => done?,
+            Err(code) => return Ok(Next::Leave(code)),
+        };
+        _ = view.finish(&done);
+        Ok(Next::Prompt)
+    }
+}
+
+/// The words of a line; quotes keep blanks together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    for character in line.chars() {
+        match quote {
+            Some(open) if character == open => quote = None,
+            Some(_) => word.get_or_insert_default().push(character),
+            None if character == '\'' || character == '"' => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            None if character.is_whitespace() => words.extend(word.take()),
+            None => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_keep_words_together() {
+        for (line, expected) in [
+            ("", &[][..]),
+            ("deploy", &["deploy"]),
+            ("deploy  v=1.0 w=x", &["deploy", "v=1.0", "w=x"]),
+            ("t what='a b' x=\"it's\"", &["t", "what=a b", "x=it's"]),
+            ("t x=''", &["t", "x="]),
+            ("t 'open ", &["t", "open "]),
+        ] {
+            assert_eq!(words(line), expected, "{line}");
+        }
+    }
+}
