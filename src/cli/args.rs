@@ -253,7 +253,7 @@ pub(crate) enum House {
     Tool {
         /// The tool
         name: String,
-        /// Its parameters as a JSON object
+        /// Its parameters as a JSON object; `-` reads them from stdin
         #[arg(default_value = "{}", allow_hyphen_values = true)]
         params: String,
         /// The agent whose policy applies; else the first agent's with every tool

@@ -72,11 +72,20 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         );
     }
     let context = orchestrator.tools(agent, &names, settings, servers)?;
+    // An argument holds at most 128 KiB.
+    let arguments = if wanted.params == "-" {
+        std::io::read_to_string(std::io::stdin()).map_err(|error| {
+            OrchError::new(ErrorClass::Usage, "cannot read the parameters from stdin")
+                .caused_by(&error)
+        })?
+    } else {
+        wanted.params
+    };
     let tool_call = ToolCall {
         id: "tool".to_owned(),
         name: name.to_owned(),
-        malformed: serde_json::from_str::<serde_json::Value>(&wanted.params).is_err(),
-        arguments: wanted.params,
+        malformed: serde_json::from_str::<serde_json::Value>(&arguments).is_err(),
+        arguments,
         ..ToolCall::default()
     };
     watch_signals(async |signals: &Signals| {

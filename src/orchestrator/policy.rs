@@ -1,16 +1,14 @@
 //! From the settings of an agent to the one policy value that its tools obey.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::Orchestrator;
 use crate::agents::AgentSettings;
-use crate::config::{Config, Env, Origin};
+use crate::config::{Config, Origin};
 use crate::costs::Prices;
 use crate::error::{ErrorClass, OrchError};
-use crate::sandbox::{Policy, SandboxSettings};
+use crate::sandbox::{self, Network, Policy, SandboxSettings};
 use crate::tools::Workspace;
 
 /// What decides which files and networks an agent's tools reach; agents with equal rights share one
@@ -19,11 +17,6 @@ pub(super) type Rights = SandboxSettings;
 
 /// The user's own prices, in the state directory.
 pub(crate) const PRICE_FILE: &str = "prices.json";
-
-/// Variables that a command may see, where they are set; never one that holds a key.
-const VISIBLE: &[&str] = &[
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "SHELL",
-];
 
 /// The prices that hold for a configuration: the user's own file over the built-in table.
 ///
@@ -84,6 +77,8 @@ fn policy(config: &Config, rights: &Rights) -> Result<Policy, OrchError> {
             .with_hint("`settings.working_dir` names the directory that agents work in")
     })?;
     policy.confined = settings.sandbox_paths;
+    policy.accept_new_hosts = !settings.ssh_strict_host_checking;
+    policy.agent_socket = config.env.process("SSH_AUTH_SOCK").map(PathBuf::from);
     policy
         .allowed_commands
         .clone_from(&settings.allowed_commands);
@@ -98,27 +93,12 @@ fn policy(config: &Config, rights: &Rights) -> Result<Policy, OrchError> {
     policy
         .configuration_dirs
         .extend(std::env::current_dir().ok());
-    policy.environment = environment(&config.env);
+    let network = rights.network == Network::Allow;
+    policy.environment = sandbox::environment(|name| config.env.process(name), network);
     Ok(policy)
 }
 
 /// A path with symbolic links resolved, where it exists.
 fn real(path: &std::path::Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn environment(env: &Env) -> BTreeMap<OsString, OsString> {
-    VISIBLE
-        .iter()
-        .filter_map(|name| Some(((*name).into(), env.process(name)?.to_owned())))
-        .chain(
-            [
-                ("TERM", "dumb"),
-                ("PAGER", "cat"),
-                ("GIT_PAGER", "cat"),
-                ("GIT_TERMINAL_PROMPT", "0"),
-            ]
-            .map(|(name, value)| (name.into(), value.into())),
-        )
-        .collect()
 }

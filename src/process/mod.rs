@@ -19,3 +19,4 @@ pub use collect::{Caps, Cause, Finished};
 pub use output::Kept;
 pub use registry::{Entry, end_leftovers};
 pub use table::MARKER;
+pub(crate) use tree::{descendants, end_descendants};

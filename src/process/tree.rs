@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait};
 
 use super::table::{Process, processes, start_time};
 
@@ -23,6 +24,49 @@ pub(super) fn kill(tree: Tree<'_>) -> usize {
         kill_one(process);
     }
     doomed.len()
+}
+
+/// The descendants of this process that still run.
+pub(crate) fn descendants() -> Vec<i32> {
+    below(&processes())
+        .iter()
+        .map(|process| process.pid)
+        .collect()
+}
+
+/// Kills all descendants of this process, which must be a subreaper with no other way to reap, and reaps them.
+pub(crate) fn end_descendants() {
+    loop {
+        for process in below(&processes()) {
+            kill_one(process);
+        }
+        // Until there is none left; one that was killed ends soon.
+        match wait(WaitOptions::empty()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+}
+
+/// The descendants of this process in a table.
+fn below(table: &[Process]) -> Vec<&Process> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let mut pids = BTreeSet::from([own]);
+    loop {
+        let before = pids.len();
+        let children = table
+            .iter()
+            .filter(|process| pids.contains(&process.parent));
+        pids.extend(children.map(|process| process.pid).collect::<Vec<_>>());
+        if pids.len() == before {
+            break;
+        }
+    }
+    table
+        .iter()
+        .filter(|process| process.pid != own && !process.zombie && pids.contains(&process.pid))
+        .collect()
 }
 
 /// Kills exactly this process, not one that got its number since.

@@ -22,12 +22,18 @@ use super::helper::NAME;
 use super::helper::channel::{pair, receive, send};
 use super::plan::{Exceeded, Plan, Report, Request};
 use super::policy::Policy;
+use super::repository;
+use super::settings::Tier;
+use super::turn::{self, Turn};
 use super::unavailable::Unavailable;
 use super::view::{PlanError, plan};
 use crate::process::{self, Caps, Cause, Entry, Finished, Input};
 
 /// How often a workspace is looked at again when it changes under our eyes.
 const LOOKS: u32 = 5;
+
+/// How long the trial of a sandbox may take.
+const PROBE: Duration = Duration::from_secs(20);
 
 /// How long the helper may take to end a command that it was asked to end.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -71,6 +77,8 @@ pub struct Command {
     pub workspace: bool,
     /// A TCP port of the command's own loopback on which the caller listens; see [`Child::listener`].
     pub listen: Option<u16>,
+    /// A directory of the machine that is removed when the command has ended, whatever becomes of the caller.
+    pub temporary: Option<PathBuf>,
 }
 
 impl Command {
@@ -85,6 +93,7 @@ impl Command {
             binds: Vec::new(),
             workspace: true,
             listen: None,
+            temporary: None,
         }
     }
 
@@ -95,11 +104,14 @@ impl Command {
     pub async fn spawn(&self) -> Result<Child, SandboxError> {
         for _ in 0..LOOKS {
             let command = self.clone();
-            let plan = tokio::task::spawn_blocking(move || plan(&command.policy, &command))
-                .await
-                .map_err(io::Error::from)??;
+            let (plan, turn) = tokio::task::spawn_blocking(move || {
+                let turn = turn::take(&command.policy.workspace);
+                plan(&command.policy, &command, turn.is_alone).map(|plan| (plan, turn))
+            })
+            .await
+            .map_err(io::Error::from)??;
             // When somebody renames directories of the workspace, what was found is somewhere else now.
-            if let Some(child) = start(&plan, &self.input).await? {
+            if let Some(child) = start(&plan, turn, &self.input).await? {
                 return Ok(child);
             }
         }
@@ -157,6 +169,11 @@ impl From<PlanError> for SandboxError {
                 program,
                 source: io::ErrorKind::NotFound.into(),
             },
+            PlanError::NeedsMounts(what) => Self::Unavailable(Unavailable {
+                tier: Tier::Landlock,
+                cause: format!("{what} needs mounts, which this tier does without"),
+                fix: "run with the full sandbox".to_owned(),
+            }),
             error => Self::Workspace(error.to_string()),
         }
     }
@@ -176,6 +193,8 @@ pub struct Child {
     /// The caller's ear on the command's own loopback, where [`Command::listen`] asked for one.
     pub listener: Option<TcpListener>,
     moved: Vec<Moved>,
+    /// The workspace, when it is no repository yet.
+    no_repository: Option<PathBuf>,
 }
 
 /// How a command ended.
@@ -207,6 +226,8 @@ pub struct Outcome {
     pub limit: Option<Exceeded>,
     /// What took a name that must not come into being.
     pub moved: Vec<Moved>,
+    /// Settings and hooks of a repository that the command made, which name programs that git would run.
+    pub programs: Vec<String>,
 }
 
 impl Outcome {
@@ -220,6 +241,7 @@ impl Outcome {
             },
             limit: None,
             moved: Vec::new(),
+            programs: Vec::new(),
         }
     }
 }
@@ -306,16 +328,18 @@ impl Child {
             self.helper.end().await;
         }
         let Ended { limit, moved, .. } = ended.unwrap_or_default();
+        let programs = self.no_repository.as_deref().map(repository::programs);
         Ok(Outcome {
             finished: collected.finish().await?,
             limit,
             moved,
+            programs: programs.unwrap_or_default(),
         })
     }
 }
 
 /// Starts the helper; `None` when the workspace changed meanwhile.
-async fn start(plan: &Plan, input: &Input) -> Result<Option<Child>, SandboxError> {
+async fn start(plan: &Plan, turn: Turn, input: &Input) -> Result<Option<Child>, SandboxError> {
     let text = serde_json::to_vec(plan).map_err(io::Error::from)?;
     let mut file = File::from(memfd_create("plan", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
     file.write_all(&text)?;
@@ -330,7 +354,13 @@ async fn start(plan: &Plan, input: &Input) -> Result<Option<Child>, SandboxError
     }
     .spawn_helper(NAME, theirs)?;
     let mut stdin = None;
-    let mut files = vec![file.as_fd()];
+    // The mark has its place in the list, also where there is none.
+    let nothing = File::open("/dev/null")?;
+    let mark = turn
+        .file
+        .as_ref()
+        .map_or(nothing.as_fd(), |mark| mark.as_fd());
+    let mut files = vec![file.as_fd(), mark];
     let reader;
     if *input == Input::Pipe {
         let (read, write) = io::pipe()?;
@@ -360,6 +390,7 @@ async fn start(plan: &Plan, input: &Input) -> Result<Option<Child>, SandboxError
                         .filter(|_| tcp)
                         .map(TcpListener::from),
                     moved,
+                    no_repository: plan.no_repository.then(|| plan.workspace.to_path_buf()),
                 }));
             }
             Some((Report::Changed, _)) => {
@@ -370,12 +401,8 @@ async fn start(plan: &Plan, input: &Input) -> Result<Option<Child>, SandboxError
                 return Err(Unavailable::new(plan.tier, &step, errno).into());
             }
             Some((Report::NotStarted { errno }, _)) => {
-                let program = plan
-                    .arguments
-                    .first()
-                    .map(|program| program.path().display().to_string());
                 return Err(SandboxError::NotStarted {
-                    program: program.unwrap_or_default(),
+                    program: plan.program.path().display().to_string(),
                     source: io::Error::from_raw_os_error(errno),
                 });
             }
@@ -404,6 +431,28 @@ async fn hear(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(Report, Vec<Owned
         if let Ok(received) = ready.try_io(|socket| receive(socket.get_ref())) {
             return received;
         }
+    }
+}
+
+/// Whether this machine can build the sandbox of a policy: builds it and runs `true` in it.
+///
+/// # Errors
+/// When it cannot, with the cause and what would help.
+pub async fn probe(policy: &Arc<Policy>) -> Result<(), SandboxError> {
+    let outcome = Command::script(policy, "true").run(PROBE).await?;
+    match outcome.finished.status {
+        Some(status) if status.success() => Ok(()),
+        status => Err(SandboxError::Unavailable(Unavailable {
+            tier: policy.tier,
+            cause: format!(
+                "`true` does not run in it: {}",
+                match status {
+                    Some(status) => status.to_string(),
+                    None => "it did not end".to_owned(),
+                }
+            ),
+            fix: "run with `--sandbox landlock`, or look at what `orch tool bash` says".to_owned(),
+        })),
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn covers(
     policy: &Policy,
     roots: &Roots,
     whole_disk: bool,
+    is_alone: bool,
 ) -> Result<Covered, ScanError> {
     let mut covered = Covered::default();
     let mut scans = policy
@@ -32,10 +33,12 @@ pub(super) fn covers(
     for root in roots.scanned() {
         let denied = |relative: &Path| policy.denies_entry(root, relative);
         let rules = Rules { denied: &denied };
-        let found = scans
-            .entry(root.clone())
-            .or_default()
-            .refresh(root, &rules)?;
+        let scan = scans.entry(root.clone()).or_default();
+        let found = if is_alone {
+            scan.refresh(root, &rules)?
+        } else {
+            scan.refresh_among_others(root, &rules)?
+        };
         for one in found {
             covered.add(root, one);
         }
@@ -125,9 +128,14 @@ impl Covered {
                 self.watch(path, None);
             }
         }
-        if whole_disk {
-            for path in &policy.private {
-                self.cover(Path::new("/"), path, How::HideDirectory);
+        for path in &policy.private {
+            let Some(root) = root_of(path) else {
+                continue;
+            };
+            if !path.exists() {
+                self.watch(path, None);
+            } else if whole_disk {
+                self.cover(root, path, How::HideDirectory);
             }
         }
         for directory in &policy.configuration_dirs {

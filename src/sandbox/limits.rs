@@ -34,7 +34,7 @@ impl Default for Limits {
             disk: 4 * GIB,
             temporary: GIB,
             open_files: 4096,
-            output_kept: 64 << 10,
+            output_kept: 60 << 10,
             output: 512 * MIB,
         }
     }

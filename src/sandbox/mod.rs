@@ -4,6 +4,7 @@
 
 mod command;
 mod covers;
+mod environment;
 mod explain;
 mod helper;
 mod limits;
@@ -11,15 +12,20 @@ mod names;
 mod plan;
 mod policy;
 mod programs;
+mod repository;
 mod scan;
 mod seccomp;
 mod settings;
 mod system;
 mod toolchains;
+mod turn;
 mod unavailable;
 mod view;
 
-pub use command::{Bind, Child, Command, Ended, Moved, Outcome, Program, SandboxError, use_helper};
+pub use command::{
+    Bind, Child, Command, Ended, Moved, Outcome, Program, SandboxError, probe, use_helper,
+};
+pub use environment::environment;
 pub use helper::run_as_helper;
 pub use limits::Limits;
 pub use plan::Exceeded;

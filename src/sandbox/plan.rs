@@ -23,17 +23,27 @@ pub(super) struct Plan {
     pub(super) watches: Vec<Watch>,
     /// The directory whose disk must not fill up, and whose owner a command of root becomes.
     pub(super) workspace: Raw,
+    /// Whether the workspace is not a repository yet.
+    pub(super) no_repository: bool,
     /// Whether the whole disk is the view.
     pub(super) whole_disk: bool,
     /// Paths of the view that may be written.
     pub(super) writable: Vec<Raw>,
     /// Paths that may be read, where the view is the machine's own.
     pub(super) readable: Vec<Raw>,
+    /// A directory for temporary files that is made before, where there are no mounts.
+    pub(super) temporary: Option<Raw>,
+    /// Directories that are removed after.
+    pub(super) removed: Vec<Raw>,
+    /// The only TCP ports that may be connected to.
+    pub(super) ports: Option<Vec<u16>>,
     /// The only paths that may be executed.
     pub(super) executable: Option<Vec<Raw>>,
     /// A TCP port of the command's own loopback on which the caller listens.
     pub(super) listen: Option<u16>,
-    /// The program and its arguments.
+    /// The file that is executed.
+    pub(super) program: Raw,
+    /// Its arguments, its name first.
     pub(super) arguments: Vec<Raw>,
     /// A script that is too long to be an argument; the last argument names it.
     pub(super) script: Option<Raw>,

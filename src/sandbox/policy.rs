@@ -39,6 +39,13 @@ pub struct Policy {
     /// Directories in which a new `orch.yaml`, `config.yaml`, `config.yml` or `.env` would be found by
     /// `orch`: the workspace, the directory of the configuration, the current directory.
     pub configuration_dirs: Vec<PathBuf>,
+    /// The TCP ports that a command may connect to, where the kernel can tell; all when `None`.
+    pub ports: Option<Vec<u16>>,
+    /// Whether ssh adds hosts to the user's known ones that it never met; changed ones are refused in any
+    /// case.
+    pub accept_new_hosts: bool,
+    /// The socket of the user's ssh agent, for servers whose entry allows it.
+    pub agent_socket: Option<PathBuf>,
     /// The only programs that a command may start; all when empty.
     pub allowed_commands: Vec<String>,
     /// The home directory, of which a command sees next to nothing.
@@ -106,6 +113,9 @@ impl Policy {
             protected: Vec::new(),
             private: Vec::new(),
             configuration_dirs: vec![workspace.clone()],
+            ports: None,
+            accept_new_hosts: false,
+            agent_socket: None,
             allowed_commands: Vec::new(),
             home: home.to_owned(),
             state_dir: None,
@@ -178,6 +188,12 @@ impl Policy {
     /// What was seen of the directories that may be read; copies of the policy share it.
     pub(super) fn scans(&self) -> &Mutex<BTreeMap<PathBuf, Scan>> {
         &self.scans
+    }
+
+    /// A path of the configuration: `~` stands for the home directory, other relative ones start at the
+    /// workspace.
+    pub fn expand(&self, text: &str) -> PathBuf {
+        expand(&self.workspace, &self.home, text)
     }
 
     /// The patterns of `read_deny`, as written.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plan::{Access, Place};
+use super::plan::{Access, Place, Raw};
 use super::policy::Policy;
 use super::programs::{self, Listed};
 
@@ -133,6 +133,19 @@ pub(super) fn places(policy: &Policy) -> Vec<Place> {
     places
 }
 
+/// What may be read of the system where nothing can be left out by not being there.
+pub(super) fn readable() -> Vec<Raw> {
+    let mut paths: Vec<Raw> = TREES.iter().chain(&MERGED).map(Raw::from).collect();
+    paths.extend(
+        ETC.iter()
+            .chain(&ETC_MORE)
+            .map(|name| Raw::from(Path::new("/etc").join(name))),
+    );
+    paths.extend(["/proc", "/run/current-system", "/run/systemd/resolve"].map(Raw::from));
+    paths.extend(DEVICES.map(Raw::from));
+    paths
+}
+
 /// An entry of `/etc` as it is: a link into the system stays one, a small file is copied, the rest is bound.
 fn etc(path: &Path) -> Option<Place> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
@@ -179,7 +192,13 @@ fn listed_programs(policy: &Policy) -> Vec<Place> {
             });
         }
     }
-    for tree in ["/usr/share", "/usr/include", "/nix/store", "/gnu/store"] {
+    for tree in [
+        "/usr/share",
+        "/usr/local/share",
+        "/usr/include",
+        "/nix/store",
+        "/gnu/store",
+    ] {
         places.push(read_only(tree, true));
     }
     for path in executable(policy) {

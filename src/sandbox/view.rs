@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::{Bind, Command, Program};
 use super::covers::{Covered, covers};
-use super::plan::{Access, Place, Plan, Raw};
+use super::plan::{Access, Cover, How, Place, Plan, Raw};
 use super::policy::Policy;
 use super::programs;
 use super::scan::{ScanError, external_directory};
@@ -25,45 +25,59 @@ pub(super) enum PlanError {
     Scan(#[from] ScanError),
     #[error("there is no bash on this machine")]
     NoShell,
+    #[error("{0} needs the full sandbox")]
+    NeedsMounts(String),
     #[error("the program `{0}` is not installed")]
     NoProgram(String),
 }
 
 /// Decides everything about a command. Reads the disk: the list of what must be covered.
-pub(super) fn plan(policy: &Policy, command: &Command) -> Result<Plan, PlanError> {
+pub(super) fn plan(policy: &Policy, command: &Command, is_alone: bool) -> Result<Plan, PlanError> {
     let whole_disk = !policy.confined || policy.workspace == Path::new("/");
     let home = std::fs::canonicalize(&policy.home).unwrap_or_else(|_| policy.home.clone());
     let roots = Roots::new(policy, &home, whole_disk);
-    let places = if whole_disk {
-        Vec::new()
-    } else {
-        roots.places(policy, command)
-    };
-    let Covered { covers, watches } = if command.workspace {
-        covers(policy, &roots, whole_disk)?
+    let Covered { covers, watches } = if command.workspace && policy.tier != Tier::Off {
+        covers(policy, &roots, whole_disk, is_alone)?
     } else {
         Covered::default()
     };
-    let (arguments, script) = arguments(policy, &command.program)?;
+    let Executed {
+        program,
+        arguments,
+        script,
+    } = executed(policy, &command.program)?;
     let listed = !policy.allowed_commands.is_empty();
-    Ok(Plan {
+    let plan = Plan {
         tier: policy.tier,
         network: policy.network,
         limits: policy.limits,
-        places,
+        places: Vec::new(),
         covers,
         watches,
         workspace: (&policy.workspace).into(),
+        no_repository: command.workspace && !policy.workspace.join(".git").exists(),
         whole_disk,
-        writable: roots.writable(command),
+        writable: roots.writable(policy, command),
         readable: vec!["/".into()],
+        temporary: None,
+        removed: command.temporary.iter().map(Raw::from).collect(),
+        ports: policy.ports.clone(),
         executable: listed.then(|| system::executable(policy).iter().map(Raw::from).collect()),
         listen: command.listen,
+        program,
         arguments,
         script,
         environment: environment(policy, &home, command),
         directory: (&command.directory).into(),
-    })
+    };
+    match policy.tier {
+        Tier::Full if !whole_disk => Ok(Plan {
+            places: roots.places(policy, command),
+            ..plan
+        }),
+        Tier::Full | Tier::Off => Ok(plan),
+        Tier::Landlock => roots.without_mounts(policy, command, plan),
+    }
 }
 
 /// The directories that a command sees besides the system.
@@ -195,7 +209,7 @@ impl Roots {
     }
 
     /// What may be written, as the view calls it.
-    fn writable(&self, command: &Command) -> Vec<Raw> {
+    fn writable(&self, policy: &Policy, command: &Command) -> Vec<Raw> {
         let mut paths: Vec<Raw> = ["/tmp", "/var/tmp", "/dev/shm", "/dev/pts"]
             .map(Raw::from)
             .into();
@@ -207,6 +221,12 @@ impl Roots {
                 .chain([&self.workspace])
                 .map(Raw::from),
         );
+        paths.extend(
+            policy
+                .environment
+                .get(OsStr::new("CARGO_HOME"))
+                .map(Raw::from),
+        );
         paths.extend(self.repository.iter().map(Raw::from));
         paths.extend(
             command
@@ -216,6 +236,83 @@ impl Roots {
                 .map(|bind| Raw::from(&bind.target)),
         );
         paths
+    }
+
+    /// The plan where nothing can be mounted: only rules of Landlock, which can open but not close parts of what
+    /// is open.
+    fn without_mounts(
+        &self,
+        policy: &Policy,
+        command: &Command,
+        plan: Plan,
+    ) -> Result<Plan, PlanError> {
+        if !policy.allowed_commands.is_empty() {
+            return Err(PlanError::NeedsMounts("`allowed_commands`".to_owned()));
+        }
+        let hidden = |cover: &&Cover| matches!(cover.how, How::Hide | How::HideDirectory);
+        if let Some(cover) = plan.covers.iter().find(hidden) {
+            let path = cover.root.path().join(cover.path.path());
+            return Err(PlanError::NeedsMounts(format!(
+                "hiding `{}`",
+                path.display()
+            )));
+        }
+        let temporary =
+            std::env::temp_dir().join(format!("orch-{}", uuid::Uuid::new_v4().simple()));
+        let home = temporary.join("home");
+        let mut places = vec![Place::Directory {
+            target: (&home).into(),
+        }];
+        let shown: Vec<&PathBuf> = self
+            .toolchains
+            .iter()
+            .chain(&self.read)
+            .chain(&self.write)
+            .collect();
+        if let Some(real) = &self.home {
+            for path in &shown {
+                if let Ok(below) = path.strip_prefix(real)
+                    && path.exists()
+                {
+                    places.push(Place::Link {
+                        target: home.join(below).into(),
+                        to: path.into(),
+                    });
+                }
+            }
+        }
+        let mut readable = system::readable();
+        readable.extend(shown.iter().map(Raw::from));
+        readable.extend(command.binds.iter().map(|bind| Raw::from(&bind.source)));
+        let mut writable = plan.writable.clone();
+        let private = |path: &Raw| {
+            ["/tmp", "/var/tmp", "/dev/shm"]
+                .iter()
+                .any(|shared| path.0 == shared.as_bytes())
+        };
+        writable.retain(|path| {
+            !private(path) && self.home.as_ref().is_none_or(|home| path.path() != home)
+        });
+        writable.push((&temporary).into());
+        let mut environment = plan.environment.clone();
+        for (name, value) in [("HOME", &home), ("TMPDIR", &temporary)] {
+            environment.retain(|(known, _)| known.0 != name.as_bytes());
+            environment.push((name.into(), value.into()));
+        }
+        Ok(Plan {
+            places,
+            readable,
+            writable,
+            environment,
+            temporary: Some((&temporary).into()),
+            removed: plan
+                .removed
+                .iter()
+                .cloned()
+                .chain([(&temporary).into()])
+                .collect(),
+            ..plan
+        })
     }
 
     /// The directories whose contents are looked at: what lies in them as it lies on the machine.
@@ -247,26 +344,43 @@ fn top_level(paths: &[PathBuf]) -> Vec<PathBuf> {
     whole
 }
 
-/// What is executed: a script by bash, as an argument where it fits.
-fn arguments(policy: &Policy, program: &Program) -> Result<(Vec<Raw>, Option<Raw>), PlanError> {
+/// What is executed.
+struct Executed {
+    program: Raw,
+    arguments: Vec<Raw>,
+    script: Option<Raw>,
+}
+
+/// A script is executed by bash, as an argument where it fits.
+fn executed(policy: &Policy, program: &Program) -> Result<Executed, PlanError> {
     match program {
         Program::Script(script) => {
             let shell = programs::shell().ok_or(PlanError::NoShell)?;
             // Its real name: links may not be in the view.
             let shell = std::fs::canonicalize(shell).map_err(|_| PlanError::NoShell)?;
-            if script.len() > LONGEST_ARGUMENT {
-                return Ok((vec![shell.into()], Some(script.into())));
-            }
-            Ok((vec![shell.into(), "-c".into(), script.into()], None))
+            let is_long = script.len() > LONGEST_ARGUMENT;
+            let arguments = if is_long {
+                vec!["bash".into()]
+            } else {
+                vec!["bash".into(), "-c".into(), script.into()]
+            };
+            Ok(Executed {
+                program: shell.into(),
+                arguments,
+                script: is_long.then(|| script.into()),
+            })
         }
         Program::Arguments(arguments) => {
             let name = arguments.first().cloned().unwrap_or_default();
             let name = name.to_string_lossy();
             let found = programs::find(&name, &system::path_of(policy))
                 .ok_or_else(|| PlanError::NoProgram(name.clone().into_owned()))?;
-            let mut whole = vec![Raw::from(found)];
-            whole.extend(arguments.iter().skip(1).map(Raw::from));
-            Ok((whole, None))
+            let rest = arguments.iter().skip(1).map(Raw::from);
+            Ok(Executed {
+                program: (&found).into(),
+                arguments: std::iter::once(found.into()).chain(rest).collect(),
+                script: None,
+            })
         }
     }
 }
@@ -283,6 +397,12 @@ fn environment(policy: &Policy, home: &Path, command: &Command) -> Vec<(Raw, Raw
         ("GIT_CONFIG_VALUE_1", "false"),
     ];
     all.extend(fixed.map(|(name, value)| (name.into(), value.into())));
+    if policy.tier != Tier::Off
+        && let Some(above) = policy.workspace.parent()
+    {
+        // What lies above is closed, which git would take for an error.
+        all.insert("GIT_CEILING_DIRECTORIES".into(), above.into());
+    }
     if policy.tier == Tier::Full {
         all.insert("TMPDIR".into(), "/tmp".into());
         all.insert("HOME".into(), home.into());

@@ -115,6 +115,7 @@ pub(super) fn told(outcome: Outcome, deadline: Duration) -> ToolOutput {
         finished,
         limit,
         moved,
+        programs,
     } = outcome;
     let mut content = output(&finished);
     let mut note = |text: String| {
@@ -128,6 +129,12 @@ pub(super) fn told(outcome: Outcome, deadline: Duration) -> ToolOutput {
             "`{}` is protected: what took its name is now `{}`",
             moved.from.display(),
             moved.to.display()
+        ));
+    }
+    if !programs.is_empty() {
+        note(format!(
+            "the new repository names programs that git would run for the user: {}",
+            programs.join(", ")
         ));
     }
     let (mut status, mut exit_code) = (ToolStatus::Failed, None);

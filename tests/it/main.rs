@@ -22,6 +22,7 @@ mod claude_sessions;
 mod lists;
 mod mcp;
 mod offline;
+mod sandbox;
 mod session;
 mod structure;
 mod support;

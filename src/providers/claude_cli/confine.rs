@@ -73,6 +73,7 @@ pub(super) fn command(
         workspace: spec.native_tools,
         listen: Some(PORT),
         policy: Arc::new(policy),
+        temporary: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a process gives up for good: limits, capabilities, rights over files.
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
-    PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
+    PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{
@@ -97,8 +97,13 @@ fn restrict(plan: &Plan) -> Result<RulesetStatus, landlock::RulesetError> {
     }
     if plan.tier == Tier::Landlock && plan.network == Network::Deny {
         ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?;
+    } else if plan.ports.is_some() {
+        ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
     }
     let mut ruleset = ruleset.create()?;
+    for port in plan.ports.iter().flatten() {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
     if plan.whole_disk {
         return Ok(ruleset.restrict_self()?.ruleset);
     }

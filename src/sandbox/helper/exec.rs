@@ -8,12 +8,15 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{chdir, setsid};
 
-use super::super::plan::Plan;
+use super::super::plan::{Plan, Raw};
 use super::super::seccomp::{Sockets, filter};
+use super::super::settings::Tier;
 use super::failure::{Done, Failure, at};
+use crate::process::MARKER;
 
 /// Everything that must be allocated, made before the process is split.
 pub(super) struct Program {
+    file: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
     directory: CString,
@@ -43,15 +46,28 @@ impl Program {
                 format!("/proc/self/fd/{}", script.as_raw_fd()).as_bytes(),
             )?);
         }
+        // Where there is no namespace to end, what fled is found by the mark.
+        let mark = if plan.tier == Tier::Full {
+            None
+        } else {
+            std::env::var_os(MARKER)
+        };
+        let mark = mark.map(|mark| (Raw::from(MARKER), Raw::from(mark)));
         let environment = plan
             .environment
             .iter()
+            .chain(&mark)
             .map(|(name, value)| text(&[name.0.as_slice(), b"=", value.0.as_slice()].concat()));
         Ok(Self {
+            file: text(&plan.program.0)?,
             arguments,
             environment: environment.collect::<Done<_>>()?,
             directory: text(&plan.directory.0)?,
-            filter: filter(sockets, plan.executable.is_some()),
+            filter: if plan.tier == Tier::Off {
+                Vec::new()
+            } else {
+                filter(sockets, plan.executable.is_some())
+            },
             listening: sockets.needs_helper(),
             script,
         })
@@ -59,6 +75,9 @@ impl Program {
 
     /// Installs the filter in this process and all that it starts; gives the file on which it asks.
     pub(super) fn install_filter(&self, listening: bool) -> Done<Option<OwnedFd>> {
+        if self.filter.is_empty() {
+            return Ok(None);
+        }
         let program = libc::sock_fprog {
             len: u16::try_from(self.filter.len()).unwrap_or(0),
             filter: self.filter.as_ptr().cast_mut(),
@@ -122,15 +141,10 @@ impl Program {
             pointers
         };
         let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
-        let Some(program) = self.arguments.first() else {
-            return Failure::Program {
-                errno: libc::ENOENT,
-            };
-        };
         #[expect(unsafe_code, reason = "the process becomes another program")]
         // SAFETY: both lists end with a null pointer and their texts live through the call.
         unsafe {
-            libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+            libc::execve(self.file.as_ptr(), arguments.as_ptr(), environment.as_ptr());
         }
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
         Failure::Program { errno }

@@ -79,27 +79,33 @@ fn taken(watch: &Watch, directory: &OwnedFd) -> bool {
 
 /// Gives what took a name another one, since it may be somebody's work.
 fn move_aside(watch: &Watch, directory: &OwnedFd) -> Option<Report> {
+    let report = set_aside(directory, &watch.directory, &watch.name.0);
+    if let Some(link) = &watch.link {
+        // Where the link itself was removed there was nothing to move.
+        _ = symlinkat(link.path(), directory, watch.name.path());
+    }
+    report
+}
+
+/// Renames an entry of a directory to a name that nobody can foresee, or every name could be taken before.
+pub(super) fn set_aside(directory: &OwnedFd, path: &Raw, name: &[u8]) -> Option<Report> {
+    let name = Raw(name.to_vec());
     let now = (0..50).find_map(|_| {
-        // Not to be foreseen, or every name could be taken before.
         let now = format!(".refused-{:06x}", fastrand::u32(..0x100_0000));
-        let now = Raw([watch.name.0.as_slice(), now.as_bytes()].concat());
+        let now = Raw([name.0.as_slice(), now.as_bytes()].concat());
         renameat_with(
             directory,
-            watch.name.path(),
+            name.path(),
             directory,
             now.path(),
             RenameFlags::NOREPLACE,
         )
         .is_ok()
         .then_some(now)
-    });
-    if let Some(link) = &watch.link {
-        // Where the link itself was removed there was nothing to move.
-        _ = symlinkat(link.path(), directory, watch.name.path());
-    }
-    now.map(|now| Report::MovedAside {
-        directory: watch.directory.clone(),
-        name: watch.name.clone(),
+    })?;
+    Some(Report::MovedAside {
+        directory: path.clone(),
+        name,
         now,
     })
 }

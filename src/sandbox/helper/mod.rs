@@ -4,6 +4,8 @@
 //! care of names that must not come into being, and the first process of the new namespaces, with whose end
 //! the kernel ends all others. The helper has one thread and starts no runtime.
 
+mod addresses;
+mod answer;
 pub(super) mod channel;
 mod confine;
 mod exec;
@@ -11,9 +13,11 @@ mod failure;
 mod guard;
 mod identity;
 mod inner;
+mod keep;
 mod mounts;
 mod network;
 mod outer;
+mod paths;
 mod reap;
 mod root;
 mod sources;

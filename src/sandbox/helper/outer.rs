@@ -3,22 +3,27 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, setsid, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal,
+    set_child_subreaper, setsid, waitpid,
 };
 
-use super::super::plan::{Plan, Report, Request};
-use super::super::settings::Tier;
+use super::super::plan::{Place, Plan, Report, Request};
+use super::super::settings::{Network, Tier};
+use super::answer::Answerer;
 use super::channel::{pair, receive, send};
 use super::failure::{Done, Failure, at};
 use super::guard::Guard;
 use super::identity::{Identity, clone, write_maps};
 use super::inner::{self, Prepared};
+use super::keep::{Kept, put_back, remember};
 use super::sources::{Sources, take_all};
+use crate::process;
 
 /// The whole life of the helper. The caller's socket is the standard input.
 pub(super) fn run() -> u8 {
@@ -55,6 +60,8 @@ fn set_up() -> std::io::Result<OwnedFd> {
 fn serve(caller: &OwnedFd, files: Vec<OwnedFd>) -> Done<()> {
     let mut files = files.into_iter();
     let plan = read_plan(files.next())?;
+    // Others see by it that this command runs.
+    let _mark = files.next();
     let input = match files.next() {
         Some(input) => input,
         None => open("/dev/null", OFlags::RDONLY, Mode::empty()).map_err(at("open /dev/null"))?,
@@ -62,11 +69,12 @@ fn serve(caller: &OwnedFd, files: Vec<OwnedFd>) -> Done<()> {
     rustix::stdio::dup2_stdin(&input).map_err(at("set the standard input"))?;
     drop(input);
     let guard = Guard::new(&plan)?;
+    let without_mounts = WithoutMounts::new(&plan)?;
     let (up, down) = pair().map_err(at("make a socket"))?;
     let child = start(&plan, down, &up)?;
     forget_streams().map_err(at("let go of the streams"))?;
-    let ended = watch(caller, &up, &guard, child)?;
-    for report in guard.sweep() {
+    let ended = watch(caller, &up, &guard, child, plan.network)?;
+    for report in guard.sweep().into_iter().chain(without_mounts.finish()) {
         tell(caller, &report);
     }
     tell(caller, &ended);
@@ -82,6 +90,55 @@ fn read_plan(file: Option<OwnedFd>) -> Done<Plan> {
     let mut text = Vec::new();
     file.read_to_end(&mut text).map_err(at("read the plan"))?;
     serde_json::from_slice(&text).map_err(|_| broken())
+}
+
+/// What stands in for the namespaces in the tiers that have none.
+struct WithoutMounts<'a> {
+    plan: &'a Plan,
+    kept: Vec<Kept>,
+}
+
+impl<'a> WithoutMounts<'a> {
+    fn new(plan: &'a Plan) -> Done<Self> {
+        let mut kept = Vec::new();
+        if plan.tier != Tier::Full {
+            set_child_subreaper(Some(getpid())).map_err(at("adopt orphans"))?;
+            kept = remember(plan)?;
+            if let Some(temporary) = &plan.temporary {
+                make_temporary(plan, temporary.path()).map_err(at("make a temporary directory"))?;
+            }
+        }
+        Ok(Self { plan, kept })
+    }
+
+    /// Ends everything that was started and puts everything back.
+    fn finish(&self) -> Vec<Report> {
+        if self.plan.tier != Tier::Full {
+            process::end_descendants();
+        }
+        for directory in &self.plan.removed {
+            // What cannot be removed is of nobody's interest.
+            drop(std::fs::remove_dir_all(directory.path()));
+        }
+        put_back(&self.kept)
+    }
+}
+
+/// A directory for temporary files, and in it a home with links to what may be read of the real one.
+fn make_temporary(plan: &Plan, temporary: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, symlink};
+    std::fs::DirBuilder::new().mode(0o700).create(temporary)?;
+    for place in &plan.places {
+        match place {
+            Place::Directory { target } => std::fs::create_dir_all(target.path())?,
+            Place::Link { target, to } => {
+                std::fs::create_dir_all(target.path().parent().unwrap_or(temporary))?;
+                symlink(to.path(), target.path())?;
+            }
+            Place::Bind { .. } | Place::Copy { .. } | Place::Scratch { .. } => {}
+        }
+    }
+    Ok(())
 }
 
 /// Starts the first process of the new namespaces.
@@ -160,20 +217,33 @@ fn forget_streams() -> std::io::Result<()> {
 }
 
 /// Stays until the first process has ended; passes on what is told and asked.
-fn watch(caller: &OwnedFd, up: &OwnedFd, guard: &Guard<'_>, child: Pid) -> Done<Report> {
+fn watch(
+    caller: &OwnedFd,
+    up: &OwnedFd,
+    guard: &Guard<'_>,
+    child: Pid,
+    network: Network,
+) -> Done<Report> {
     let handle = pidfd_open(child, PidfdFlags::empty()).map_err(at("watch the first process"))?;
     let mut ended = None;
     let mut lifeline = true;
     let mut inside = true;
+    let mut answerer: Option<Answerer> = None;
     loop {
         let wanted = [
             Some(handle.as_fd()),
             lifeline.then(|| caller.as_fd()),
             inside.then(|| up.as_fd()),
             guard.events(),
+            answerer.as_ref().map(|answerer| answerer.asks().as_fd()),
         ];
-        let [over, of_caller, of_inside, of_guard] =
-            readable(wanted).map_err(at("wait for the command"))?;
+        let told = readable(wanted).map_err(at("wait for the command"))?;
+        let [over, of_caller, of_inside, of_guard, asked] = told.map(|told| !told.is_empty());
+        // With nobody left to ask, reading would wait for ever.
+        let asks = told.last().is_some_and(|told| told.contains(PollFlags::IN));
+        if asked && !(asks && answerer.as_ref().is_some_and(Answerer::answer)) {
+            answerer = None;
+        }
         if of_guard {
             guard.drain();
             guard.sweep().iter().for_each(|report| tell(caller, report));
@@ -181,7 +251,12 @@ fn watch(caller: &OwnedFd, up: &OwnedFd, guard: &Guard<'_>, child: Pid) -> Done<
         if of_inside {
             match receive::<Report>(up) {
                 Ok(Some((report, files))) => match report {
-                    Report::Running { .. } => {
+                    Report::Running { asks, .. } => {
+                        let mut files = files;
+                        if asks {
+                            let loopback_only = network == Network::Loopback;
+                            answerer = files.pop().map(|asks| Answerer::new(asks, loopback_only));
+                        }
                         let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
                         drop(send(caller, &report, &files));
                     }
@@ -214,7 +289,9 @@ fn watch(caller: &OwnedFd, up: &OwnedFd, guard: &Guard<'_>, child: Pid) -> Done<
 }
 
 /// Waits until one of the files can be read, and tells which can.
-fn readable<const N: usize>(wanted: [Option<BorrowedFd<'_>>; N]) -> std::io::Result<[bool; N]> {
+fn readable<const N: usize>(
+    wanted: [Option<BorrowedFd<'_>>; N],
+) -> std::io::Result<[PollFlags; N]> {
     let mut files: Vec<PollFd<'_>> = wanted
         .iter()
         .flatten()
@@ -227,10 +304,8 @@ fn readable<const N: usize>(wanted: [Option<BorrowedFd<'_>>; N]) -> std::io::Res
     }
     let mut polled = files.iter();
     Ok(wanted.map(|file| {
-        file.is_some()
-            && polled
-                .next()
-                .is_some_and(|polled| !polled.revents().is_empty())
+        let ready = file.and_then(|_| polled.next()).map(PollFd::revents);
+        ready.unwrap_or_else(PollFlags::empty)
     }))
 }
 

@@ -39,9 +39,19 @@ impl<'a> Watchdog<'a> {
 
     /// Looks now.
     pub(super) fn tick(&mut self) -> Option<Exceeded> {
+        if self.plan.tier == Tier::Off {
+            return None;
+        }
         self.next = now() + INTERVAL;
         let limits = &self.plan.limits;
-        let processes = processes();
+        let processes = if self.plan.tier == Tier::Full {
+            processes()
+        } else {
+            crate::process::descendants()
+                .iter()
+                .map(i32::to_string)
+                .collect()
+        };
         if processes.len() as u64 > limits.processes * 2 {
             return Some(Exceeded::Processes);
         }

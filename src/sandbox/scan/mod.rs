@@ -5,6 +5,7 @@
 //! these times and reads again only what changed.
 
 mod git;
+mod sockets;
 mod tree;
 
 pub(super) use git::external_directory;

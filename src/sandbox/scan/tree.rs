@@ -1,5 +1,6 @@
 //! The remembered tree of a workspace.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -7,17 +8,23 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, open, openat2, statat,
 };
 
-use super::git;
 use super::{Found, Kind, Rules, What, verdict};
+use super::{git, sockets};
 
 /// A directory that changed so recently may change again without another change time.
 const UNCERTAIN_SECONDS: i64 = 2;
+
+/// Longer than one tick of the clocks of file systems (10 ms at most).
+const TICK: Duration = Duration::from_millis(12);
+
+/// How often a workspace is looked at that changes meanwhile.
+const LOOKS: u32 = 20;
 
 /// More entries than this are not looked through.
 const MOST: usize = 20_000_000;
@@ -29,6 +36,8 @@ pub(in crate::sandbox) enum ScanError {
     Read(#[from] io::Error),
     #[error("the workspace has too many files to find its secrets")]
     TooLarge,
+    #[error("the workspace changes too quickly to find its secrets")]
+    Changing,
 }
 
 /// A workspace as it was seen last.
@@ -43,8 +52,10 @@ pub(super) struct Node {
     pub(super) name: Vec<u8>,
     /// Device, inode, change time.
     pub(super) seen: Seen,
-    /// Whether an equal change time means that nothing changed.
+    /// Whether an equal change time means, in a later command, that nothing changed.
     pub(super) certain: bool,
+    /// Whether it was read at least a tick of the clock after it changed.
+    pub(super) is_settled: bool,
     pub(super) children: Vec<Self>,
     /// What stands directly in it, by name, or, after a slash, from the workspace.
     pub(super) found: Vec<Found>,
@@ -58,6 +69,14 @@ pub(super) struct Seen {
     pub(super) changed: (i64, u64),
 }
 
+impl Seen {
+    /// When it changed; `None` before 1970.
+    fn time(&self) -> Option<Duration> {
+        let seconds = u64::try_from(self.changed.0).ok()?;
+        Some(Duration::new(seconds, u32::try_from(self.changed.1).ok()?))
+    }
+}
+
 impl From<&Stat> for Seen {
     fn from(stat: &Stat) -> Self {
         Self {
@@ -69,6 +88,31 @@ impl From<&Stat> for Seen {
 }
 
 impl Scan {
+    /// The same while other commands run, which may rename directories while they are looked at: tells only what
+    /// was there at one moment.
+    pub(in crate::sandbox) fn refresh_among_others(
+        &mut self,
+        workspace: &Path,
+        rules: &Rules<'_>,
+    ) -> Result<Vec<Found>, ScanError> {
+        for _ in 0..LOOKS {
+            let found = self.refresh(workspace, rules)?;
+            // Two changes within one tick of the file system's clock have one time.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is never on the thread of the runtime"
+            )]
+            std::thread::sleep(TICK);
+            let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+            let directory = open(workspace, flags, Mode::empty()).map_err(io::Error::from)?;
+            let stands = |node: &Node| stands(directory.as_fd(), node, &mut Vec::new());
+            if self.root.as_ref().is_some_and(stands) {
+                return Ok(found);
+            }
+        }
+        Err(ScanError::Changing)
+    }
+
     /// Looks at the workspace again and tells what must be covered.
     pub(in crate::sandbox) fn refresh(
         &mut self,
@@ -90,15 +134,40 @@ impl Scan {
         if let Some(root) = &self.root {
             collect(root, &mut Vec::new(), &mut found);
         }
+        let bound = if found.iter().any(|found| found.what == What::Socket) {
+            sockets::bound()
+        } else {
+            None
+        };
         found.retain_mut(|found| match found.what {
             What::Socket => {
                 found.what = What::Cover(super::How::Hide);
-                somebody_listens(root.as_fd(), found)
+                has_owner(root.as_fd(), found, bound.as_ref())
             }
             What::Cover(_) | What::Missing => true,
         });
         Ok(found)
     }
+}
+
+/// Whether every directory is as it was read, and none changed so shortly before that it could have changed
+/// again unseen.
+fn stands(root: BorrowedFd<'_>, node: &Node, path: &mut Vec<u8>) -> bool {
+    let here = if path.is_empty() {
+        b".".as_slice()
+    } else {
+        path.as_slice()
+    };
+    let same = statat(root, OsStr::from_bytes(here), AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| Seen::from(&stat) == node.seen);
+    let length = path.len();
+    same && node.is_settled
+        && node.children.iter().all(|child| {
+            push(path, &child.name);
+            let stands = stands(root, child, path);
+            path.truncate(length);
+            stands
+        })
 }
 
 /// The paths of what was found, from the workspace.
@@ -136,7 +205,7 @@ struct Walk<'a> {
     root: BorrowedFd<'a>,
     workspace: &'a Path,
     rules: &'a Rules<'a>,
-    now: i64,
+    now: Duration,
     /// Where the walk is, below the workspace.
     path: Vec<u8>,
     entries: usize,
@@ -179,7 +248,8 @@ impl Walk<'_> {
         let mut node = Node {
             name: name.to_vec(),
             seen,
-            certain: seen.changed.0 < self.now - UNCERTAIN_SECONDS,
+            certain: seen.changed.0 < self.now.as_secs().cast_signed() - UNCERTAIN_SECONDS,
+            is_settled: seen.time().is_none_or(|time| time + TICK < now()),
             children: Vec::new(),
             found: Vec::new(),
         };
@@ -212,6 +282,7 @@ impl Walk<'_> {
                         name: node.name.clone(),
                         seen: node.seen,
                         certain: false,
+                        is_settled: false,
                         children: Vec::new(),
                         found: Vec::new(),
                     };
@@ -309,15 +380,29 @@ fn kind(told: FileType, directory: &OwnedFd, name: &[u8]) -> Kind {
     }
 }
 
-/// Whether somebody listens on a socket of the workspace; one whose owner is gone is only a name.
-fn somebody_listens(root: BorrowedFd<'_>, found: &Found) -> bool {
+/// Whether somebody owns a socket of the workspace; one whose owner is gone is only a name.
+fn has_owner(root: BorrowedFd<'_>, found: &Found, bound: Option<&BTreeSet<(u32, u32)>>) -> bool {
+    let Some(bound) = bound else {
+        // The kernel does not tell, so it may.
+        return true;
+    };
+    let (device, inode) = found.identity;
+    // The kernel tells the lower half.
+    #[expect(clippy::cast_possible_truncation, reason = "both sides are cut alike")]
+    let inode = inode as u32;
+    bound.contains(&(sockets::device(device), inode)) || answers(root, &found.path)
+}
+
+/// Whether a socket is of another network namespace, which can only be tried.
+fn answers(root: BorrowedFd<'_>, path: &[u8]) -> bool {
+    use std::os::fd::AsRawFd as _;
+
     use rustix::net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
     };
-    use std::os::fd::AsRawFd as _;
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let path = Path::new(OsStr::from_bytes(&found.path));
+    let path = Path::new(OsStr::from_bytes(path));
     let Ok(file) = openat2(root, path, flags, Mode::empty(), resolve) else {
         return true;
     };
@@ -333,8 +418,8 @@ fn somebody_listens(root: BorrowedFd<'_>, found: &Found) -> bool {
     }
 }
 
-fn now() -> i64 {
+fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+        .unwrap_or_default()
 }

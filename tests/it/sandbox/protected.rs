@@ -1,0 +1,217 @@
+//! What a command can neither read nor change, through any door.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use serde_json::json;
+
+use super::{Place, until};
+
+#[test]
+fn secrets_cannot_be_read_by_any_name() {
+    let place = Place::new();
+    for name in [
+        "work/.env",
+        "work/deep/down/.env.local",
+        "work/keys/id_rsa",
+        "work/real.secret",
+        "work/vault/x/y",
+    ] {
+        place.write(name, "CANARY-SECRET");
+    }
+    place.write("work/.env.example", "TEMPLATE");
+    // A link to a secret name leads to a file of an ordinary one, and the other way round.
+    symlink("real.secret", place.path("work/.env.linked")).unwrap();
+    symlink(".env", place.path("work/innocent")).unwrap();
+    let place = place.with_settings(json!({"sandbox": {"read_deny": ["vault"]}}));
+    let said = place.bash(
+        "cat .env deep/down/.env.local keys/id_rsa real.secret innocent .env.linked vault/x/y .env.example; 
+         ln .env hard; mv .env moved; mv deep shallow; cat hard moved shallow/down/.env.local; rm -rf keys; rm .env;
+         cp -r . /tmp/copy 2>/dev/null; grep -r CANARY /tmp/copy; tar c . 2>/dev/null | grep -a CANARY; ls vault;
+         python3 -c 'print(open(\".env\").read())'; chmod 644 .env; cat .env; true",
+    );
+    assert!(!said.content.contains("CANARY"), "{}", said.content);
+    assert!(said.content.contains("TEMPLATE"), "{}", said.content);
+    for name in [
+        "work/.env",
+        "work/keys/id_rsa",
+        "work/real.secret",
+        "work/vault/x/y",
+    ] {
+        assert_eq!(place.read(name), "CANARY-SECRET", "{name}");
+    }
+    // A directory that was renamed is found again under its new name, whatever times were set.
+    let said = place.bash(
+        "cat shallow/down/.env.local; mv shallow/down up; touch -d 2001-01-01 . shallow up; true",
+    );
+    assert!(!said.content.contains("CANARY"), "{}", said.content);
+    let said = place.bash("cat up/.env.local");
+    assert!(!said.content.contains("CANARY"), "{}", said.content);
+}
+
+#[test]
+fn configurations_cannot_be_changed_or_made() {
+    let place = Place::new();
+    place.write("work/config.yaml", "agents: {}\n");
+    let said = place.bash(
+        "echo evil > orch.yaml; echo evil > config.yaml; rm -f config.yaml; mv config.yaml x; 
+         echo evil > .env; ln -s /etc/passwd config.yml; mkdir -p a && echo work-of-mine > a/b && mv a/b config.yml; true",
+    );
+    let content = said.ok();
+    assert_eq!(place.read("work/config.yaml"), "agents: {}\n");
+    for name in ["orch.yaml", ".env", "config.yml"] {
+        assert!(
+            std::fs::symlink_metadata(place.path("work").join(name)).is_err(),
+            "{name}"
+        );
+        assert!(
+            content.contains(&format!("{name}` is protected")),
+            "{content}"
+        );
+    }
+    // What was moved is not lost.
+    let kept = std::fs::read_dir(place.path("work"))
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+        .any(|text| text == "work-of-mine\n");
+    assert!(kept);
+    // They are gone while the command still runs.
+    let said =
+        place.bash("echo evil > orch.yaml; sleep 1; test -e orch.yaml && echo still-there; true");
+    assert!(!said.ok().contains("still-there"));
+}
+
+#[test]
+fn the_configuration_in_use_and_the_state_are_closed_in_the_workspace() {
+    let place = Place::new();
+    place.write("work/sub/team.yaml", "");
+    let mut command = place.command("bash", &[]);
+    // The same configuration, but inside the workspace, and the state too.
+    let text = place
+        .read("conf/team.yaml")
+        .replace("/state", "/work/state");
+    place.write("work/sub/team.yaml", &text);
+    drop(command.spawn().unwrap().wait_with_output().unwrap());
+    place.write("work/state/ledger", "CANARY");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_orch"));
+    command
+        .args(["tool", "bash", r#"{"command":"echo evil > sub/team.yaml; mv sub sub2; cat state/*; ls state; rm -rf state; true"}"#])
+        .arg("--config")
+        .arg(place.path("work/sub/team.yaml"))
+        .env_clear()
+        .env("PATH", super::path())
+        .env("HOME", place.path("home"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let now = ["work/sub/team.yaml", "work/sub2/team.yaml"]
+        .map(|name| std::fs::read_to_string(place.path(name)));
+    assert!(
+        now.iter()
+            .any(|found| found.as_ref().is_ok_and(|found| *found == text)),
+        "{now:?}"
+    );
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("Permission denied") && !said.contains("CANARY"),
+        "{said}"
+    );
+    assert_eq!(place.read("work/state/ledger"), "CANARY");
+}
+
+#[test]
+fn nothing_that_steers_git_can_be_planted() {
+    let place = Place::new();
+    place.bash("git init -q . && git init -q sub && mkdir -p .git/modules/m && cp -r sub/.git/. .git/modules/m/").ok();
+    let before = place.read("work/.git/config");
+    let hook = "printf '#!/bin/sh\\n' >";
+    place.bash(&format!(
+        "{hook} .git/hooks/post-commit; {hook} sub/.git/hooks/post-commit; {hook} .git/modules/m/hooks/post-commit
+         echo '[core] fsmonitor=evil' >> .git/config; echo '[core] fsmonitor=evil' > new; mv new .git/config
+         echo '[core] fsmonitor=evil' >> sub/.git/config; echo '[core] fsmonitor=evil' >> .git/modules/m/config
+         echo ../evil > .git/commondir; echo x > .git/config.worktree; rm -rf .git; mv .git gone; mv sub/.git gone
+         mv .git/hooks .git/h; rm -rf .git/hooks; mv .git/modules/m .git/modules/n; true"
+    ));
+    assert_eq!(place.read("work/.git/config"), before);
+    for git in ["work/.git", "work/sub/.git", "work/.git/modules/m"] {
+        assert!(
+            !place.read(&format!("{git}/config")).contains("evil"),
+            "{git}"
+        );
+        for planted in ["hooks/post-commit", "commondir", "config.worktree"] {
+            assert!(!place.path(git).join(planted).exists(), "{git}/{planted}");
+        }
+    }
+    // A repository that the command makes itself is told about when it names programs.
+    let place = Place::new();
+    let said = place.bash("git init -q . && git config core.fsmonitor ./evil && printf '#!/bin/sh\\n' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit");
+    let content = said.ok();
+    assert!(
+        content.contains("core.fsmonitor") && content.contains("pre-commit"),
+        "{content}"
+    );
+}
+
+#[test]
+fn nothing_outside_is_seen_or_written() {
+    let place = Place::new();
+    let outside = place.path("outside").display().to_string();
+    symlink(place.path("outside"), place.path("work/link")).unwrap();
+    let said = place.bash(&format!(
+        "cat {outside}/secret.txt link/secret.txt ~/.ssh/id_ed25519 /etc/shadow /proc/1/root{outside}/secret.txt
+         echo x > {outside}/new; echo x > ~/new; echo x > /usr/new; echo x > /etc/new; ls ~ -A; env; cat /proc/*/environ
+         cat ~/.gitconfig; true"
+    ));
+    assert!(!said.content.contains("CANARY"), "{}", said.content);
+    assert!(said.content.contains("name = Tester"), "{}", said.content);
+    assert!(!place.path("outside/new").exists() && !place.path("home/new").exists());
+}
+
+#[test]
+fn files_of_the_command_belong_to_the_owner_of_the_workspace() {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = Place::new();
+    place.bash("mkdir d && touch d/f && chmod 700 d && install -m 755 /bin/true t && chmod u+s t; mkdir -m 2755 s; true").ok();
+    let owner = std::fs::metadata(place.path("work")).unwrap().uid();
+    for name in ["work/d", "work/d/f", "work/t"] {
+        assert_eq!(
+            std::fs::metadata(place.path(name)).unwrap().uid(),
+            owner,
+            "{name}"
+        );
+    }
+    assert_eq!(
+        std::fs::metadata(place.path("work/t"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7000,
+        0
+    );
+}
+
+#[test]
+fn a_swapper_of_directories_gains_nothing() {
+    let place = Place::new();
+    place.write("work/a/sub/.env", "CANARY-SECRET");
+    std::fs::create_dir(place.path("work/b")).unwrap();
+    let mut swapper = place.command("bash", &[]);
+    let mut swapping = swapper.spawn().unwrap();
+    {
+        use std::io::Write as _;
+        let script = "touch started; while [ ! -e stop ]; do mv a/sub b/sub; mv b/sub a/sub; done";
+        let parameters = json!({"command": script, "timeout": 60}).to_string();
+        swapping
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(parameters.as_bytes())
+            .unwrap();
+    }
+    until("the swapper", || place.path("work/started").exists());
+    for _ in 0..20 {
+        let said =
+            place.bash("for i in $(seq 200); do cat a/sub/.env b/sub/.env 2>/dev/null; done; true");
+        assert!(!said.content.contains("CANARY"), "{}", said.content);
+    }
+    place.write("work/stop", "");
+    drop(swapping.wait_with_output().unwrap());
+}
