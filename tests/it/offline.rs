@@ -109,6 +109,62 @@ fn the_guide_answers_without_key_and_network() {
 }
 
 #[test]
+fn a_team_finishes_its_work_without_key_and_network() {
+    let context = Context::new();
+    clone_into(&context.work());
+    let run = |format: &str| {
+        // An empty network namespace: not even loopback is up.
+        let mut command = Command::new("unshare");
+        command
+            .args(["-rn", env!("CARGO_BIN_EXE_orch")])
+            .args(["--config", "examples/team.yaml"])
+            .args(["--task", "feature", "--output", format])
+            .current_dir(context.work())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", context.home())
+            .env("ORCH_STATE_DIR", context.state());
+        ran(command.output().unwrap()).exits(0)
+    };
+    let result = run("json").json();
+    let parts = result["results"].as_array().unwrap();
+    let of = |part: &serde_json::Value| {
+        let name = |key: &str| part[key].as_str().unwrap().to_owned();
+        (name("step"), name("agent"))
+    };
+    let pair = |step: &str, agent: &str| (step.to_owned(), agent.to_owned());
+    assert_eq!(
+        parts.iter().map(of).collect::<Vec<_>>(),
+        [
+            pair("design", "architect"),
+            pair("code", "careful_coder"),
+            pair("review", "reviewer"),
+            pair("mend", "careful_coder"),
+        ]
+    );
+    let candidates = parts[1]["results"].as_array().unwrap();
+    assert_eq!(
+        candidates.iter().map(of).collect::<Vec<_>>(),
+        [
+            pair("code.1", "plain_coder"),
+            pair("code.2", "careful_coder"),
+            pair("code.judge", "judge"),
+        ]
+    );
+    assert_eq!(candidates[2]["structured"]["winner"], "code.2");
+    assert_eq!(parts[2]["structured"]["verdict"], "mend");
+    assert_eq!(
+        (&parts[0]["tools"][0]["tool"], &parts[0]["tools"][0]["ok"]),
+        (&"glob".into(), &true.into())
+    );
+    assert_eq!(result["output"], parts[3]["output"]);
+    // Whoever runs it again gets the same, and that alone on standard output.
+    let again = run("text");
+    assert_eq!(again.stdout.trim_end(), result["output"].as_str().unwrap());
+    assert!(again.stdout.contains("def slug(title"), "{again:?}");
+}
+
+#[test]
 fn what_was_not_recorded_says_what_was() {
     let context = Context::new();
     clone_into(&context.work());
