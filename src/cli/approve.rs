@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc;
 
+use crate::render;
 use crate::tools::{ApprovalRequest, Approver};
 
 /// How often it is looked whether the question still stands.
@@ -51,11 +52,15 @@ pub(crate) fn question(request: &ApprovalRequest) -> String {
 fn answer(mut terminal: File, mut requests: mpsc::Receiver<ApprovalRequest>) {
     while let Some(request) = requests.blocking_recv() {
         let question = question(&request);
+        // Nothing is drawn over the question while it stands.
+        render::hold();
         if terminal.write_all(question.as_bytes()).is_err() {
+            render::release();
             return;
         }
         let granted = read_line(&mut terminal, &request)
             .is_some_and(|line| matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"));
+        render::release();
         // A run that ended meanwhile does not want to know.
         _ = request.reply.send(granted);
     }

@@ -140,12 +140,14 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
             return super::plan::all(call, &orchestrator, &order);
         }
         let mut view = View::new(call.form(), call.screen, orchestrator.redactor()).without_text();
+        let finished = view.finished();
         let (events, mut receiver) = Events::channel(&order.run_id);
         let running = async {
             let events = events;
             let text = call.form() == Form::Text;
             orchestrator
                 .run_all(order, &events, &signals.cancel, |result| {
+                    finished.note(&result.agent);
                     if text && render::answer(result, call.screen, orchestrator.redactor()).is_err()
                     {
                         signals.canceller.cancel(Cause::Closed);

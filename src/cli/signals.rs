@@ -52,6 +52,7 @@ pub(crate) async fn watch_signals<T>(
     reason = "the second signal means now: nothing may hold it up"
 )]
 fn leave(cause: Cause) {
+    crate::render::clear();
     std::process::exit(match cause {
         Cause::Terminate => 143,
         Cause::Interrupt | Cause::Closed => 130,

@@ -96,7 +96,7 @@ pub fn progress_line(kind: &EventKind, style: Style) -> Option<String> {
 }
 
 /// The arguments of a call as a person would say them: values first, without quotes where there is one.
-fn argument_words(arguments: &Value) -> String {
+pub(super) fn argument_words(arguments: &Value) -> String {
     let Value::Object(fields) = arguments else {
         return arguments.to_string();
     };
@@ -117,7 +117,7 @@ fn argument_words(arguments: &Value) -> String {
 }
 
 /// At most one line of a screen.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let mut cut: String = line
         .chars()

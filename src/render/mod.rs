@@ -4,8 +4,12 @@
 
 mod json;
 mod lines;
+mod live;
+mod markdown;
 mod masked;
+mod region;
 mod screen;
+mod status;
 mod text;
 
 use std::collections::BTreeSet;
@@ -13,7 +17,9 @@ use std::io::{self, IsTerminal, Write};
 
 pub use json::event_line;
 pub use lines::progress_line;
+pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
+pub use status::Finished;
 pub use text::{answer, error_text};
 
 use tokio::sync::mpsc;
@@ -21,6 +27,8 @@ use tokio::sync::mpsc;
 use crate::agents::RunResult;
 use crate::event::Event;
 use crate::redact::Redactor;
+use crate::usage::Usd;
+use live::Live;
 use masked::Masks;
 
 /// The forms of output.
@@ -44,16 +52,15 @@ pub struct Closed;
 /// # Errors
 /// When nobody reads any more.
 pub fn stdout(text: &str) -> Result<(), Closed> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|_| Closed)
+    region::print(text)
 }
 
 /// Writes a line to standard error; a closed one is nobody's loss.
 pub fn stderr_line(line: &str) {
-    let mut err = io::stderr().lock();
-    drop(err.write_all(format!("{line}\n").as_bytes()));
+    region::aside(|| {
+        let mut err = io::stderr().lock();
+        drop(err.write_all(format!("{line}\n").as_bytes()));
+    });
 }
 
 /// Whether standard output is a terminal.
@@ -66,6 +73,14 @@ pub fn width() -> usize {
     match rustix::termios::tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => 80,
+    }
+}
+
+/// Lines of the terminal; 24 where there is none.
+fn height() -> usize {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_row > 0 => usize::from(size.ws_row),
+        _ => 24,
     }
 }
 
@@ -85,6 +100,8 @@ pub struct View {
     wrote: bool,
     /// The notices that were told: a warning of the result that was among them is not told again.
     told: BTreeSet<String>,
+    /// Where the cursor can be moved: answers as they are meant to look, and what runs below them.
+    live: Option<Live>,
 }
 
 impl View {
@@ -100,7 +117,23 @@ impl View {
             open_line: false,
             wrote: false,
             told: BTreeSet::new(),
+            live: (screen.live && form == Form::Text).then(|| Live::new(screen)),
         }
+    }
+
+    /// The same view of a run for which budgets leave so much.
+    #[must_use]
+    pub fn with_left(mut self, left: Option<Usd>) -> Self {
+        if let Some(live) = &mut self.live {
+            live.status.left = left;
+        }
+        self
+    }
+
+    /// Where to tell which of several agents are done.
+    pub fn finished(&self) -> Finished {
+        let status = self.live.as_ref().map(|live| &live.status);
+        status.map_or_else(Finished::default, |status| status.finished.clone())
     }
 
     /// The same view without the text of answers: they are printed whole.
@@ -124,6 +157,9 @@ impl View {
     /// # Errors
     /// When standard output is closed.
     pub async fn watch(&mut self, events: &mut mpsc::Receiver<Event>) -> Result<(), Closed> {
+        if self.live.is_some() {
+            return self.watch_live(events).await;
+        }
         while let Some(event) = events.recv().await {
             for event in self.masks.pass(event) {
                 self.show(&event)?;

@@ -9,6 +9,8 @@ pub struct Screen {
     pub quiet: bool,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// Whether standard output is a terminal on which the cursor can be moved.
+    pub live: bool,
     /// Colours of standard output.
     pub out: Style,
     /// Colours of standard error.
@@ -66,6 +68,11 @@ impl Style {
         self.paint("33", text)
     }
 
+    /// Cyan text.
+    pub fn cyan(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+
     /// Green text.
     pub fn green(self, text: &str) -> String {
         self.paint("32", text)
@@ -86,6 +93,7 @@ impl Screen {
         Self {
             quiet,
             verbose,
+            live: std::io::stdout().is_terminal() && !hints.dumb,
             out: Style::decide(choice, hints, std::io::stdout().is_terminal()),
             err: Style::decide(choice, hints, std::io::stderr().is_terminal()),
         }

@@ -1,12 +1,16 @@
 //! Output for people.
 
-use super::{Closed, Screen, View, lines, stderr_line, stdout};
+use super::{Closed, Screen, View, lines, markdown, stderr_line, stdout};
 use crate::agents::{ErrorReport, RunResult};
 use crate::event::{Event, EventKind};
 use crate::redact::Redactor;
 
 impl View {
     pub(super) fn show_text(&mut self, event: &Event) -> Result<(), Closed> {
+        if self.live.is_some() {
+            self.show_live(event);
+            return Ok(());
+        }
         if event.is_delegate {
             self.show_progress(event);
             return Ok(());
@@ -39,10 +43,7 @@ impl View {
         if self.screen.quiet {
             return;
         }
-        let who = match &event.step {
-            Some(step) => step,
-            None => &event.agent,
-        };
+        let who = who(event);
         let several = (!self.stream_text || event.is_delegate) && !who.is_empty();
         if let EventKind::Notice { text } = &event.kind {
             // With many agents the same notice comes many times; once is enough.
@@ -65,7 +66,9 @@ impl View {
     }
 
     pub(super) fn finish_text(&mut self, result: &RunResult) -> Result<(), Closed> {
-        if self.stream_text {
+        if self.live.is_some() {
+            self.finish_live(result)?;
+        } else if self.stream_text {
             if !self.wrote && result.ok && !result.output.is_empty() {
                 stdout(&self.masks.text(&result.output))?;
                 self.open_line = !result.output.ends_with('\n');
@@ -98,18 +101,23 @@ impl View {
     }
 }
 
+/// Whose event it is: a step of a task, or an agent.
+pub(super) fn who(event: &Event) -> &str {
+    event.step.as_deref().unwrap_or(&event.agent)
+}
+
 /// Prints the answer of one of several agents under its name.
 ///
 /// # Errors
 /// When standard output is closed.
 pub fn answer(result: &RunResult, screen: Screen, redactor: &Redactor) -> Result<(), Closed> {
     let heading = screen.out.bold(&format!("── {} ", result.agent));
-    let mut text = format!("{heading}\n{}", result.output);
-    if !text.ends_with('\n') {
-        text.push('\n');
+    let mut output = redactor.mask(&result.output).into_owned();
+    if screen.live {
+        output = markdown::rendered(&output, screen.out, super::width());
     }
-    text.push('\n');
-    stdout(&redactor.mask(&text))?;
+    let end = if output.ends_with('\n') { "" } else { "\n" };
+    stdout(&format!("{heading}\n{output}{end}\n"))?;
     if let Some(error) = &result.error {
         stderr_line(&format!("[{}] {}", result.agent, error_text(error, screen)));
     }

@@ -71,10 +71,12 @@ impl Repl<'_> {
             View::new(Form::Text, self.call.screen, self.orchestrator.redactor()).without_text();
         let (events, mut receiver) = Events::channel(&order.run_id);
         let (orchestrator, screen) = (&self.orchestrator, self.call.screen);
+        let finished = view.finished();
         let running = async {
             let events = events;
             orchestrator
                 .run_all(order, &events, &cancel, |result| {
+                    finished.note(&result.agent);
                     _ = render::answer(result, screen, orchestrator.redactor());
                 })
                 .await

@@ -166,3 +166,29 @@ fn lines_from_a_pipe_are_obeyed() {
     assert!(ran.stdout.contains("piped\n"), "{ran:?}");
     assert!(ran.stdout.contains("* a: stub/stub-model"), "{ran:?}");
 }
+
+#[test]
+fn an_answer_is_rendered_on_a_terminal_and_left_alone_on_a_dumb_one() {
+    let server = Stub::start(|_| stub::text("# Title\n\nSome **bold** words.\n"));
+    let context = Context::with_agent(&server.url(), "");
+    for (term, expected) in [
+        ("xterm", "Some bold words."),
+        ("dumb", "Some **bold** words."),
+    ] {
+        let mut command = context.command(&["--config", "orch.yaml"]);
+        command
+            .env("TERM", term)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::inherit());
+        let mut session = Session::spawn(command).unwrap();
+        session.set_expect_timeout(Some(Duration::from_secs(20)));
+        session.expect("[a] > ").unwrap();
+        session.send_line("hi").unwrap();
+        session
+            .expect(expected)
+            .unwrap_or_else(|error| panic!("{term}: {error}"));
+        session.expect("[a] > ").unwrap();
+        session.send_line("/quit").unwrap();
+        leave(session, 0);
+    }
+}
