@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A module may use only what stands before it in this line (a test in `tests/it` holds it to that):
-//! message, usage, redact · event · store, process, sandbox · costs · providers · resilience · tools, mcp ·
+//! message, usage, redact, files · event · store, process, sandbox · costs · providers · resilience · tools, mcp ·
 //! sessions · agents · tasks · config · orchestrator · render · repl, cli.
 //!
 //! # Invariants
@@ -34,6 +34,7 @@ pub mod config;
 pub mod costs;
 pub mod error;
 pub mod event;
+pub mod files;
 pub mod mcp;
 pub mod message;
 pub mod orchestrator;

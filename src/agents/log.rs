@@ -1,11 +1,11 @@
 //! The Markdown log of an agent: whole prompts and answers, one locked append an entry.
 
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
+
+use crate::files::Directory;
 
 /// Stands alone on a line before every entry; the same line inside a text is escaped.
 const MARK: &str = "<!-- orch:entry -->";
@@ -37,7 +37,8 @@ impl Entry {
 /// The log of one agent.
 #[derive(Clone, Debug)]
 pub struct Log {
-    path: PathBuf,
+    directory: PathBuf,
+    name: String,
     header: String,
 }
 
@@ -56,7 +57,8 @@ impl Log {
             tools.join(", ")
         };
         Self {
-            path: path(directory, agent),
+            directory: directory.to_owned(),
+            name: name(agent),
             header: format!(
                 "# {agent}\n\n- **Provider:** {provider}\n- **Model:** {model}\n- **Tools:** {tools}\n\n---\n"
             ),
@@ -68,18 +70,7 @@ impl Log {
     /// # Errors
     /// When the file cannot be written.
     pub fn append(&self, entry: Entry, time: &str, text: &str) -> io::Result<()> {
-        let mut file = match open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(parent) = self.path.parent() {
-                    DirBuilder::new()
-                        .recursive(true)
-                        .mode(0o700)
-                        .create(parent)?;
-                }
-                open(&self.path)?
-            }
-            result => result?,
-        };
+        let mut file = Directory::make(&self.directory)?.appended(&self.name)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         let mut bytes = String::new();
         if file.metadata()?.len() == 0 {
@@ -102,7 +93,8 @@ impl Log {
 /// # Errors
 /// When the file is there and cannot be read.
 pub fn last_entries(directory: &Path, agent: &str, count: usize) -> io::Result<Vec<String>> {
-    let mut file = match File::open(path(directory, agent)) {
+    let found = Directory::open(directory).and_then(|logs| logs.read(&name(agent)));
+    let mut file = match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         result => result?,
     };
@@ -123,16 +115,8 @@ pub fn last_entries(directory: &Path, agent: &str, count: usize) -> io::Result<V
     }
 }
 
-fn path(directory: &Path, agent: &str) -> PathBuf {
-    directory.join(format!("{agent}.md"))
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
+fn name(agent: &str) -> String {
+    format!("{agent}.md")
 }
 
 fn is_mark(line: &str) -> bool {

@@ -1,8 +1,8 @@
 //! Whether a configuration that was found may do what it asks for.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -221,18 +221,9 @@ pub fn trust(trust_dir: &Path, path: &Path, hash: &str) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(trust_dir)?;
-    let target = entry(trust_dir, path, hash);
-    let unfinished = target.with_extension(format!("{}.new", std::process::id()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(resolved(path).as_os_str().as_encoded_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&unfinished, &target)
+    let mut content = resolved(path).as_os_str().as_encoded_bytes().to_vec();
+    content.push(b'\n');
+    crate::files::write_whole(&entry(trust_dir, path, hash), &content, 0o600)
 }
 
 /// Remembers that the user trusts the file at this path as it is now.

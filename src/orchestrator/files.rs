@@ -1,13 +1,12 @@
-//! Files that a user owns: whole or not at all.
+//! Answers kept as files.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use super::Orchestrator;
 use crate::agents::RunResult;
 use crate::agents::log::{Entry, Log};
+use crate::files::Directory;
 
 impl Orchestrator {
     /// Writes the answer of a run to `outputs/<agent>/<run>.md`, noted in the agent's log.
@@ -15,17 +14,14 @@ impl Orchestrator {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, result: &RunResult) -> io::Result<PathBuf> {
-        let directory = self.config.outputs_dir.join(&result.agent);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)?;
-        let path = directory.join(format!("{}.md", result.run_id));
+        let directory = Directory::make(&self.config.outputs_dir)?.within(&result.agent)?;
+        let name = format!("{}.md", result.run_id);
         let mut text = self.redactor.mask(&result.output).into_owned();
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        write_whole(&path, text.as_bytes())?;
+        directory.write(&name, text.as_bytes())?;
+        let path = directory.path().join(name);
         if !self.options.no_log {
             let log = Log::new(&self.config.logs_dir, &result.agent, "", &result.model, &[]);
             let time = crate::clock::stamp();
@@ -33,29 +29,4 @@ impl Orchestrator {
         }
         Ok(path)
     }
-}
-
-/// Writes a file under a temporary name, syncs it and renames it: whoever reads it sees the old or the
-/// new content, never half of it. Readable by its owner alone.
-///
-/// # Errors
-/// When it cannot be written; nothing is left behind then.
-pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let result = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file: File| {
-            file.write_all(content)?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if result.is_err() {
-        // What could not become the file is of no use to anybody.
-        drop(std::fs::remove_file(&temporary));
-    }
-    result
 }

@@ -19,7 +19,6 @@ mod task_plan;
 mod team;
 
 pub use all::AllOrder;
-pub use files::write_whole;
 pub use health::Health;
 pub use plan::Plan;
 pub(crate) use policy::PRICE_FILE;

@@ -1,28 +1,38 @@
 //! The results of a task as files: one a step, and `result.json`.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use tokio::task::JoinHandle;
 
-use super::write_whole;
+use crate::files::Directory;
 
 /// The files of one run. They are written beside the run, which does not wait for them.
 pub(super) struct StepFiles {
     sender: mpsc::Sender<(String, String)>,
     writer: JoinHandle<io::Result<()>>,
+    path: PathBuf,
 }
 
 impl StepFiles {
-    /// Begins to write below a directory, which is made with the first file.
-    pub(super) fn begin(directory: &Path) -> Self {
+    /// Begins to write to `<outputs>/<task>/<run>`, which is made with the first file.
+    pub(super) fn begin(outputs: &Path, task: &str, run_id: &str) -> Self {
         let (sender, receiver) = mpsc::channel();
-        let directory = directory.to_owned();
-        let writer = tokio::task::spawn_blocking(move || write_all(&directory, &receiver));
-        Self { sender, writer }
+        let (outputs, task, run_id) = (outputs.to_owned(), task.to_owned(), run_id.to_owned());
+        let path = outputs.join(&task).join(&run_id);
+        let made = move || Directory::make(&outputs)?.within(&task)?.within(&run_id);
+        let writer = tokio::task::spawn_blocking(move || write_all(made, &receiver));
+        Self {
+            sender,
+            writer,
+            path,
+        }
+    }
+
+    /// Where they are.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The answer of a step.
@@ -46,18 +56,17 @@ impl StepFiles {
     }
 }
 
-fn write_all(directory: &Path, receiver: &mpsc::Receiver<(String, String)>) -> io::Result<()> {
-    let mut made = false;
+fn write_all(
+    make: impl Fn() -> io::Result<Directory>,
+    receiver: &mpsc::Receiver<(String, String)>,
+) -> io::Result<()> {
+    let mut directory = None;
     while let Ok((name, text)) = receiver.recv() {
-        if !made {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
-            made = true;
-        }
-        let path: PathBuf = directory.join(name);
-        write_whole(&path, text.as_bytes())?;
+        let directory = match &directory {
+            Some(made) => made,
+            None => directory.insert(make()?),
+        };
+        directory.write(&name, text.as_bytes())?;
     }
     Ok(())
 }
@@ -83,7 +92,7 @@ mod tests {
     async fn every_step_has_a_file_and_the_whole_another() {
         let directory = tempfile::tempdir().unwrap();
         let below = directory.path().join("deploy/r1");
-        let files = StepFiles::begin(&below);
+        let files = StepFiles::begin(directory.path(), "deploy", "r1");
         assert!(!below.exists());
         files.step("test", "fine");
         files.step("fix[2]/test", "mended\n");
@@ -94,7 +103,7 @@ mod tests {
         assert_eq!(read("result.json"), "{}\n");
 
         std::fs::write(directory.path().join("file"), "").unwrap();
-        let files = StepFiles::begin(&directory.path().join("file/r2"));
+        let files = StepFiles::begin(directory.path(), "file", "r2");
         files.step("test", "fine");
         assert!(files.end(String::new()).await.is_err());
     }

@@ -197,7 +197,8 @@ impl Orchestrator {
             }
         }
         let commands = self.commands()?;
-        let files = StepFiles::begin(&self.config.outputs_dir.join(&plan.task).join(&**run_id));
+        let files = StepFiles::begin(&self.config.outputs_dir, &plan.task, run_id);
+        let directory = files.path().to_owned();
         let written = Mutex::new(files);
         let ended = tasks::run(
             &tasks::Around {
@@ -225,7 +226,6 @@ impl Orchestrator {
         let files = written.into_inner().unwrap_or_else(PoisonError::into_inner);
         let whole = self.masked_json(&result);
         if let Err(error) = files.end(whole).await {
-            let directory = self.config.outputs_dir.join(&plan.task).join(&**run_id);
             let words = format!(
                 "the results cannot be written below `{}`: {error}",
                 directory.display()

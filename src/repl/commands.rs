@@ -235,7 +235,7 @@ impl Repl<'_> {
         } else {
             sessions::markdown(session, messages)
         };
-        crate::orchestrator::write_whole(path, text.as_bytes()).map_err(|error| {
+        crate::files::write_whole(path, text.as_bytes(), 0o600).map_err(|error| {
             OrchError::new(ErrorClass::Failed, format!("cannot write `{file}`")).caused_by(&error)
         })?;
         self.say(&format!("wrote {file}"));

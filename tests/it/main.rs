@@ -22,6 +22,7 @@ mod claude_sessions;
 mod lists;
 mod mcp;
 mod offline;
+mod planted;
 mod sandbox;
 mod session;
 mod structure;

@@ -1,9 +1,7 @@
 //! `orch init`: a configuration for what this machine has.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -119,22 +117,7 @@ fn write(path: &Path, content: &str, force: bool) -> std::io::Result<()> {
     if path.symlink_metadata().is_ok() && !force {
         return Err(std::io::ErrorKind::AlreadyExists.into());
     }
-    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(content.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // What could not become the file is of no use to anybody.
-        drop(std::fs::remove_file(&temporary));
-    }
-    written
+    crate::files::write_whole(path, content.as_bytes(), 0o644)
 }
 
 fn configuration(found: &Found) -> String {

@@ -1,8 +1,7 @@
 //! The user's own price file: checked as a whole, replaced at once, never fetched.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -125,23 +124,7 @@ fn check(path: &Path, file: &PriceFile) -> Result<(), PriceFileError> {
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        drop(std::fs::remove_file(&temporary));
-    }
-    written?;
-    std::fs::File::open(directory)?.sync_all()
+    crate::files::write_whole(path, text.as_bytes(), 0o600)
 }
 
 fn fault(path: &Path, fault: String) -> PriceFileError {
