@@ -87,6 +87,13 @@ fn policy(config: &Config, rights: &Rights) -> Result<Policy, OrchError> {
     policy
         .protected
         .extend(config.path.iter().map(|path| real(path)));
+    // Where it is a link, the link must stay what it is.
+    policy
+        .protected
+        .extend(config.path.iter().filter_map(|path| {
+            let directory = std::fs::canonicalize(path.parent()?).ok()?;
+            Some(directory.join(path.file_name()?)).filter(|path| path.is_symlink())
+        }));
     if config.origin != Origin::User {
         policy.configuration_dirs.push(real(&config.base_dir));
     }

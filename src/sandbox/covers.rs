@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use super::names::CONFIGURATION_NAMES;
-use super::plan::{Cover, How, Raw, Watch};
+use super::plan::{Cover, How, Kept, Raw, Watch};
 use super::policy::Policy;
 use super::scan::{Found, Rules, ScanError, What};
 use super::view::Roots;
@@ -16,6 +16,7 @@ use super::view::Roots;
 pub(super) struct Covered {
     pub(super) covers: Vec<Cover>,
     pub(super) watches: Vec<Watch>,
+    pub(super) kept: Vec<Kept>,
 }
 
 /// Looks at everything that the view shows of the machine's directories.
@@ -59,6 +60,12 @@ impl Covered {
                 root: root.into(),
                 path: Raw(found.path),
                 how,
+                identity: found.identity,
+            }),
+            What::Kept { is_link } => self.kept.push(Kept {
+                is_link,
+                root: root.into(),
+                path: Raw(found.path),
                 identity: found.identity,
             }),
             What::Socket => {}
@@ -122,10 +129,13 @@ impl Covered {
                 .copied()
         };
         for path in &policy.protected {
-            if let Some(root) = root_of(path)
-                && !self.cover(root, path, How::ReadOnly)
-            {
-                self.watch(path, None);
+            if let Some(root) = root_of(path) {
+                self.pin_above(root, path);
+                if let Ok(link) = std::fs::read_link(path) {
+                    self.watch(path, Some(link));
+                } else if !self.cover(root, path, How::ReadOnly) {
+                    self.watch(path, None);
+                }
             }
         }
         for path in &policy.private {
@@ -139,6 +149,10 @@ impl Covered {
             }
         }
         for directory in &policy.configuration_dirs {
+            if let Some(root) = root_of(directory) {
+                self.pin_above(root, directory);
+                self.cover(root, directory, How::Pin);
+            }
             for name in CONFIGURATION_NAMES {
                 let path = directory.join(std::ffi::OsStr::from_bytes(name));
                 let Some(root) = root_of(&path) else {
@@ -161,6 +175,17 @@ impl Covered {
                     Ok(_) => {}
                 }
             }
+        }
+    }
+
+    /// Keeps the directories above a path where they are: in the place of one that was renamed another could be
+    /// made, with whatever in it.
+    fn pin_above(&mut self, root: &Path, path: &Path) {
+        for above in path.ancestors().skip(1) {
+            if above == root || !above.starts_with(root) {
+                break;
+            }
+            self.cover(root, above, How::Pin);
         }
     }
 

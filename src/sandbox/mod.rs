@@ -2,6 +2,7 @@
 //!
 //! May use the vocabulary and `process` only.
 
+mod aliases;
 mod command;
 mod covers;
 mod environment;

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) covers: Vec<Cover>,
     /// Names that must not come into being.
     pub(super) watches: Vec<Watch>,
+    /// Repositories whose places nothing else may take.
+    pub(super) kept: Vec<Kept>,
     /// The directory whose disk must not fill up, and whose owner a command of root becomes.
     pub(super) workspace: Raw,
     /// Whether the workspace is not a repository yet.
@@ -104,6 +106,20 @@ pub(super) enum How {
     Hide,
     /// An empty directory lies over it.
     HideDirectory,
+}
+
+/// A `.git`: when something else stands there after a command, that was planted, whatever directories above it
+/// were renamed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The place that holds it.
+    pub(super) root: Raw,
+    /// Where it is, relative to the place.
+    pub(super) path: Raw,
+    /// Device and inode.
+    pub(super) identity: (u64, u64),
+    /// Whether it is a symbolic link, which nothing pins.
+    pub(super) is_link: bool,
 }
 
 /// A name that does not exist, or is a link, and must stay so.

@@ -36,7 +36,11 @@ pub(super) fn plan(policy: &Policy, command: &Command, is_alone: bool) -> Result
     let whole_disk = !policy.confined || policy.workspace == Path::new("/");
     let home = std::fs::canonicalize(&policy.home).unwrap_or_else(|_| policy.home.clone());
     let roots = Roots::new(policy, &home, whole_disk);
-    let Covered { covers, watches } = if command.workspace && policy.tier != Tier::Off {
+    let Covered {
+        covers,
+        watches,
+        kept,
+    } = if command.workspace && policy.tier != Tier::Off {
         covers(policy, &roots, whole_disk, is_alone)?
     } else {
         Covered::default()
@@ -54,6 +58,7 @@ pub(super) fn plan(policy: &Policy, command: &Command, is_alone: bool) -> Result
         places: Vec::new(),
         covers,
         watches,
+        kept,
         workspace: (&policy.workspace).into(),
         no_repository: command.workspace && !policy.workspace.join(".git").exists(),
         whole_disk,

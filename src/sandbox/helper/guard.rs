@@ -4,31 +4,58 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, open, readlinkat, renameat_with, statat, symlinkat,
+    AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, open, openat, openat2, readlinkat,
+    renameat_with, statat, symlinkat,
 };
+use rustix::io::Errno;
 
-use super::super::plan::{Plan, Raw, Report, Watch};
+use super::super::plan::{Kept, Plan, Raw, Report, Watch};
 use super::failure::{Done, at};
 
 /// The watched names and the directories that hold them.
 pub(super) struct Guard<'a> {
-    watched: Vec<(&'a Watch, OwnedFd)>,
+    watched: Vec<(&'a Watch, Rc<OwnedFd>)>,
+    kept: Vec<(&'a Kept, Rc<OwnedFd>)>,
+    /// Links that could be removed: what is open keeps its number.
+    _links: Vec<OwnedFd>,
     events: Option<OwnedFd>,
 }
 
 impl<'a> Guard<'a> {
     pub(super) fn new(plan: &'a Plan) -> Done<Self> {
-        let mut watched = Vec::new();
+        let mut watched: Vec<(&Watch, Rc<OwnedFd>)> = Vec::new();
+        let mut last: Option<(&Raw, Option<Rc<OwnedFd>>)> = None;
         for watch in &plan.watches {
-            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+            let directory = match &last {
+                Some((path, directory)) if **path == watch.directory => directory.clone(),
+                _ => existing(&watch.directory)?.map(Rc::new),
+            };
             // A directory that is gone can hold nothing.
-            if let Ok(directory) = open(watch.directory.path(), flags, Mode::empty()) {
-                watched.push((watch, directory));
+            if let Some(directory) = &directory {
+                watched.push((watch, Rc::clone(directory)));
             }
+            last = Some((&watch.directory, directory));
         }
+        let mut kept: Vec<(&Kept, Rc<OwnedFd>)> = Vec::new();
+        for one in &plan.kept {
+            let root = match kept.last() {
+                Some((other, root)) if other.root == one.root => Some(Rc::clone(root)),
+                _ => existing(&one.root)?.map(Rc::new),
+            };
+            kept.extend(root.map(|root| (one, root)));
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let links = kept
+            .iter()
+            .filter(|(one, _)| one.is_link)
+            .filter_map(|(one, root)| openat(root, one.path.path(), flags, Mode::empty()).ok())
+            .collect();
         let events = if watched.is_empty() {
             None
         } else {
@@ -41,7 +68,12 @@ impl<'a> Guard<'a> {
             }
             Some(events)
         };
-        Ok(Self { watched, events })
+        Ok(Self {
+            watched,
+            kept,
+            _links: links,
+            events,
+        })
     }
 
     /// The file that can be read when something new appeared.
@@ -58,6 +90,17 @@ impl<'a> Guard<'a> {
         }
     }
 
+    /// Looks, when all is over, whether the repositories are where they were.
+    pub(super) fn finish(&self) -> Vec<Report> {
+        let mut reports = self.sweep();
+        reports.extend(
+            self.kept
+                .iter()
+                .filter_map(|(kept, root)| replace_kept(kept, root)),
+        );
+        reports
+    }
+
     /// Moves aside whatever took a name.
     pub(super) fn sweep(&self) -> Vec<Report> {
         self.watched
@@ -66,6 +109,37 @@ impl<'a> Guard<'a> {
             .filter_map(|(watch, directory)| move_aside(watch, directory))
             .collect()
     }
+}
+
+/// A directory of the machine; `None` when it is gone.
+fn existing(path: &Raw) -> Done<Option<OwnedFd>> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    match open(path.path(), flags, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(at("watch over what is protected")(error)),
+    }
+}
+
+/// Moves aside what took the place of a repository.
+fn replace_kept(kept: &Kept, root: &OwnedFd) -> Option<Report> {
+    let path = kept.path.path();
+    let name = path.file_name()?.as_bytes();
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    // A directory above it may be a link now; what lies outside was not made by the command.
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let here = parent.unwrap_or(Path::new("."));
+    let directory = openat2(root, here, flags, Mode::empty(), resolve).ok()?;
+    let stat = statat(&directory, path.file_name()?, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    if (stat.st_dev, stat.st_ino) == kept.identity {
+        return None;
+    }
+    let whole = parent.map_or_else(
+        || kept.root.to_path_buf(),
+        |parent| kept.root.path().join(parent),
+    );
+    set_aside(&directory, &whole.into(), name)
 }
 
 /// Whether the name is something else than it must be.

@@ -6,9 +6,11 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, open, openat, statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, open, openat,
+    openat2, statat,
 };
 
 use super::super::plan::{How, Plan, Raw, Report};
@@ -21,6 +23,8 @@ const MOST: u64 = 16 << 20;
 /// What is remembered of one cover.
 pub(super) struct Kept {
     directory: OwnedFd,
+    /// The place that it stands in.
+    root: Raw,
     path: Raw,
     name: Vec<u8>,
     content: Content,
@@ -52,6 +56,7 @@ pub(super) fn remember(plan: &Plan) -> Done<Vec<Kept>> {
             .map_err(at(format!("remember {}", path.display())))?;
         kept.push(Kept {
             directory,
+            root: cover.root.clone(),
             path: parent.into(),
             name: name.as_bytes().to_vec(),
             content,
@@ -78,8 +83,52 @@ pub(super) fn put_back(kept: &[Kept]) -> Vec<Report> {
             &one.content,
             &mut reports,
         ));
+        // A directory above it may have been renamed, and another made in its place, or a link.
+        reports.extend(remove_link(one.root.path(), one.path.path()));
+        if let Ok(Some(now)) = taken(one) {
+            drop(restore(
+                &now,
+                &one.path,
+                &one.name,
+                &one.content,
+                &mut reports,
+            ));
+        }
     }
     reports
+}
+
+/// The directory that has the path of the remembered one now, when it is another.
+fn taken(kept: &Kept) -> io::Result<Option<OwnedFd>> {
+    let now = open_plainly(kept.path.path())?;
+    let (then, current) = (fstat(&kept.directory)?, fstat(&now)?);
+    let same = (then.st_dev, then.st_ino) == (current.st_dev, current.st_ino);
+    Ok((!same).then_some(now))
+}
+
+/// Sets aside the first link on a way that had none below its place.
+fn remove_link(root: &Path, path: &Path) -> Option<Report> {
+    let mut above: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| above.starts_with(root))
+        .collect();
+    above.reverse();
+    above.windows(2).find_map(|pair| {
+        let [parent, child] = pair else { return None };
+        let directory = open_plainly(parent).ok()?;
+        let name = child.file_name()?;
+        let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+            .then(|| set_aside(&directory, &parent.into(), name.as_bytes()))
+            .flatten()
+    })
+}
+
+/// Opens a directory whose path has no links.
+fn open_plainly(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(CWD, path, flags, Mode::empty(), resolve)?)
 }
 
 fn read(directory: impl AsFd, name: &[u8], left: &mut u64) -> io::Result<Content> {

@@ -9,8 +9,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal,
-    set_child_subreaper, setsid, waitpid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getpid, getrlimit, pidfd_open,
+    pidfd_send_signal, set_child_subreaper, setrlimit, setsid, waitpid,
 };
 
 use super::super::plan::{Place, Plan, Report, Request};
@@ -68,17 +68,30 @@ fn serve(caller: &OwnedFd, files: Vec<OwnedFd>) -> Done<()> {
     };
     rustix::stdio::dup2_stdin(&input).map_err(at("set the standard input"))?;
     drop(input);
+    open_files_as_allowed();
     let guard = Guard::new(&plan)?;
     let without_mounts = WithoutMounts::new(&plan)?;
     let (up, down) = pair().map_err(at("make a socket"))?;
     let child = start(&plan, down, &up)?;
     forget_streams().map_err(at("let go of the streams"))?;
     let ended = watch(caller, &up, &guard, child, plan.network)?;
-    for report in guard.sweep().into_iter().chain(without_mounts.finish()) {
+    // What still runs without a namespace could plant something after the last look.
+    for report in without_mounts.finish().into_iter().chain(guard.finish()) {
         tell(caller, &report);
     }
     tell(caller, &ended);
     Ok(())
+}
+
+/// A workspace may have more repositories to watch over than a process may usually have files open.
+fn open_files_as_allowed() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where it stays as it was, opening too much is an error.
+    _ = setrlimit(Resource::Nofile, raised);
 }
 
 fn read_plan(file: Option<OwnedFd>) -> Done<Plan> {

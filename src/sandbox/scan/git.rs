@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 
 use super::tree::{Seen, push};
 use super::{Found, How, Kind, What};
@@ -16,11 +17,10 @@ const DEEPEST: usize = 8;
 
 /// Notes what belongs to an entry `.git`; tells whether it is covered by the directory's own change time.
 pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Vec<Found>) -> bool {
+    keep(directory, name, found);
     match kind {
         Kind::Directory => {
-            note(directory, name, What::Cover(How::Pin), found);
-            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            if let Ok(open) = openat(directory, OsStr::from_bytes(name), flags, Mode::empty()) {
+            if let Some(open) = open(directory, name, name, found) {
                 steering(&open, name, found);
                 modules(&open, name, DEEPEST, found);
                 worktrees(&open, name, found);
@@ -32,7 +32,63 @@ pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Ve
             note(directory, name, What::Cover(How::ReadOnly), found);
             true
         }
-        _ => true,
+        _ => false,
+    }
+}
+
+/// The same for a `.git` that is a link: what it leads to, where that is in the workspace.
+pub(super) fn linked(workspace: &Path, link: &[u8], found: &mut Vec<Found>) {
+    let link = workspace.join(OsStr::from_bytes(link));
+    let real = std::fs::canonicalize(link).unwrap_or_default();
+    let Some((parent, below)) = real.parent().zip(real.strip_prefix(workspace).ok()) else {
+        return;
+    };
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    if let (Ok(parent), Some(name)) = (openat(CWD, parent, flags, Mode::empty()), real.file_name())
+    {
+        // The slash says that the path starts at the workspace.
+        let path = [b"/", below.as_os_str().as_bytes()].concat();
+        if let Some(git) = open(&parent, name.as_bytes(), &path, found) {
+            steering(&git, &path, found);
+            modules(&git, &path, DEEPEST, found);
+            worktrees(&git, &path, found);
+        }
+    }
+}
+
+/// Opens a directory that is part of a repository and pins it; where it cannot be looked through, it cannot be
+/// changed either.
+fn open(directory: impl AsFd, name: &[u8], path: &[u8], found: &mut Vec<Found>) -> Option<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let opened =
+        openat(&directory, OsStr::from_bytes(name), flags, Mode::empty()).and_then(|open| {
+            statat(&open, ".", AtFlags::empty())?;
+            Ok(open)
+        });
+    let how = match &opened {
+        Ok(_) => How::Pin,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return None,
+        Err(_) => How::ReadOnly,
+    };
+    note(&directory, path, What::Cover(how), found);
+    opened.ok()
+}
+
+/// Notes what stands at a `.git` now, of whatever kind.
+fn keep(directory: &OwnedFd, name: &[u8], found: &mut Vec<Found>) {
+    if let Ok(stat) = statat(
+        directory,
+        OsStr::from_bytes(name),
+        AtFlags::SYMLINK_NOFOLLOW,
+    ) {
+        let seen = Seen::from(&stat);
+        found.push(Found {
+            path: name.to_vec(),
+            what: What::Kept {
+                is_link: FileType::from_raw_mode(stat.st_mode) == FileType::Symlink,
+            },
+            identity: (seen.device, seen.inode),
+        });
     }
 }
 
@@ -75,8 +131,8 @@ fn steering(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
 
 /// What leads the worktrees of a repository to it.
 fn worktrees(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(worktrees) = openat(git, "worktrees", flags, Mode::empty()) else {
+    let below = [path, b"/worktrees"].concat();
+    let Some(worktrees) = open(git, b"worktrees", &below, found) else {
         return;
     };
     for entry in Dir::read_from(&worktrees).into_iter().flatten().flatten() {
@@ -84,9 +140,10 @@ fn worktrees(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
         if matches!(name, b"." | b"..") {
             continue;
         }
-        if let Ok(open) = openat(&worktrees, OsStr::from_bytes(name), flags, Mode::empty()) {
+        let below = [&below, b"/".as_slice(), name].concat();
+        if let Some(open) = open(&worktrees, name, &below, found) {
             for steering in GIT_STEERING {
-                let whole = [path, b"/worktrees/", name, b"/", steering].concat();
+                let whole = [&below, b"/".as_slice(), steering].concat();
                 note(&open, &whole, What::Cover(How::ReadOnly), found);
             }
         }
@@ -95,32 +152,28 @@ fn worktrees(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
 
 /// The git directories of submodules, which may have submodules.
 fn modules(git: &OwnedFd, path: &[u8], depth: usize, found: &mut Vec<Found>) {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(modules) = openat(git, "modules", flags, Mode::empty()) else {
-        return;
-    };
-    let mut below = path.to_vec();
-    push(&mut below, b"modules");
-    module_directories(&modules, &below, depth, found);
+    let below = [path, b"/modules"].concat();
+    if let Some(modules) = open(git, b"modules", &below, found) {
+        module_directories(&modules, &below, depth, found);
+    }
 }
 
 fn module_directories(directory: &OwnedFd, path: &[u8], depth: usize, found: &mut Vec<Found>) {
-    let Some(deeper) = depth.checked_sub(1) else {
-        return;
-    };
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     for entry in Dir::read_from(directory).into_iter().flatten().flatten() {
         let name = entry.file_name().to_bytes();
         if matches!(name, b"." | b"..") {
             continue;
         }
-        let Ok(open) = openat(directory, OsStr::from_bytes(name), flags, Mode::empty()) else {
-            continue;
-        };
         let mut below = path.to_vec();
         push(&mut below, name);
+        let Some(deeper) = depth.checked_sub(1) else {
+            note(directory, &below, What::Cover(How::ReadOnly), found);
+            continue;
+        };
+        let Some(open) = open(directory, name, &below, found) else {
+            continue;
+        };
         if statat(&open, "HEAD", AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            note(directory, &below, What::Cover(How::Pin), found);
             steering(&open, &below, found);
             modules(&open, &below, deeper, found);
         } else {

@@ -5,6 +5,7 @@
 //! these times and reads again only what changed.
 
 mod git;
+mod links;
 mod sockets;
 mod tree;
 
@@ -35,6 +36,11 @@ pub(super) enum What {
     Socket,
     /// A name that a git directory does not have and must not get.
     Missing,
+    /// A `.git`, whose place nothing else may take.
+    Kept {
+        /// Whether it is a symbolic link.
+        is_link: bool,
+    },
 }
 
 /// The rules of a scan: which paths below the workspace are denied by the user.

@@ -10,12 +10,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::io::Errno;
+
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, open, openat2, statat,
 };
 
-use super::{Found, Kind, Rules, What, verdict};
-use super::{git, sockets};
+use super::{Found, How, Kind, Rules, What, verdict};
+use super::{git, links, sockets};
 
 /// A directory that changed so recently may change again without another change time.
 const UNCERTAIN_SECONDS: i64 = 2;
@@ -28,6 +30,14 @@ const LOOKS: u32 = 20;
 
 /// More entries than this are not looked through.
 const MOST: usize = 20_000_000;
+
+/// A directory with a longer path below the workspace is hidden: what stands in it could have no path that the
+/// kernel takes (4096 bytes), and so no cover.
+const LONGEST_PATH: usize = 3800;
+
+/// Directories in directories deeper than this are hidden too: they are looked through by calls in calls, and a
+/// command could make more than the stack holds.
+const DEEPEST: usize = 256;
 
 /// Why a workspace cannot be scanned.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +144,7 @@ impl Scan {
         if let Some(root) = &self.root {
             collect(root, &mut Vec::new(), &mut found);
         }
+        links::add(root.as_fd(), &mut found)?;
         let bound = if found.iter().any(|found| found.what == What::Socket) {
             sockets::bound()
         } else {
@@ -141,10 +152,10 @@ impl Scan {
         };
         found.retain_mut(|found| match found.what {
             What::Socket => {
-                found.what = What::Cover(super::How::Hide);
+                found.what = What::Cover(How::Hide);
                 has_owner(root.as_fd(), found, bound.as_ref())
             }
-            What::Cover(_) | What::Missing => true,
+            What::Cover(_) | What::Missing | What::Kept { .. } => true,
         });
         Ok(found)
     }
@@ -240,9 +251,54 @@ impl Walk<'_> {
 
     /// Reads a directory; what is known of its subdirectories is used again.
     fn read(&mut self, mut known: Vec<Node>, name: &[u8]) -> Result<Option<Node>, ScanError> {
-        let Ok(directory) = self.open_here() else {
-            // Not readable for us, or gone meanwhile: not readable for the command either.
+        let Some((mut node, subdirectories)) = self.list(name)? else {
             return Ok(None);
+        };
+        known.sort_by(|left, right| left.name.cmp(&right.name));
+        for subdirectory in subdirectories {
+            let old = known
+                .binary_search_by(|node| node.name.cmp(&subdirectory))
+                .ok()
+                .and_then(|index| known.get_mut(index))
+                .map(|node| {
+                    let empty = Node {
+                        name: node.name.clone(),
+                        seen: node.seen,
+                        certain: false,
+                        is_settled: false,
+                        children: Vec::new(),
+                        found: Vec::new(),
+                    };
+                    std::mem::replace(node, empty)
+                });
+            let length = self.path.len();
+            push(&mut self.path, &subdirectory);
+            let depth = self.path.iter().filter(|byte| **byte == b'/').count();
+            let child = if self.path.len() > LONGEST_PATH || depth >= DEEPEST {
+                self.hidden(&subdirectory)
+            } else {
+                self.directory(old, &subdirectory)
+            };
+            self.path.truncate(length);
+            node.children.extend(child?);
+        }
+        Ok(Some(node))
+    }
+
+    /// What stands in a directory, and the names of those to go into. Nothing of it stays open: the workspace may
+    /// be deeper than a process may have files open. `None` when it is gone.
+    fn list(&mut self, name: &[u8]) -> Result<Option<(Node, Vec<Vec<u8>>)>, ScanError> {
+        let opened = self.open_here().and_then(|directory| {
+            // One that can be listed but not entered tells nothing of its entries.
+            statat(&directory, ".", AtFlags::empty())?;
+            Ok(directory)
+        });
+        let directory = match opened {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            // The command may be able to open it: its owner can change its mode.
+            Err(error) if name.is_empty() => return Err(io::Error::from(error).into()),
+            Err(_) => return Ok(self.hidden(name)?.map(|node| (node, Vec::new()))),
         };
         let seen = Seen::from(&fstat(&directory).map_err(io::Error::from)?);
         let mut node = Node {
@@ -267,47 +323,55 @@ impl Walk<'_> {
                 return Err(ScanError::TooLarge);
             }
             let kind = kind(entry.file_type(), &directory, entry_name);
-            if self.entry(&directory, entry_name, kind, &mut node) {
+            if self.entry(&directory, entry_name, kind, &mut node)? {
                 subdirectories.push(entry_name.to_vec());
             }
         }
-        known.sort_by(|left, right| left.name.cmp(&right.name));
-        for subdirectory in subdirectories {
-            let old = known
-                .binary_search_by(|node| node.name.cmp(&subdirectory))
-                .ok()
-                .and_then(|index| known.get_mut(index))
-                .map(|node| {
-                    let empty = Node {
-                        name: node.name.clone(),
-                        seen: node.seen,
-                        certain: false,
-                        is_settled: false,
-                        children: Vec::new(),
-                        found: Vec::new(),
-                    };
-                    std::mem::replace(node, empty)
-                });
-            let length = self.path.len();
-            push(&mut self.path, &subdirectory);
-            let child = self.directory(old, &subdirectory);
-            self.path.truncate(length);
-            node.children.extend(child?);
-        }
-        Ok(Some(node))
+        Ok(Some((node, subdirectories)))
+    }
+
+    /// A directory that cannot be looked at, and so must not be seen by the command. `None` when it is gone.
+    fn hidden(&self, name: &[u8]) -> Result<Option<Node>, ScanError> {
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let seen = match self.open(flags).and_then(fstat) {
+            Ok(stat) => Seen::from(&stat),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(error) => return Err(io::Error::from(error).into()),
+        };
+        Ok(Some(Node {
+            name: name.to_vec(),
+            seen,
+            certain: false,
+            is_settled: seen.time().is_none_or(|time| time + TICK < now()),
+            children: Vec::new(),
+            found: vec![Found {
+                path: Vec::new(),
+                what: What::Cover(How::HideDirectory),
+                identity: (seen.device, seen.inode),
+            }],
+        }))
     }
 
     /// Notes what an entry is; tells whether it is a directory to go into.
-    fn entry(&mut self, directory: &OwnedFd, name: &[u8], kind: Kind, node: &mut Node) -> bool {
+    fn entry(
+        &mut self,
+        directory: &OwnedFd,
+        name: &[u8],
+        kind: Kind,
+        node: &mut Node,
+    ) -> Result<bool, ScanError> {
         let mut path = self.path.clone();
         push(&mut path, name);
         let Some(what) = verdict(self.rules, Path::new(OsStr::from_bytes(&path)), name, kind)
         else {
             if name == b".git" {
                 node.certain &= git::entry(directory, name, kind, &mut node.found);
-                return false;
+                if kind == Kind::Link {
+                    git::linked(self.workspace, &path, &mut node.found);
+                }
+                return Ok(false);
             }
-            return kind == Kind::Directory;
+            return Ok(kind == Kind::Directory);
         };
         if kind == Kind::Link {
             // Nothing can lie over a link; what it leads to is covered where it is in the workspace.
@@ -320,18 +384,22 @@ impl Walk<'_> {
                     identity,
                 });
             }
-            return false;
+            return Ok(false);
         }
         let name = OsStr::from_bytes(name);
-        if let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            let seen = Seen::from(&stat);
-            node.found.push(Found {
-                path: name.as_bytes().to_vec(),
-                what,
-                identity: (seen.device, seen.inode),
-            });
+        match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let seen = Seen::from(&stat);
+                node.found.push(Found {
+                    path: name.as_bytes().to_vec(),
+                    what,
+                    identity: (seen.device, seen.inode),
+                });
+            }
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
         }
-        false
+        Ok(false)
     }
 
     fn here(&self) -> &Path {
@@ -344,7 +412,10 @@ impl Walk<'_> {
     }
 
     fn open_here(&self) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        self.open(OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW)
+    }
+
+    fn open(&self, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         openat2(self.root, self.here(), flags, Mode::empty(), resolve)
     }

@@ -143,7 +143,11 @@ fn find(
             stop,
         };
         let lines = searching.file(|| entry.shown(), reader);
-        if let Some(lines) = lines.filter(|lines| !lines.binary) {
+        let is_secret = || {
+            rustix::fs::fstat(&file)
+                .is_ok_and(|stat| workspace.is_another_name(&entry.real(), &stat))
+        };
+        if let Some(lines) = lines.filter(|lines| !lines.binary && !is_secret()) {
             if kept.fetch_add(lines.kept, Ordering::Relaxed) > KEPT {
                 stop.store(true, Ordering::Relaxed);
             }

@@ -114,13 +114,21 @@ impl Workspace {
         let hidden = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             self.policy.is_denied(&real)
         } else {
-            self.policy.is_secret(&real)
+            self.policy.is_secret(&real) || self.is_another_name(&real, stat)
         };
         if hidden {
             Err(Self::secret(written))
         } else {
             Ok(())
         }
+    }
+
+    /// Whether a file is a secret under an ordinary name.
+    pub(in crate::tools) fn is_another_name(&self, real: &Path, stat: &Stat) -> bool {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && self
+                .policy
+                .is_secret_by_another_name(real, stat.st_dev, stat.st_ino, stat.st_nlink)
     }
 
     pub(super) fn not_regular(written: &str) -> ToolError {

@@ -65,6 +65,12 @@ impl Workspace {
             turn.lock().unwrap_or_else(PoisonError::into_inner)
         });
         let old = self.old(&slot)?;
+        if old
+            .as_ref()
+            .is_some_and(|(stat, _)| self.is_another_name(&real, stat))
+        {
+            return Err(Self::secret(written));
+        }
         let before = before(old.as_ref(), written)?;
         let content = change(&before)?;
         let stat = old.map(|(stat, _)| stat);

@@ -117,6 +117,57 @@ fn the_configuration_in_use_and_the_state_are_closed_in_the_workspace() {
     assert_eq!(place.read("work/state/ledger"), "CANARY");
 }
 
+/// `orch tool bash` with a configuration in the workspace, run in a directory.
+fn bash_with(place: &Place, config: &str, directory: &str, script: &str) -> String {
+    let parameters = json!({"command": script}).to_string();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_orch"));
+    command
+        .args(["tool", "bash", &parameters, "--config"])
+        .arg(place.path(config))
+        .current_dir(place.path(directory))
+        .env_clear()
+        .env("PATH", super::path())
+        .env("HOME", place.path("home"));
+    let output = command.output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn no_other_directory_takes_the_place_of_the_configuration_s() {
+    let swap = "mv a a2; cp -r a2 a; echo evil > a/b/team.yaml; mv a/b a/c; mkdir a/b; echo evil > a/b/team.yaml
+                mv here gone; mkdir here; echo evil > here/orch.yaml
+                rm linked/team.yaml; echo evil > linked/team.yaml; mv linked l2; mkdir linked; echo evil > linked/team.yaml; true";
+    for config in ["work/a/b/team.yaml", "work/linked/team.yaml"] {
+        let place = Place::new();
+        drop(place.command("bash", &[]));
+        let text = place.read("conf/team.yaml");
+        place.write("work/a/b/team.yaml", &text);
+        place.write("work/linked/real.yaml", &text);
+        symlink("real.yaml", place.path("work/linked/team.yaml")).unwrap();
+        std::fs::create_dir(place.path("work/here")).unwrap();
+        let said = bash_with(&place, config, "work/here", swap);
+        assert_eq!(place.read(config), text, "{said}");
+        assert!(!place.path("work/here/orch.yaml").exists(), "{said}");
+    }
+}
+
+#[test]
+fn without_mounts_no_other_directory_stays_in_the_place_of_the_configuration_s() {
+    for swap in [
+        "mv a a2; mkdir -p a/b; echo evil > a/b/team.yaml",
+        "mv a a2; mkdir c; echo evil > c/team.yaml; ln -s ../c a; ln -s . c/b",
+    ] {
+        let place = Place::new().with_settings(json!({"sandbox": {"tier": "landlock"}}));
+        drop(place.command("bash", &[]));
+        let text = place.read("conf/team.yaml");
+        place.write("work/a/b/team.yaml", &text);
+        let said = bash_with(&place, "work/a/b/team.yaml", "work", swap);
+        let now = std::fs::read_to_string(place.path("work/a/b/team.yaml")).unwrap_or_default();
+        assert!(!now.contains("evil"), "{said}");
+        assert_eq!(place.read("work/a2/b/team.yaml"), text);
+    }
+}
+
 #[test]
 fn nothing_that_steers_git_can_be_planted() {
     let place = Place::new();
