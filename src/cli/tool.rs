@@ -14,6 +14,7 @@ use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::message::ToolCall;
 use crate::orchestrator::{Options, Orchestrator, nearest};
+use crate::render;
 use crate::tools::{self, ToolStatus};
 
 /// What the user wants run.
@@ -72,6 +73,9 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         );
     }
     let context = orchestrator.tools(agent, &names, settings, servers)?;
+    for warning in context.workspace.policy().warnings() {
+        render::stderr_line(&call.screen.err.dim(&format!("warning: {warning}")));
+    }
     // An argument holds at most 128 KiB.
     let arguments = if wanted.params == "-" {
         std::io::read_to_string(std::io::stdin()).map_err(|error| {

@@ -11,6 +11,7 @@ use crate::costs::Caps;
 use crate::error::{ErrorClass, OrchError};
 use crate::mcp::ServerSpec;
 use crate::providers::ProxySettings;
+use crate::sandbox::{Policy, Tier};
 use crate::tools::{self, Server, ToolContext};
 
 impl Orchestrator {
@@ -64,7 +65,8 @@ impl Orchestrator {
             .map(|(name, server)| (name.as_str(), server))
             .collect();
         let tools = self.tools(name, &settings.tools, settings, servers.clone())?;
-        notices.extend(loose(&tools));
+        let runs_alone = chain.iter().any(|link| link.provider.runs_own_tools());
+        notices.extend(loose(&tools, runs_alone));
         let specs = tools
             .tools
             .iter()
@@ -146,6 +148,26 @@ impl Orchestrator {
         Ok(lines)
     }
 
+    /// The policies of the configured agents, one for each tier that they ask for; without agents that of the
+    /// settings.
+    ///
+    /// # Errors
+    /// When a workspace cannot be opened.
+    pub fn policies(&self) -> Result<Vec<Arc<Policy>>, OrchError> {
+        let none = AgentSettings::default();
+        let agents = &self.config.document.agents;
+        let mut policies: Vec<Arc<Policy>> = Vec::new();
+        let nobody = agents.iter().next().is_none().then_some(&none);
+        for settings in agents.iter().map(|(_, settings)| settings).chain(nobody) {
+            let workspace = self.workspace(settings)?;
+            let policy = workspace.policy();
+            if !policies.iter().any(|known| known.tier == policy.tier) {
+                policies.push(Arc::clone(policy));
+            }
+        }
+        Ok(policies)
+    }
+
     /// The servers that an agent's ssh tool may reach.
     pub fn servers(&self, settings: &AgentSettings) -> BTreeMap<String, Server> {
         let known = &self.config.document.servers;
@@ -191,20 +213,15 @@ impl Orchestrator {
     }
 }
 
-/// What is said on every run of an agent whose sandbox is loosened.
-fn loose(tools: &ToolContext) -> Vec<String> {
-    use crate::sandbox::Tier;
+/// What is said on every run of an agent whose sandbox is loosened; `runs_alone` when its provider is a program
+/// that works by itself.
+fn loose(tools: &ToolContext, runs_alone: bool) -> Vec<String> {
     let policy = tools.workspace.policy();
-    let mut said = Vec::new();
-    if !policy.confined {
-        said.push("`sandbox_paths: false`: tools may read and write the whole disk".to_owned());
-    }
-    match policy.tier {
-        Tier::Full => {}
-        Tier::Landlock => said.push("the sandbox is at the weaker tier `landlock`".to_owned()),
-        Tier::Off => {
-            said.push("the sandbox is off: commands may do whatever you may do".to_owned());
-        }
+    let mut said = policy.warnings();
+    if runs_alone && policy.tier == Tier::Landlock {
+        said.push(
+            "the Claude CLI is not confined at this tier: it may do whatever you may do".to_owned(),
+        );
     }
     said
 }

@@ -1,7 +1,7 @@
 //! Secrets under ordinary names: what a `.env` is a link to, and hard links of secrets.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use super::plan::How;
@@ -29,7 +29,7 @@ impl Policy {
         inode: u64,
         links: u64,
     ) -> bool {
-        let directories = self.configuration_dirs.iter().map(|path| path.as_path());
+        let directories = self.configuration_dirs.iter().map(PathBuf::as_path);
         directories
             .chain(path.parent())
             .any(|directory| is_linked(directory, (device, inode)))

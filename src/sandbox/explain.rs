@@ -115,13 +115,19 @@ impl Policy {
     /// What must be said on every run because it loosens the usual rules.
     pub fn warnings(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if self.tier == Tier::Off {
-            lines.push("the sandbox is off: commands run with all rights of this user".to_owned());
+        match self.tier {
+            Tier::Full => {}
+            Tier::Landlock => lines.push(
+                "the sandbox is at the weaker tier `landlock`: commands see the machine's processes, and can change \
+                 the modes and times of files outside the workspace"
+                    .to_owned(),
+            ),
+            Tier::Off => lines
+                .push("the sandbox is off: commands may do whatever you may do".to_owned()),
         }
         if !self.confined {
-            lines.push(
-                "`sandbox_paths` is false: tools can read and write the whole disk".to_owned(),
-            );
+            lines
+                .push("`sandbox_paths: false`: tools may read and write the whole disk".to_owned());
         }
         if self.confined && self.workspace == Path::new("/") {
             lines.push("the workspace is `/`".to_owned());
@@ -202,5 +208,7 @@ mod tests {
         policy.confined = false;
         policy.tier = Tier::Off;
         assert_eq!(policy.warnings().len(), 2);
+        policy.tier = Tier::Landlock;
+        assert!(policy.warnings().concat().contains("weaker tier"));
     }
 }

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{Call, lists, load};
 use crate::config::{Config, Origin};
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{Options, Orchestrator};
+use crate::sandbox::{self, SandboxError};
 
 /// Validates the configuration and says what holds; exit 0 when all is well.
 pub(in crate::cli) async fn check(
@@ -31,7 +32,16 @@ pub(in crate::cli) async fn check(
             lists::print(&format!("{}\n", lines.join("\n")))
         });
     }
-    let status = json!({
+    let mut tiers = Vec::new();
+    for policy in orchestrator.policies()? {
+        // Not what the kernel says of itself, but whether it does.
+        tiers.push((policy.tier, sandbox::probe(&policy).await.err()));
+    }
+    let mut rights = Map::new();
+    for name in config.document.agents.names() {
+        rights.insert(name.to_owned(), json!(orchestrator.explain(name)?));
+    }
+    let mut status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "configuration": config.path,
         "found": origin(config.origin),
@@ -43,18 +53,55 @@ pub(in crate::cli) async fn check(
         "servers": config.document.servers.len(),
         "tasks": config.document.tasks.len(),
         "sandbox": config.document.settings.sandbox,
+        "tiers": tiers.iter().map(|(tier, error)| (tier.name().to_owned(), tried(error.as_ref()))).collect::<Map<_, _>>(),
         "notices": config.notices,
     });
-    Ok(if json {
-        lists::print_json(&status)
-    } else {
-        lists::print(&text(&config, &status))
-    })
+    let failed = tiers.into_iter().find_map(|(_, error)| error);
+    if json {
+        if let Some(fields) = status.as_object_mut() {
+            fields.insert("rights".to_owned(), rights.into());
+        }
+        lists::print_json(&status);
+        return Ok(failed.map_or(0, |_| ErrorClass::Denied.exit_code()));
+    }
+    lists::print(&text(&config, &status, &rights));
+    failed.map_or(Ok(0), |error| Err(denied(&error)))
 }
 
-fn text(config: &Config, status: &Value) -> String {
+/// What came of building a sandbox.
+fn tried(error: Option<&SandboxError>) -> Value {
+    match error {
+        None => json!("works"),
+        Some(SandboxError::Unavailable(unavailable)) => {
+            json!({"cause": unavailable.cause, "fix": unavailable.fix})
+        }
+        Some(error) => json!({"cause": error.to_string()}),
+    }
+}
+
+fn denied(error: &SandboxError) -> OrchError {
+    let told = OrchError::new(ErrorClass::Denied, error.to_string());
+    match error {
+        SandboxError::Unavailable(unavailable) => told.with_hint(unavailable.fix.clone()),
+        error => told.caused_by_source(error),
+    }
+}
+
+fn text(config: &Config, status: &Value, rights: &Map<String, Value>) -> String {
     let mut text = lists::status_text(status);
+    let mut shown: Vec<(&String, &Value)> = Vec::new();
     // Writing to a string cannot fail.
+    for (agent, lines) in rights {
+        if let Some((same, _)) = shown.iter().find(|(_, known)| *known == lines) {
+            _ = writeln!(text, "\n{agent} may do what {same} may");
+            continue;
+        }
+        _ = writeln!(text, "\n{agent} may:");
+        for line in lines.as_array().into_iter().flatten() {
+            _ = writeln!(text, "  {}", line.as_str().unwrap_or_default());
+        }
+        shown.push((agent, lines));
+    }
     _ = writeln!(
         text,
         "\n{}",

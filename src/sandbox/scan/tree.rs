@@ -39,6 +39,9 @@ const LONGEST_PATH: usize = 3800;
 /// command could make more than the stack holds.
 const DEEPEST: usize = 256;
 
+/// Names of directories to go into.
+type Names = Vec<Vec<u8>>;
+
 /// Why a workspace cannot be scanned.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::sandbox) enum ScanError {
@@ -273,8 +276,8 @@ impl Walk<'_> {
                 });
             let length = self.path.len();
             push(&mut self.path, &subdirectory);
-            let depth = self.path.iter().filter(|byte| **byte == b'/').count();
-            let child = if self.path.len() > LONGEST_PATH || depth >= DEEPEST {
+            let depth = self.path.split(|byte| *byte == b'/').count();
+            let child = if self.path.len() > LONGEST_PATH || depth > DEEPEST {
                 self.hidden(&subdirectory)
             } else {
                 self.directory(old, &subdirectory)
@@ -287,7 +290,7 @@ impl Walk<'_> {
 
     /// What stands in a directory, and the names of those to go into. Nothing of it stays open: the workspace may
     /// be deeper than a process may have files open. `None` when it is gone.
-    fn list(&mut self, name: &[u8]) -> Result<Option<(Node, Vec<Vec<u8>>)>, ScanError> {
+    fn list(&mut self, name: &[u8]) -> Result<Option<(Node, Names)>, ScanError> {
         let opened = self.open_here().and_then(|directory| {
             // One that can be listed but not entered tells nothing of its entries.
             statat(&directory, ".", AtFlags::empty())?;

@@ -1,5 +1,7 @@
 //! The weaker tiers, and machines that cannot build the strong one.
 
+use std::process::{Command, Stdio};
+
 use serde_json::json;
 
 use super::Place;
@@ -94,28 +96,7 @@ fn off_confines_nothing() {
 #[test]
 fn a_machine_that_cannot_is_told_why_and_nothing_runs() {
     let place = Place::new();
-    let program = place.command("bash", &[]);
-    // A user namespace in which no further ones may be made.
-    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "bash", "-c", script, "-"]);
-    command
-        .arg(program.get_program())
-        .args(program.get_args())
-        .env_clear();
-    for (name, value) in program.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    {
-        use std::io::Write as _;
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(br#"{"command": "touch ran"}"#).unwrap();
-    }
-    let output = child.wait_with_output().unwrap();
+    let output = without_namespaces(&place.command("bash", &[]), r#"{"command": "touch ran"}"#);
     assert_eq!(output.status.code(), Some(9), "{output:?}");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
@@ -123,6 +104,105 @@ fn a_machine_that_cannot_is_told_why_and_nothing_runs() {
         "{said}"
     );
     assert!(!place.path("work/ran").exists());
+    // So is whoever checks the configuration, in words and for programs.
+    for json in [false, true] {
+        let mut check = place.command("bash", &[]);
+        let config = place.path("conf/team.yaml");
+        check = arguments(&check, &["check", "--config", config.to_str().unwrap()]);
+        if json {
+            check.arg("--json");
+        }
+        let output = without_namespaces(&check, "");
+        assert_eq!(output.status.code(), Some(9), "{output:?}");
+        let said = if json {
+            serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["tiers"]["full"]
+                .to_string()
+        } else {
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        assert!(
+            said.contains("user.max_user_namespaces=0") && said.contains("--sandbox landlock"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn check_tries_each_tier_and_tells_the_rights() {
+    let place = Place::new();
+    let command = place.command("bash", &[]);
+    let config = place.path("conf/team.yaml");
+    let mut check = arguments(&command, &["check", "--config", config.to_str().unwrap()]);
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    for words in [
+        "  full: works",
+        "tester may:\n  use bash — tools\n",
+        "no network but a loopback of the command's own — sandbox.network: deny",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn less_confinement_is_said_each_time() {
+    let place = Place::new();
+    for (tier, words) in [
+        ("full", ""),
+        ("landlock", "weaker tier `landlock`"),
+        ("off", "the sandbox is off"),
+    ] {
+        let mut child = place.command("bash", &["--sandbox", tier]).spawn().unwrap();
+        {
+            use std::io::Write as _;
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(br#"{"command": "true"}"#).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains(words) && said.is_empty() == words.is_empty(),
+            "{tier}: {said}"
+        );
+    }
+}
+
+/// The same command with other arguments.
+fn arguments(command: &Command, arguments: &[&str]) -> Command {
+    let mut other = Command::new(command.get_program());
+    other.args(arguments).env_clear();
+    other.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    other.current_dir(command.get_current_dir().unwrap());
+    other
+}
+
+/// Runs a command in a user namespace in which no further ones may be made.
+fn without_namespaces(program: &Command, input: &str) -> std::process::Output {
+    use std::io::Write as _;
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "bash", "-c", script, "-"]);
+    command
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear()
+        .envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A program that reads nothing may be gone.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    child.wait_with_output().unwrap()
 }
 
 #[test]
