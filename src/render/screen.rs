@@ -93,7 +93,8 @@ impl Screen {
         Self {
             quiet,
             verbose,
-            live: std::io::stdout().is_terminal() && !hints.dumb,
+            // Both streams are one screen then: lines of progress may stand between those of the answer.
+            live: std::io::stdout().is_terminal() && std::io::stderr().is_terminal() && !hints.dumb,
             out: Style::decide(choice, hints, std::io::stdout().is_terminal()),
             err: Style::decide(choice, hints, std::io::stderr().is_terminal()),
         }

@@ -1,6 +1,7 @@
 //! A model server on loopback that says what a test tells it to: whole answers, drips, cuts, faults.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -66,6 +67,9 @@ pub enum Do {
     Reset,
 }
 
+/// What the stub answers by itself.
+const PROBE: &str = "/probe";
+
 type Script = dyn Fn(&Seen) -> Vec<Do> + Send + Sync;
 
 /// The running server; stops when dropped.
@@ -73,6 +77,7 @@ pub struct Stub {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     served: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -86,6 +91,7 @@ impl Stub {
             .expect("a runtime for the stub");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let served = Arc::new(AtomicUsize::new(0));
+        let open = Arc::new(AtomicUsize::new(0));
         let script: Arc<Script> = Arc::new(script);
         let listener = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
@@ -101,11 +107,13 @@ impl Stub {
             script,
             Arc::clone(&seen),
             Arc::clone(&served),
+            Arc::clone(&open),
         ));
         Self {
             address,
             seen,
             served,
+            open,
             runtime: Some(runtime),
         }
     }
@@ -139,6 +147,25 @@ impl Stub {
             .collect()
     }
 
+    /// Waits until all that came from clients which are gone was read: the system may hold it for a while.
+    pub fn settle(&self) {
+        let mut probe = std::net::TcpStream::connect(self.address).expect("the stub listens");
+        // Connections are accepted in their order: when this one is answered, all before it are known.
+        probe
+            .write_all(format!("GET {PROBE} HTTP/1.1\r\n\r\n").as_bytes())
+            .expect("a request");
+        probe.read_exact(&mut [0; 4]).expect("an answer");
+        drop(probe);
+        let start = Instant::now();
+        while self.open.load(Ordering::SeqCst) > 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "clients are still there"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// How many answers were sent to their end.
     pub fn served(&self) -> usize {
         self.served.load(Ordering::SeqCst)
@@ -158,14 +185,18 @@ async fn accept(
     script: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
     served: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
 ) {
     let number = Arc::new(AtomicUsize::new(0));
     while let Ok((stream, _)) = listener.accept().await {
         stream.set_nodelay(true).ok();
         let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
         let (served, number) = (Arc::clone(&served), Arc::clone(&number));
+        let open = Arc::clone(&open);
+        open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             converse(stream, &*script, &seen, &served, &number).await;
+            open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
@@ -179,6 +210,10 @@ async fn converse(
 ) {
     let mut buffer = Vec::new();
     while let Some(mut request) = read_request(&mut stream, &mut buffer).await {
+        if request.path == PROBE {
+            stream.write_all(b"HTTP/1.1 204 Here\r\n\r\n").await.ok();
+            return;
+        }
         request.number = number.fetch_add(1, Ordering::SeqCst);
         seen.lock()
             .expect("the list of requests")

@@ -160,6 +160,7 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
         std::thread::sleep(moment);
         child.kill().unwrap();
         child.wait().unwrap();
+        server.settle();
         let before = asked(&server);
         let done = finished(&context);
         let logged = lines(&context, "log.txt");
