@@ -52,7 +52,12 @@ pub(crate) fn end_descendants() {
 /// The descendants of this process in a table.
 fn below(table: &[Process]) -> Vec<&Process> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let mut pids = BTreeSet::from([own]);
+    with_descendants(table, BTreeSet::from([own]))
+}
+
+/// The living processes of these numbers and all that descend from them, but for this process itself.
+fn with_descendants(table: &[Process], mut pids: BTreeSet<i32>) -> Vec<&Process> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
     loop {
         let before = pids.len();
         let children = table
@@ -84,8 +89,7 @@ pub(super) fn kill_one(process: &Process) {
 /// The processes of a tree: the child, what carries the marker, what is in the child's session, and all
 /// descendants of those.
 pub(super) fn members<'t>(table: &'t [Process], tree: Tree<'_>) -> Vec<&'t Process> {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let mut pids: BTreeSet<i32> = table
+    let pids: BTreeSet<i32> = table
         .iter()
         .filter(|process| {
             process.marker.as_deref() == Some(tree.marker)
@@ -94,20 +98,7 @@ pub(super) fn members<'t>(table: &'t [Process], tree: Tree<'_>) -> Vec<&'t Proce
         })
         .map(|process| process.pid)
         .collect();
-    loop {
-        let before = pids.len();
-        let children = table
-            .iter()
-            .filter(|process| pids.contains(&process.parent));
-        pids.extend(children.map(|process| process.pid).collect::<Vec<_>>());
-        if pids.len() == before {
-            break;
-        }
-    }
-    table
-        .iter()
-        .filter(|process| process.pid != own && !process.zombie && pids.contains(&process.pid))
-        .collect()
+    with_descendants(table, pids)
 }
 
 /// Orphans that this process adopted as a subreaper: its children in sessions of their own that it did not
