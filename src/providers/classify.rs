@@ -83,7 +83,7 @@ pub(super) fn classify(status: u16, body: &ErrorBody, waits: bool) -> FaultKind 
         503 | 529 => FaultKind::Overloaded,
         0 if says(&["invalid_request_error", "invalid_argument"]) => FaultKind::BadRequest,
         0 | 408 | 409 | 425 | 499 | 500.. => FaultKind::Server,
-        300..=399 => FaultKind::Protocol,
+        100..=199 | 300..=399 => FaultKind::Protocol,
         _ => FaultKind::BadRequest,
     }
 }
@@ -201,6 +201,7 @@ mod tests {
                 r#"{"error":{"message":"That model is overloaded"}}"#,
                 "overloaded",
             ),
+            (101, "", "protocol"),
             (302, "", "protocol"),
             (405, "", "bad_request"),
             (418, "", "bad_request"),

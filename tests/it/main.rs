@@ -19,6 +19,7 @@ mod claude_driver;
 mod claude_fake;
 mod claude_outcomes;
 mod claude_sessions;
+mod faults;
 mod lists;
 mod mcp;
 mod offline;

@@ -101,9 +101,16 @@ impl Context {
 
     /// The real binary in this workspace, with nothing of the surrounding environment.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orch"));
+        self.wrapped(&[], args)
+    }
+
+    /// The same, started by another program that gets the path of the binary as its last argument but
+    /// those of the binary.
+    pub fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let words = [wrapper, &[env!("CARGO_BIN_EXE_orch")], args].concat();
+        let mut command = Command::new(words[0]);
         command
-            .args(args)
+            .args(&words[1..])
             .current_dir(self.work())
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")

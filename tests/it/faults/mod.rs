@@ -1,0 +1,11 @@
+//! Whatever a model server does wrong, the run ends soon with the answer or a named reason, and nothing
+//! is paid for twice: the real binary against a server that does everything wrong.
+
+mod bodies;
+mod delays;
+mod row;
+mod script;
+mod server;
+mod statuses;
+mod streams;
+mod transport;
