@@ -247,7 +247,6 @@ fn answer(result: &RunResult) -> ToolOutput {
         content: serde_json::to_string(&told).unwrap_or_default(),
         status,
         exit_code: None,
-        change: None,
     }
 }
 

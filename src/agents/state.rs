@@ -13,7 +13,6 @@ use crate::message::{Assistant, Message};
 use crate::providers::{Finish, Request};
 use crate::resilience::{Answer, CallError, Counted};
 use crate::store::StoreError;
-use crate::tools::Change;
 
 /// Why a run ended before its answer.
 #[derive(Debug)]
@@ -40,7 +39,6 @@ pub(super) enum Stop {
 pub(super) struct State {
     start: Instant,
     result: RunResult,
-    changes: Vec<Change>,
     /// What the turns said, oldest first.
     said: Vec<String>,
     /// The vendor's structured answer of the last turn.
@@ -61,7 +59,6 @@ impl State {
         Self {
             start: Instant::now(),
             result,
-            changes: Vec::new(),
             said: Vec::new(),
             structured: None,
             counted: None,
@@ -185,7 +182,6 @@ impl State {
             self.result.retries += spent.retries;
         }
         self.result.warnings.extend(batch.warnings);
-        self.changes.extend(batch.changes);
         batch.stop
     }
 
@@ -241,7 +237,6 @@ impl State {
         Finished {
             result: self.result,
             messages,
-            changes: self.changes,
         }
     }
 

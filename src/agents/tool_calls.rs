@@ -11,14 +11,13 @@ use super::turns::Around;
 use super::{ToolReport, failure};
 use crate::message::{ToolCall, ToolResult};
 use crate::store::{Durability, StoreError};
-use crate::tools::{self, Change, Effect, ToolOutcome, ToolStatus};
+use crate::tools::{self, Effect, ToolOutcome, ToolStatus};
 
 /// What a batch of calls gave: a result for every call, whatever happened.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) results: Vec<ToolResult>,
     pub(super) reports: Vec<ToolReport>,
-    pub(super) changes: Vec<Change>,
     /// What the agents that were called have spent.
     pub(super) spent: Vec<Spent>,
     pub(super) warnings: Vec<String>,
@@ -40,9 +39,6 @@ pub(super) struct Ran {
     /// Its outcome is not known: the process that ran it ended first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unknown: bool,
-    /// The file that it changed; only in the process that ran it.
-    #[serde(skip)]
-    pub(super) change: Option<Change>,
     /// What it may have changed.
     #[serde(skip)]
     pub(super) effect: Option<Effect>,
@@ -56,7 +52,6 @@ impl From<ToolOutcome> for Ran {
             ms: outcome.ms,
             spent: None,
             unknown: false,
-            change: outcome.change,
             effect: outcome.effect,
         }
     }
@@ -146,7 +141,6 @@ impl Batch {
             report.ms = ran.ms;
             result.is_error = !report.ok;
             result.content = ran.content;
-            self.changes.extend(ran.change);
             self.spent.extend(ran.spent);
             if ran.unknown {
                 self.warnings.push(format!(
@@ -228,7 +222,6 @@ fn cut_off(tool: &str) -> Ran {
         ms: 0,
         spent: None,
         unknown: true,
-        change: None,
         effect: None,
     }
 }

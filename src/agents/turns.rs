@@ -21,7 +21,7 @@ use crate::providers::{BoxFuture, Delivery, OwnLoop, Request, Seconds};
 use crate::redact::Redactor;
 use crate::resilience::{Answer, CallContext, Link, Resilience};
 use crate::store::Durability;
-use crate::tools::{Change, ToolContext};
+use crate::tools::ToolContext;
 
 /// An agent as it was resolved at the start of a run.
 #[derive(Clone)]
@@ -88,8 +88,6 @@ pub struct Finished {
     pub result: RunResult,
     /// The whole turn, prompt first; empty when nothing was said and done.
     pub messages: Vec<Message>,
-    /// The files that tools changed, in order.
-    pub changes: Vec<Change>,
 }
 
 /// Runs an agent on a prompt. Whatever happens, what was said, done and spent by then is in the return

@@ -235,6 +235,7 @@ pub(crate) fn options(call: &Call) -> Result<Options, OrchError> {
         no_log: run.no_log,
         record: run.record.clone(),
         replay: run.replay.clone(),
+        changes: None,
     })
 }
 

@@ -39,7 +39,7 @@ use crate::redact::Redactor;
 use crate::resilience::Resilience;
 use crate::sandbox::Tier;
 use crate::store::{Store, StoreError};
-use crate::tools::{Approver, Workspace};
+use crate::tools::{Approver, Changes, Workspace};
 use crate::usage::Usd;
 
 /// What a call of the program adds to the configuration.
@@ -61,6 +61,8 @@ pub struct Options {
     pub record: Option<PathBuf>,
     /// Answer from this recording.
     pub replay: Option<PathBuf>,
+    /// Where to keep what files held before tools changed them.
+    pub changes: Option<Changes>,
 }
 
 /// A loaded configuration with everything that lives as long as the process.

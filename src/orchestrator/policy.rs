@@ -59,7 +59,7 @@ impl Orchestrator {
             )
             .caused_by(&error)
         })?;
-        let workspace = Arc::new(workspace);
+        let workspace = Arc::new(workspace.keeping(self.options.changes.clone()));
         open.push((rights, Arc::clone(&workspace)));
         Ok(workspace)
     }

@@ -13,7 +13,6 @@ use crate::event::{EventKind, Events};
 use crate::message::Message;
 use crate::providers::Delivery;
 use crate::sessions::{self, Session};
-use crate::tools::Change;
 
 /// Which conversation a run belongs to.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +54,6 @@ pub struct Done {
     pub session: Session,
     /// What it added to the conversation.
     pub messages: Vec<Message>,
-    /// The files that tools changed.
-    pub changes: Vec<Change>,
 }
 
 impl Orchestrator {
@@ -110,7 +107,6 @@ impl Orchestrator {
         let Finished {
             mut result,
             messages,
-            changes,
         } = Box::pin(agents::run(
             &agent,
             ask,
@@ -130,7 +126,6 @@ impl Orchestrator {
             result,
             session,
             messages,
-            changes,
         })
     }
 

@@ -159,7 +159,7 @@ fn fence(line: &str) -> Option<(Fence, &str)> {
 
 /// Adds a text without what a terminal would obey: control characters, and marks that turn the
 /// direction of writing.
-fn clean(text: &str, to: &mut String) {
+pub(super) fn clean(text: &str, to: &mut String) {
     to.extend(text.split('\t').enumerate().flat_map(|(index, part)| {
         let blanks = if index == 0 { "" } else { "    " };
         blanks.chars().chain(part.chars().filter(|character| {

@@ -2,6 +2,7 @@
 //!
 //! A closed standard output is the end, not an error: writing returns [`Closed`] and the run stops.
 
+mod diff;
 mod json;
 mod lines;
 mod live;
@@ -15,6 +16,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 
+pub use diff::diff;
 pub use json::event_line;
 pub use lines::progress_line;
 pub(crate) use region::{clear, hold, release};

@@ -46,6 +46,8 @@ impl Repl<'_> {
                 self.conversations.remove(&self.agent);
                 self.say(&format!("a new conversation with {}", self.agent));
             }
+            "diff" => self.diff()?,
+            "undo" => self.undo()?,
             "tools" => self.tools(arguments)?,
             "budget" => self.budget(arguments)?,
             "tasks" => self.say(cli::tasks_text(self.orchestrator.config()).trim_end()),

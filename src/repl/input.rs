@@ -94,6 +94,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         about: "List the agent's tools, or its last calls",
     },
     Command {
+        name: "diff",
+        arguments: "",
+        about: "Show what the last turn changed in files",
+    },
+    Command {
+        name: "undo",
+        arguments: "",
+        about: "Take back what the last turn changed in files",
+    },
+    Command {
         name: "budget",
         arguments: "[USD]",
         about: "Show the budgets, or cap this session",

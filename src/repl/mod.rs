@@ -2,6 +2,7 @@
 //!
 //! May use everything.
 
+mod changes;
 mod commands;
 mod editor;
 mod input;
@@ -21,7 +22,9 @@ use crate::message::Message;
 use crate::orchestrator::{Options, Orchestrator};
 use crate::render;
 use crate::sessions::Session;
+use crate::tools::Changes;
 
+use changes::Changed;
 use editor::{Editor, Line};
 use input::Input;
 
@@ -36,6 +39,10 @@ struct Repl<'a> {
     conversations: BTreeMap<String, (Session, Vec<Message>)>,
     /// The tools of the last turn.
     last_tools: Vec<ToolReport>,
+    /// Where the tools keep what they change.
+    changes: Changes,
+    /// The lines that changed files, the last one last.
+    changed: Vec<Changed>,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -48,7 +55,11 @@ enum Next {
 
 /// Runs a session to its exit code.
 pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
-    let options = cli::options(call)?;
+    let changes = Changes::default();
+    let options = Options {
+        changes: Some(changes.clone()),
+        ..cli::options(call)?
+    };
     let config = Arc::new(cli::load_config(call)?);
     let first = match call.agent() {
         Some(name) => Some(name.to_owned()),
@@ -75,6 +86,8 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
         agent,
         conversations: BTreeMap::new(),
         last_tools: Vec::new(),
+        changes,
+        changed: Vec::new(),
         interrupt: watch(SignalKind::interrupt())?,
         terminate: watch(SignalKind::terminate())?,
     };
@@ -131,7 +144,9 @@ impl Repl<'_> {
                 }
             };
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            match self.obey(input::read(&text, &names)).await {
+            let done = self.obey(input::read(&text, &names)).await;
+            self.keep_changes(&text);
+            match done {
                 Ok(Next::Prompt) => {}
                 Ok(Next::Leave(code)) => return code,
                 Err(error) => {

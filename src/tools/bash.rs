@@ -175,7 +175,6 @@ pub(super) fn told(outcome: Outcome, deadline: Duration) -> ToolOutput {
         content,
         status,
         exit_code,
-        change: None,
     }
 }
 

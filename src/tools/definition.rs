@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::ToolContext;
 
@@ -76,8 +77,6 @@ pub struct ToolOutput {
     pub status: ToolStatus,
     /// The exit code, where a program ran.
     pub exit_code: Option<i32>,
-    /// The file it changed.
-    pub change: Option<Change>,
 }
 
 /// A file that a tool changed, with what is needed to undo it.
@@ -89,6 +88,13 @@ pub struct Change {
     pub before: Before,
     /// SHA-256 of what it holds now: an undo of a file that changed since would lose work.
     pub after: [u8; 32],
+}
+
+impl Change {
+    /// Whether a file that holds this is as the change left it.
+    pub fn is_as_left(&self, now: &Before) -> bool {
+        matches!(now, Before::Content(bytes) if <[u8; 32]>::from(Sha256::digest(bytes)) == self.after)
+    }
 }
 
 /// What a changed file held.
@@ -125,7 +131,6 @@ impl From<String> for ToolOutput {
             content,
             status: ToolStatus::Ok,
             exit_code: None,
-            change: None,
         }
     }
 }

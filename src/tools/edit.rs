@@ -44,7 +44,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
             .blocking(move |workspace| {
                 let path = &params.path;
                 let mut done = None;
-                let replaced = workspace.replace(path, |before| {
+                workspace.replace(path, |before| {
                     let edited = edit(&params, text(path, before)?)?;
                     done = Some((edited.count, edited.line));
                     Ok(edited.text.into_bytes())
@@ -61,7 +61,6 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
                     content,
                     status: ToolStatus::Ok,
                     exit_code: None,
-                    change: Some(replaced.change),
                 })
             })
             .await

@@ -11,9 +11,7 @@ use tokio::time::Instant;
 use super::approvals::{Asked, Verdict, decide, visible};
 use super::cap::{KEPT, cap};
 use super::workspace::normal;
-use super::{
-    Action, Change, Effect, Subject, ToolAnswer, ToolContext, ToolDef, ToolError, ToolStatus,
-};
+use super::{Action, Effect, Subject, ToolAnswer, ToolContext, ToolDef, ToolError, ToolStatus};
 use super::{canonical_name, table};
 use crate::event::{EventKind, Events};
 use crate::message::{ToolCall, ToolResult};
@@ -31,8 +29,6 @@ pub struct ToolOutcome {
     pub ms: u64,
     /// What it may have changed; `None` when nothing was run.
     pub effect: Option<Effect>,
-    /// The file it changed.
-    pub change: Option<Change>,
 }
 
 impl ToolOutcome {
@@ -154,16 +150,11 @@ fn outcome(
     answer: ToolAnswer,
     elapsed: Duration,
 ) -> Result<ToolOutcome, io::Error> {
-    let (content, status, exit_code, change) = match answer {
-        Ok(output) => (
-            output.content,
-            output.status,
-            output.exit_code,
-            output.change,
-        ),
-        Err(ToolError::Tell(words)) => (words, ToolStatus::Failed, None, None),
-        Err(ToolError::Refused(words)) => (words, ToolStatus::Refused, None, None),
-        Err(ToolError::TimedOut(words)) => (words, ToolStatus::TimedOut, None, None),
+    let (content, status, exit_code) = match answer {
+        Ok(output) => (output.content, output.status, output.exit_code),
+        Err(ToolError::Tell(words)) => (words, ToolStatus::Failed, None),
+        Err(ToolError::Refused(words)) => (words, ToolStatus::Refused, None),
+        Err(ToolError::TimedOut(words)) => (words, ToolStatus::TimedOut, None),
         Err(ToolError::Fatal(error)) => return Err(error),
     };
     Ok(ToolOutcome {
@@ -173,7 +164,6 @@ fn outcome(
         exit_code,
         ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         effect: None,
-        change,
     })
 }
 

@@ -34,4 +34,4 @@ pub use executor::{Guard, ToolOutcome, execute, guarded};
 pub use http::is_host_and_port;
 pub use settings::{Action, ApprovalSettings, HttpSettings, Rule, Server};
 pub use table::{SchemaForm, TOOLS, canonical_name, describe, names, spec, specs};
-pub use workspace::Workspace;
+pub use workspace::{Changes, KeptChange, Workspace};

@@ -50,7 +50,6 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
                     content: format!("{did} `{path}` ({size} bytes written)"),
                     status: ToolStatus::Ok,
                     exit_code: None,
-                    change: Some(replaced.change),
                 })
             })
             .await

@@ -1,5 +1,7 @@
 //! The interactive session in a real terminal.
 
+mod changes;
+
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -179,7 +179,6 @@ fn shown(response: &Response) -> ToolOutput {
             ToolStatus::Ok
         },
         exit_code: None,
-        change: None,
     }
 }
 

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
 
 use super::open::{QUIETLY, is_in_proc, open_at, path_of};
+use super::replace::before;
 use super::rules::Rules;
 use super::{Access, Tree, Workspace, path};
-use crate::tools::ToolError;
+use crate::tools::{Before, Change, ToolError};
 
 /// A regular file, open for reading.
 #[derive(Debug)]
@@ -35,6 +37,24 @@ impl Workspace {
             ))),
             _ => Err(Self::not_regular(written)),
         }
+    }
+
+    /// What a changed file holds now.
+    pub(super) fn now(&self, change: &Change) -> Result<Before, ToolError> {
+        let written = change.path.to_string_lossy();
+        let place = self.place(&written, Access::Read)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | QUIETLY;
+        let fd = match open_at(place.root.fd(), &place.relative, flags, self.flags()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Before::Absent),
+            Err(error) => return Err(self.failed(&written, error)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|error| self.failed(&written, error))?;
+        self.check_open(fd.as_fd(), &stat, &written)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Self::not_regular(&written));
+        }
+        before(Some(&(stat, File::from(fd))), &written)
     }
 
     /// Opens a directory for a walk. The rules of the ignore files above it hold in it too.

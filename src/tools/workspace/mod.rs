@@ -5,6 +5,7 @@
 //! step, so that a symbolic link that changes in between changes nothing.
 
 mod file;
+mod kept;
 mod open;
 mod path;
 mod queue;
@@ -25,6 +26,7 @@ use rustix::fs::{OFlags, ResolveFlags};
 use super::ToolError;
 use crate::sandbox::Policy;
 pub(super) use file::OpenFile;
+pub use kept::{Changes, KeptChange};
 pub(super) use path::normal;
 pub(super) use walk::{Entry, Kind, Tree, WalkOptions, walk};
 
@@ -34,6 +36,8 @@ pub struct Workspace {
     policy: Arc<Policy>,
     /// The working directory first, then what the settings add.
     roots: Vec<Root>,
+    /// Where changes are kept, when somebody may want them back.
+    changes: Option<Changes>,
 }
 
 /// A directory held open, beneath which paths are resolved.
@@ -79,7 +83,17 @@ impl Workspace {
                     .filter_map(|path| Root::open(path, writable).ok()),
             );
         }
-        Ok(Self { policy, roots })
+        Ok(Self {
+            policy,
+            roots,
+            changes: None,
+        })
+    }
+
+    /// The same workspace, of which every change is kept.
+    #[must_use]
+    pub fn keeping(self, changes: Option<Changes>) -> Self {
+        Self { changes, ..self }
     }
 
     /// The working directory.

@@ -29,8 +29,6 @@ static TURNS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
 pub(in crate::tools) struct Replaced {
     /// Whether the file was not there before.
     pub(in crate::tools) created: bool,
-    /// For an undo.
-    pub(in crate::tools) change: Change,
 }
 
 /// The place of a file that is to be written.
@@ -75,14 +73,17 @@ impl Workspace {
         let content = change(&before)?;
         let stat = old.map(|(stat, _)| stat);
         self.put(&slot, stat.as_ref(), &content)?;
-        drop(turn);
-        Ok(Replaced {
-            created: stat.is_none(),
-            change: Change {
+        if let Some(changes) = &self.changes {
+            let change = Change {
                 path: real,
                 before,
                 after: Sha256::digest(&content).into(),
-            },
+            };
+            changes.note(&self.policy, change);
+        }
+        drop(turn);
+        Ok(Replaced {
+            created: stat.is_none(),
         })
     }
 
@@ -330,7 +331,7 @@ fn changed_meanwhile(written: &str) -> ToolError {
     ))
 }
 
-fn before(old: Option<&(Stat, File)>, written: &str) -> Result<Before, ToolError> {
+pub(super) fn before(old: Option<&(Stat, File)>, written: &str) -> Result<Before, ToolError> {
     Ok(match old {
         Some((stat, _)) if u64::try_from(stat.st_size).unwrap_or(0) > LARGEST => Before::TooLarge,
         Some((_, file)) => Before::Content(read_all(file, written)?),

@@ -1,11 +1,12 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::tools::testing::{Place, context, run};
-use crate::tools::{Before, ToolContext, ToolStatus};
+use crate::tools::{Before, Changes, KeptChange, ToolContext, ToolStatus, Workspace};
 
 async fn told(
     context: &ToolContext,
@@ -226,9 +227,6 @@ async fn a_write_makes_directories_and_keeps_the_mode() {
     )
     .await;
     assert_eq!(outcome.content, "replaced `run.sh` (3 bytes written)");
-    let change = outcome.change.unwrap();
-    assert_eq!(change.path, place.work.join("run.sh"));
-    assert_eq!(change.before, Before::Content(b"old".to_vec()));
     let kept = std::fs::metadata(place.work.join("run.sh")).unwrap();
     assert_eq!(kept.permissions().mode() & 0o7777, 0o750);
     let outcome = run(
@@ -238,7 +236,6 @@ async fn a_write_makes_directories_and_keeps_the_mode() {
     )
     .await;
     assert_eq!(outcome.content, "created `a/b/c` (2 bytes written)");
-    assert_eq!(outcome.change.unwrap().before, Before::Absent);
     let more = json!({"path": "a/b/c", "content": "2\n", "append": true});
     assert_eq!(
         told(&context, "write", more).await.1,
@@ -377,18 +374,23 @@ async fn the_workspace_may_be_moved() {
 async fn a_change_can_be_taken_back_unless_something_came_after() {
     let place = Place::new();
     place.file("old", "1");
-    let context = place.context();
-    let mut changes = Vec::new();
-    for path in ["old", "d/new"] {
-        let outcome = run(&context, "write", json!({"path": path, "content": "2"})).await;
-        changes.push(outcome.change.unwrap());
+    let kept = Changes::default();
+    let mut context = place.context();
+    let workspace = Workspace::open(Arc::clone(context.workspace.policy())).unwrap();
+    context.workspace = Arc::new(workspace.keeping(Some(kept.clone())));
+    for (path, content) in [("old", "1.5"), ("d/new", "2"), ("old", "2")] {
+        let parameters = json!({"path": path, "content": content});
+        assert_eq!(
+            run(&context, "write", parameters).await.status,
+            ToolStatus::Ok
+        );
     }
-    let undo = |change| {
-        context
-            .workspace
-            .undo(change)
-            .map_err(|error| error.to_string())
-    };
+    let changes = kept.take();
+    let names: Vec<&Path> = changes.iter().map(KeptChange::name).collect();
+    assert_eq!(names, [Path::new("old"), Path::new("d/new")]);
+    assert_eq!(*changes[0].before(), Before::Content(b"1".to_vec()));
+    assert_eq!(*changes[1].before(), Before::Absent);
+    let undo = |change: &KeptChange| change.undo().map_err(|error| error.to_string());
     place.file("old", "3");
     let words = format!(
         "`{}` was changed since: it is left as it is",

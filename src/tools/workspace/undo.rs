@@ -3,7 +3,6 @@
 use std::os::fd::AsFd as _;
 
 use rustix::fs::AtFlags;
-use sha2::{Digest as _, Sha256};
 
 use super::{Access, Workspace, path};
 use crate::tools::{Before, Change, ToolError};
@@ -16,14 +15,16 @@ impl Workspace {
     /// when the policy or the system does not let it be written; the words are for the user.
     pub fn undo(&self, change: &Change) -> Result<(), ToolError> {
         let written = change.path.to_string_lossy();
-        let same = |now: &Before| match now {
-            Before::Content(bytes) if <[u8; 32]>::from(Sha256::digest(bytes)) == change.after => {
-                Ok(())
+        let same = |now: &Before| {
+            if change.is_as_left(now) {
+                return Ok(());
             }
-            _ => Err(ToolError::tell(format!(
+            Err(ToolError::tell(format!(
                 "`{written}` was changed since: it is left as it is"
-            ))),
+            )))
         };
+        // A directory that is gone is not made again only to find the file missing in it.
+        same(&self.now(change)?)?;
         match &change.before {
             Before::Content(before) => self
                 .replace(&written, |now| same(now).map(|()| before.clone()))

@@ -2,6 +2,7 @@
 
 #[expect(dead_code, reason = "the benches use the rest of it")]
 pub mod stub;
+pub mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

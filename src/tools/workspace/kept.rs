@@ -1,0 +1,125 @@
+//! What tools changed, kept for whoever may want it back.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::Workspace;
+use crate::sandbox::Policy;
+use crate::tools::{Before, Change, ToolError};
+
+/// Bytes of former contents that wait to be taken; of what comes beyond them only the name is kept.
+const MOST: usize = 128 * 1024 * 1024;
+
+/// The changes of files that tools make, in order, whoever asked for them and however the run ended.
+#[derive(Clone, Default)]
+pub struct Changes(Arc<Mutex<Vec<KeptChange>>>);
+
+/// A change of a file, and the rules under which it was made.
+pub struct KeptChange {
+    policy: Arc<Policy>,
+    change: Change,
+}
+
+impl Changes {
+    /// The changes since the last call.
+    pub fn take(&self) -> Vec<KeptChange> {
+        std::mem::take(&mut self.lock())
+    }
+
+    pub(super) fn note(&self, policy: &Arc<Policy>, mut change: Change) {
+        let mut kept = self.lock();
+        let earlier = kept
+            .iter_mut()
+            .rev()
+            .find(|earlier| earlier.change.path == change.path);
+        // Two changes in a row are one; not when something else wrote the file in between.
+        if let (Some(earlier), Before::Content(before)) = (earlier, &change.before)
+            && <[u8; 32]>::from(Sha256::digest(before)) == earlier.change.after
+        {
+            earlier.change.after = change.after;
+            return;
+        }
+        let held: usize = kept.iter().map(KeptChange::size).sum();
+        if let Before::Content(before) = &change.before
+            && held + before.len() > MOST
+        {
+            change.before = Before::TooLarge;
+        }
+        kept.push(KeptChange {
+            policy: Arc::clone(policy),
+            change,
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<KeptChange>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeptChange {
+    /// The file, from the workspace on where it lies in it.
+    pub fn name(&self) -> &Path {
+        let path = &self.change.path;
+        path.strip_prefix(&self.policy.workspace).unwrap_or(path)
+    }
+
+    /// What the file held before.
+    pub fn before(&self) -> &Before {
+        &self.change.before
+    }
+
+    /// Bytes that are kept.
+    pub fn size(&self) -> usize {
+        match &self.change.before {
+            Before::Content(before) => before.len(),
+            Before::Absent | Before::TooLarge => 0,
+        }
+    }
+
+    /// What the file holds now.
+    ///
+    /// # Errors
+    /// When it cannot be read; the words are for the user.
+    pub fn now(&self) -> Result<Before, ToolError> {
+        self.workspace()?.now(&self.change)
+    }
+
+    /// Whether a file that holds this is as the change left it.
+    pub fn is_as_left(&self, now: &Before) -> bool {
+        self.change.is_as_left(now)
+    }
+
+    /// Makes the file what it was before. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// As [`Workspace::undo`].
+    pub fn undo(&self) -> Result<(), ToolError> {
+        self.workspace()?.undo(&self.change)
+    }
+
+    fn workspace(&self) -> Result<Workspace, ToolError> {
+        Workspace::open(Arc::clone(&self.policy)).map_err(|error| {
+            let path = self.policy.workspace.display();
+            ToolError::tell(format!("the workspace `{path}` cannot be opened: {error}"))
+        })
+    }
+}
+
+impl fmt::Debug for Changes {
+    /// Contents of files are nobody's business.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Changes({})", self.lock().len())
+    }
+}
+
+impl fmt::Debug for KeptChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("KeptChange")
+            .field(&self.name())
+            .finish()
+    }
+}
