@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::signals::{Signals, watch_signals};
-use super::{Call, load, run};
+use super::{Call, load, run, standing};
 use crate::agents::log;
 use crate::config::Config;
 use crate::error::{ErrorClass, OrchError};
@@ -146,7 +146,7 @@ pub(super) fn status(call: &Call) -> Result<u8, OrchError> {
 /// The status for people: one `key: value` a line, nested ones indented.
 pub(crate) fn status_text(status: &Value) -> String {
     let mut text = String::new();
-    outline(&mut text, status, 0);
+    outline(&mut text, &standing::in_words(status.clone()), 0);
     text
 }
 

@@ -11,6 +11,7 @@ mod load;
 mod plan;
 mod run;
 mod signals;
+mod standing;
 mod stdin;
 mod task;
 mod tool;

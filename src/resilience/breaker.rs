@@ -120,6 +120,8 @@ pub struct Breaker {
     era: u64,
     /// How often it opened again without closing between.
     reopened: u32,
+    /// Successes of others since it was opened; they count when it is tried.
+    proven: u32,
     /// Failures in a row.
     in_a_row: u32,
     window: Window,
@@ -134,6 +136,7 @@ impl Breaker {
             state: State::Closed,
             era: 0,
             reopened: 0,
+            proven: 0,
             in_a_row: 0,
             window: Window::default(),
             statistics: BreakerStatistics::default(),
@@ -192,7 +195,7 @@ impl Breaker {
         match &mut self.state {
             State::Open { until } if now >= *until => {
                 self.enter_state(State::HalfOpen {
-                    successes: 0,
+                    successes: self.proven,
                     in_flight: 1,
                 });
             }
@@ -241,8 +244,9 @@ impl Breaker {
     }
 
     /// Opens it at least until an instant that somebody else has found out: another process, the
-    /// user. `reopened` is how often it opened there without closing between.
-    pub fn open_until(&mut self, until: Instant, reopened: u32) -> Option<State> {
+    /// user. `reopened` is how often it opened there without closing between, `proven` how many calls
+    /// have succeeded there since.
+    pub fn open_until(&mut self, until: Instant, reopened: u32, proven: u32) -> Option<State> {
         let later = match self.state {
             State::Open { until: ours } => until > ours,
             State::Closed | State::HalfOpen { .. } => true,
@@ -251,6 +255,7 @@ impl Breaker {
             return None;
         }
         self.reopened = self.reopened.max(reopened).min(DOUBLINGS);
+        self.proven = proven.min(PROBES - 1);
         self.statistics.opened = self.statistics.opened.saturating_add(1);
         self.enter_state(State::Open { until });
         Some(self.state)
@@ -323,6 +328,7 @@ impl Breaker {
         let wait = own
             .mul_f64(spread)
             .max(told.unwrap_or_default().min(LONGEST_TOLD));
+        self.proven = 0;
         self.statistics.opened = self.statistics.opened.saturating_add(1);
         self.enter_state(State::Open { until: now + wait });
         self.state

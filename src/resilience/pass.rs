@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{State, Verdict};
+use super::breaker::{Breaker, State, Verdict};
 use super::endpoint::{EndpointState, Grant, Known};
 use super::retry::{self, Decision, GiveUp, MAX_RETRY_AFTER, Situation};
 use super::shared::Echo;
@@ -111,9 +111,10 @@ impl<'a> Pass<'a> {
         let changed =
             permit.and_then(|permit| known.breaker.record(permit, Verdict::Success, now, random));
         known.heed(changed, now);
+        let echoed = changed.or_else(|| tried(&known.breaker));
         drop(known);
         let echo = Echo {
-            breakers: [changed.map(|state| (state, 0)), None],
+            breakers: [echoed.map(|state| (state, 0)), None],
             trial_over: true,
             ..Echo::default()
         };
@@ -267,6 +268,13 @@ impl<'a> Pass<'a> {
         }
         echo.trial_over = grant.is_trial;
         echo.breakers = [first, second];
+        if grant.is_trial {
+            let model = known.models.get(self.model).map(|model| &model.breaker);
+            for (echoed, breaker) in echo.breakers.iter_mut().zip([Some(&known.breaker), model]) {
+                let tried = breaker.and_then(tried).map(|state| (state, 0));
+                *echoed = echoed.or(tried);
+            }
+        }
         (changes, echo)
     }
 
@@ -303,6 +311,12 @@ impl Known {
             Some(State::HalfOpen { .. }) | None => self.limiter.wake_heads(),
         }
     }
+}
+
+/// The state of a breaker that a call has tried with success and that is not closed yet.
+fn tried(breaker: &Breaker) -> Option<State> {
+    let state = breaker.state();
+    matches!(state, State::HalfOpen { successes: 1.., .. }).then_some(state)
 }
 
 /// What a failure says about the endpoint and about the model.

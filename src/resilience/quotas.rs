@@ -59,6 +59,16 @@ pub(super) struct BreakerNews {
     trial_until: i64,
 }
 
+/// In place of the end of a trial: nobody tries, and the one who did has succeeded.
+const PROVEN: i64 = -1;
+
+impl BreakerNews {
+    /// How many calls are known to have succeeded since it was opened.
+    pub(super) fn proven(self) -> u32 {
+        u32::from(self.trial_until == PROVEN)
+    }
+}
+
 /// What was granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Admitted {
@@ -335,11 +345,13 @@ pub(super) fn close(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     close.execute([id]).map(drop)
 }
 
-/// The call that tried has ended without closing the breaker: the next may try.
-pub(super) fn trial_over(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    let mut over =
-        connection.prepare_cached("UPDATE quota_breakers SET trial_until = 0 WHERE id = ?")?;
-    over.execute([id]).map(drop)
+/// The call that tried has ended without closing the breaker: the next may try, after `successes` of
+/// others.
+pub(super) fn trial_over(connection: &Connection, id: i64, successes: u32) -> rusqlite::Result<()> {
+    let over = if successes > 0 { PROVEN } else { 0 };
+    let mut change =
+        connection.prepare_cached("UPDATE quota_breakers SET trial_until = ? WHERE id = ?")?;
+    change.execute([over, id]).map(drop)
 }
 
 /// Forgets everything about every endpoint.

@@ -65,7 +65,8 @@ pub(super) struct Echo {
     /// be.
     pub(super) correction: Option<(Grants, i64, i64)>,
     pub(super) cool_until: Option<Instant>,
-    /// The endpoint's breaker and the model's, where they changed, and how often they reopened.
+    /// The endpoint's breaker and the model's, where they changed or a call that tried has succeeded,
+    /// and how often they reopened.
     pub(super) breakers: [Option<(State, u32)>; 2],
     /// A call that tried is over and changed neither.
     pub(super) trial_over: bool,
@@ -313,10 +314,11 @@ impl EndpointState {
                             quotas::open(transaction, id, name, (clock.ms(until), reopened))?;
                         }
                         Some((State::Closed, _)) => quotas::close(transaction, id)?,
-                        Some((State::HalfOpen { .. }, _)) | None if echo.trial_over => {
-                            quotas::trial_over(transaction, id)?;
+                        Some((State::HalfOpen { successes, .. }, _)) => {
+                            quotas::trial_over(transaction, id, successes)?;
                         }
-                        Some((State::HalfOpen { .. }, _)) | None => {}
+                        None if echo.trial_over => quotas::trial_over(transaction, id, 0)?,
+                        None => {}
                     }
                 }
                 Ok(())
@@ -405,7 +407,7 @@ impl Known {
             } else if breaker.state() == State::Closed || clock.at(news.open_until) > now {
                 // Its time may be over: then one of us tries.
                 let until = clock.at(news.open_until).max(now);
-                changes.extend(breaker.open_until(until, news.reopened));
+                changes.extend(breaker.open_until(until, news.reopened, news.proven()));
             }
         }
         for change in changes {

@@ -198,8 +198,8 @@ fn what_others_found_out_opens_and_closes_it() {
     let now = Instant::now();
     let mut breaker = Breaker::new(SETTINGS);
     let until = now + seconds(50);
-    assert_eq!(breaker.open_until(until, 1), Some(State::Open { until }));
-    assert_eq!(breaker.open_until(now + seconds(40), 0), None);
+    assert_eq!(breaker.open_until(until, 1, 0), Some(State::Open { until }));
+    assert_eq!(breaker.open_until(now + seconds(40), 0, 0), None);
     let longer = until + seconds(120);
     assert_eq!(
         call(&mut breaker, until, FAILURE),
@@ -207,6 +207,27 @@ fn what_others_found_out_opens_and_closes_it() {
     );
     assert_eq!(breaker.close(), Some(State::Closed));
     assert_eq!(breaker.close(), None);
+}
+
+#[test]
+fn a_success_of_others_counts_when_it_is_tried() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(SETTINGS);
+    assert!(breaker.open_until(now, 0, 1).is_some());
+    assert_eq!(
+        call(&mut breaker, now, Verdict::Success),
+        Some(State::Closed)
+    );
+    let mut failing = Breaker::new(SETTINGS);
+    assert!(failing.open_until(now, 0, 1).is_some());
+    let Some(State::Open { until }) = call(&mut failing, now, FAILURE) else {
+        panic!("it fails again");
+    };
+    assert_eq!(
+        call(&mut failing, until, Verdict::Success),
+        None,
+        "what was before is void"
+    );
 }
 
 #[test]
@@ -221,7 +242,7 @@ fn switched_off_it_counts_but_never_opens() {
         assert_eq!(call(&mut breaker, now, FAILURE), None);
     }
     assert_eq!(breaker.statistics().failures, 25);
-    assert_eq!(breaker.open_until(now + seconds(5), 0), None);
+    assert_eq!(breaker.open_until(now + seconds(5), 0, 0), None);
     breaker.reset();
     assert_eq!(*breaker.statistics(), BreakerStatistics::default());
 }

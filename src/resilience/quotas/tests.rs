@@ -100,9 +100,17 @@ fn one_process_at_a_time_tries_a_half_open_endpoint() {
     open(&store, 1, "lab", (30_000, 1)).unwrap();
     assert_eq!(ask(&store, per_minute(9), &[0, 0], 30_000), (1, None));
     assert_eq!(ask(&store, per_minute(9), &[0], 30_001), (0, Some(32_000)));
-    // It says that it is over: the next.
-    trial_over(&store, 1).unwrap();
+    // It says that it is over: the next, who is told whether it succeeded.
+    trial_over(&store, 1, 1).unwrap();
+    assert_eq!(
+        look(&store, &key(), 30_002).unwrap().breakers[0].proven(),
+        1
+    );
     assert_eq!(ask(&store, per_minute(9), &[0], 30_002), (1, None));
+    assert_eq!(
+        look(&store, &key(), 30_003).unwrap().breakers[0].proven(),
+        0
+    );
     // It never says anything: the next, after a while.
     assert_eq!(ask(&store, per_minute(9), &[0], 32_002), (1, None));
     open(&store, 1, "lab", (90_000, 2)).unwrap();

@@ -178,6 +178,30 @@ async fn two_processes_share_one_breaker_and_one_tries_for_both() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn processes_of_one_call_each_close_a_breaker_together() {
+    for settings in [settings(), limited(1000)] {
+        let Two { labs, .. } = two();
+        let script = Script::new("lab", |seen| match seen.n {
+            0..=4 => Act::Fail(SOON, dead_server()),
+            _ => Act::Answer(seconds(1)),
+        });
+        let once = EndpointSettings {
+            max_retries: 0,
+            ..settings
+        };
+        let chain = [link(&script, once)];
+        for _ in 0..5 {
+            labs[0].call(&chain).await.unwrap_err();
+        }
+        for (lab, state) in labs.iter().zip(["half_open", "closed"]) {
+            lab.call(&chain).await.unwrap();
+            let breakers = lab.resilience.status().breakers;
+            assert_eq!(breakers[0].state, state, "{breakers:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_said_once_and_the_limit_is_kept_alone() {
     let Two { store, labs } = two();
     let script = Script::new("lab", |_| Act::Answer(SOON));

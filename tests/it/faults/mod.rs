@@ -8,4 +8,5 @@ mod script;
 mod server;
 mod statuses;
 mod streams;
+mod together;
 mod transport;

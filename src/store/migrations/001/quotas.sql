@@ -35,6 +35,7 @@ CREATE TABLE quota_breakers (
     -- Nobody calls before this; afterwards one at a time tries.
     open_until INTEGER NOT NULL,
     reopened INTEGER NOT NULL,
-    -- Somebody tries, and the others wait until he says what came of it, or until this.
+    -- Somebody tries, and the others wait until he says what came of it, or until this. -1: nobody
+    -- does, and who did has succeeded.
     trial_until INTEGER NOT NULL DEFAULT 0
 ) STRICT;

@@ -1,0 +1,206 @@
+//! Many calls and many processes against one server: what one learns all know, and none of them floods it.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Context, Ran, Stub, ran, stub};
+
+/// Agents `a0`, `a1` … of one model of a server.
+fn team(url: &str, count: usize, settings: &str) -> String {
+    let agents: Vec<String> = (0..count)
+        .map(|number| format!("  a{number}: {{role: R, provider: lab, model: m, tools: []}}\n"))
+        .collect();
+    format!(
+        "settings: {{{settings}}}\n\
+         providers:\n  lab: {{kind: openai, base_url: \"{url}\"}}\n\
+         agents:\n{}",
+        agents.concat()
+    )
+}
+
+const ONE: &[&str] = &[
+    "--config",
+    "orch.yaml",
+    "--agent",
+    "a0",
+    "--prompt",
+    "x",
+    "--json",
+];
+const ALL: &[&str] = &["--config", "orch.yaml", "--all", "--prompt", "x", "--json"];
+
+fn start(context: &Context, args: &[&str]) -> Child {
+    context
+        .command(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn end(child: Child) -> Ran {
+    ran(child.wait_with_output().unwrap())
+}
+
+fn status(context: &Context) -> Value {
+    context.orch(&["--status", "--json"]).exits(0).json()
+}
+
+/// The failures of all agents of a run.
+fn errors(result: &Value) -> Vec<&Value> {
+    let results = result["results"].as_array().unwrap();
+    results
+        .iter()
+        .map(|result| &result["error"])
+        .filter(|error| !error.is_null())
+        .collect()
+}
+
+fn gaps(stub: &Stub) -> Vec<Duration> {
+    let seen = stub.chats();
+    seen.windows(2)
+        .map(|pair| pair[1].at - pair[0].at)
+        .collect()
+}
+
+#[test]
+fn a_dead_server_is_not_flooded_by_a_hundred_agents() {
+    for breaker in ["true", "false"] {
+        let server = Stub::replies([stub::status(500, &[], "dead")]);
+        let context = Context::new();
+        let settings = format!(
+            "retry_delay: 0.2, timeout: 10, circuit_breaker_timeout: 1, enable_circuit_breaker: {breaker}"
+        );
+        context.write("orch.yaml", team(&server.url(), 100, &settings));
+        let started = Instant::now();
+        let result = context.run(ALL).exits(5).json();
+        let took = started.elapsed();
+        assert_eq!(errors(&result).len(), 100);
+        // A first try each, twenty retries that a full budget pays for, and the trials of the breaker.
+        let requests = server.chats().len();
+        assert!(requests <= 145, "{requests} requests, breaker: {breaker}");
+        assert!(requests >= 100, "{requests} requests, breaker: {breaker}");
+        assert!(took < Duration::from_secs(60), "{took:?}");
+    }
+}
+
+#[test]
+fn a_server_that_recovers_serves_a_hundred_agents_one_by_one() {
+    let began = Instant::now();
+    let server = Stub::start(move |seen| {
+        if seen.at - began < Duration::from_secs(4) {
+            stub::status(503, &[], "dead")
+        } else {
+            stub::text("yes")
+        }
+    });
+    let context = Context::new();
+    let settings = "circuit_breaker_timeout: 2";
+    context.write("orch.yaml", team(&server.url(), 100, settings));
+    let mut args = ALL.to_vec();
+    args.extend(["--timeout", "60"]);
+    let result = context.run(&args).exits(0).json();
+    assert!(errors(&result).is_empty());
+    // What comes after the first tries comes paced. The clock of a busy machine may push two together.
+    let gaps = &gaps(&server)[99..];
+    let close = gaps.iter().filter(|gap| **gap < Duration::from_millis(5));
+    assert!(close.count() <= gaps.len() / 10, "{gaps:?}");
+    assert!(gaps.iter().sum::<Duration>() > Duration::from_millis(100 * 20));
+}
+
+#[test]
+fn a_rate_limit_that_one_process_met_all_know() {
+    let server = Stub::replies([stub::status(429, &[("retry-after", "3600")], "slow")]);
+    let context = Context::new();
+    context.write("orch.yaml", team(&server.url(), 1, ""));
+    for requests in [1, 1] {
+        let error = &context.run(ONE).exits(5).json()["error"];
+        assert!(
+            error["hint"].as_str().unwrap().starts_with("try again at "),
+            "{error}"
+        );
+        assert!(error["retry_after_s"].as_f64().unwrap() > 3500.0, "{error}");
+        assert_eq!(error["retryable"], true);
+        assert_eq!(server.chats().len(), requests);
+    }
+    let status = status(&context);
+    let limit = &status["limits"][0];
+    assert_eq!(limit["endpoint"], "lab");
+    assert!(limit["cool_down_s"].as_f64().unwrap() > 3500.0, "{status}");
+    let words = context.orch(&["--status"]).exits(0).stdout;
+    assert!(
+        words.contains("lab/m: rate limited by the server for "),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_breaker_that_one_process_opened_is_open_for_all() {
+    let server = Stub::replies([
+        stub::status(500, &[], "dead"),
+        stub::status(500, &[], "dead"),
+        stub::text("yes"),
+    ]);
+    let context = Context::new();
+    let settings =
+        "max_retries: 0, timeout: 2, circuit_breaker_threshold: 2, circuit_breaker_timeout: 4";
+    context.write("orch.yaml", team(&server.url(), 2, settings));
+    context.run(ALL).exits(5);
+    assert_eq!(server.chats().len(), 2);
+    let opened = Instant::now();
+    let refused = context.run(ONE).exits(5).json();
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("left alone for a while"), "{message}");
+    assert_eq!(server.chats().len(), 2);
+    let open = &status(&context)["breakers"][0];
+    assert_eq!(open["state"], "open", "{open}");
+    assert!(open["retry_in_s"].as_f64().unwrap() > 0.0, "{open}");
+    let words = context.orch(&["--status"]).exits(0).stdout;
+    assert!(words.contains("lab: open for "), "{words}");
+    // A run with more time waits for it, and closes it for all.
+    let patient = team(
+        &server.url(),
+        2,
+        &settings.replace("timeout: 2,", "timeout: 30,"),
+    );
+    context.write("orch.yaml", patient);
+    let answer = context.run(ONE).exits(0).json();
+    assert_eq!(answer["output"], "yes");
+    let rested = server.chats()[2].at - opened;
+    assert!(rested > Duration::from_secs(2), "{rested:?}");
+    context.run(ONE).exits(0);
+    assert_eq!(status(&context)["breakers"], serde_json::json!([]));
+}
+
+#[test]
+fn processes_share_one_limit_and_a_third_one_sees_it() {
+    let server = Stub::replies([stub::text("yes")]);
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        team(&server.url(), 6, "rate_limit_per_minute: 7"),
+    );
+    let mut args = ALL.to_vec();
+    args.extend(["--timeout", "5"]);
+    let both = [start(&context, &args), start(&context, &args)];
+    let both = both.map(|child| end(child).json());
+    assert_eq!(server.chats().len(), 7);
+    let failed: Vec<&Value> = both.iter().flat_map(errors).collect();
+    assert_eq!(failed.len(), 5, "{both:#?}");
+    for error in failed {
+        assert!(
+            error["hint"].as_str().unwrap().contains("try again at"),
+            "{error}"
+        );
+        assert_eq!(error["retryable"], true);
+    }
+    let used = &status(&context)["limits"][0]["requests_per_minute"];
+    assert_eq!(*used, serde_json::json!({"used": 7, "limit": 7}));
+    let words = context.orch(&["--status"]).exits(0).stdout;
+    assert!(
+        words.contains("lab/m: 7 of 7 requests a minute\n"),
+        "{words}"
+    );
+}
