@@ -82,7 +82,7 @@ fn a_dead_server_is_not_flooded_by_a_hundred_agents() {
         let requests = server.chats().len();
         assert!(requests <= 145, "{requests} requests, breaker: {breaker}");
         assert!(requests >= 100, "{requests} requests, breaker: {breaker}");
-        assert!(took < Duration::from_secs(60), "{took:?}");
+        assert!(took < Duration::from_mins(1), "{took:?}");
     }
 }
 
@@ -107,7 +107,7 @@ fn a_server_that_recovers_serves_a_hundred_agents_one_by_one() {
     let gaps = &gaps(&server)[99..];
     let close = gaps.iter().filter(|gap| **gap < Duration::from_millis(5));
     assert!(close.count() <= gaps.len() / 10, "{gaps:?}");
-    assert!(gaps.iter().sum::<Duration>() > Duration::from_millis(100 * 20));
+    assert!(gaps.iter().sum::<Duration>() > Duration::from_secs(2));
 }
 
 #[test]
