@@ -300,7 +300,12 @@ async fn ask_model(
         }
     };
     state.ran_over_bridge(batch);
-    let answer = result.inspect_err(|stop| state.cut_off(stop, said.take().0))?;
+    let mut answer = result.inspect_err(|stop| state.cut_off(stop, said.take().0))?;
+    // A name that holds a secret would be repeated wherever the call is told of.
+    for call in &mut answer.reply.message.calls {
+        agent.tools.redactor.mask_name(&mut call.id);
+        agent.tools.redactor.mask_name(&mut call.name);
+    }
     if !matches!(journal, Journal::None) {
         let mut kept = answer.clone();
         mask(&agent.tools.redactor, &mut kept.reply.message);

@@ -165,7 +165,8 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
 fn fail(call: &Call, error: OrchError) -> u8 {
     let code = error.class.exit_code();
     let report = ErrorReport::from(error);
-    render::stderr_line(&render::error_text(&report, call.screen));
+    let redactor = Redactor::new(call.env.secrets());
+    render::stderr_line(&redactor.mask(&render::error_text(&report, call.screen)));
     if call.is_run() && call.form() != render::Form::Text {
         let agent = call
             .cli
@@ -176,8 +177,7 @@ fn fail(call: &Call, error: OrchError) -> u8 {
         let mut result = RunResult::empty("", call.kind(), agent.unwrap_or_default(), "");
         result.error = Some(report);
         // Nobody reads: then there is nothing to tell.
-        _ = render::View::new(call.form(), call.screen, &Redactor::new(call.env.secrets()))
-            .finish(&result);
+        _ = render::View::new(call.form(), call.screen, &redactor).finish(&result);
     }
     code
 }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::redact::Redactor;
+
 /// The kept part of a stream of any length.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
@@ -46,8 +48,9 @@ impl Kept {
         self.total - (self.head.len() + self.tail.len()) as u64
     }
 
-    /// The kept bytes as text; says in the middle how much is left out.
-    pub fn text(&self) -> String {
+    /// The kept bytes as text; says in the middle how much is left out. What could be half a secret there is
+    /// left out too, since nobody would recognise it afterwards.
+    pub fn text(&self, redactor: &Redactor) -> String {
         let left_out = self.left_out();
         let (front, back) = self.tail.as_slices();
         if left_out == 0 {
@@ -56,8 +59,8 @@ impl Kept {
         let tail = [front, back].concat();
         format!(
             "{}\n[… {left_out} bytes left out …]\n{}",
-            String::from_utf8_lossy(whole_characters(&self.head)),
-            String::from_utf8_lossy(after_partial_character(&tail)),
+            redactor.before_cut(&String::from_utf8_lossy(whole_characters(&self.head))),
+            redactor.after_cut(&String::from_utf8_lossy(after_partial_character(&tail))),
         )
     }
 }
@@ -101,7 +104,11 @@ mod tests {
         ] {
             let kept = kept(8, pieces);
             assert_eq!(
-                (kept.text().as_str(), kept.total(), kept.left_out()),
+                (
+                    kept.text(&Redactor::default()).as_str(),
+                    kept.total(),
+                    kept.left_out()
+                ),
                 ("abcdefgh", 8, 0)
             );
         }
@@ -116,13 +123,19 @@ mod tests {
             &[b"abcd", b"efghij", b"kl"],
         ] {
             let kept = kept(8, pieces);
-            assert_eq!(kept.text(), "abcd\n[… 4 bytes left out …]\nijkl");
+            assert_eq!(
+                kept.text(&Redactor::default()),
+                "abcd\n[… 4 bytes left out …]\nijkl"
+            );
         }
     }
 
     #[test]
     fn characters_are_not_cut() {
         let kept = kept(8, &["aaaé----éaaa".as_bytes()]);
-        assert_eq!(kept.text(), "aaa\n[… 6 bytes left out …]\naaa");
+        assert_eq!(
+            kept.text(&Redactor::default()),
+            "aaa\n[… 6 bytes left out …]\naaa"
+        );
     }
 }

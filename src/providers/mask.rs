@@ -20,11 +20,17 @@ static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// The text without known secrets and without whatever looks like a key or a part of one.
 pub(super) fn mask(text: &str, redactor: &Redactor) -> String {
+    // Long words were cut: half a key at their end is not recognised any more.
+    let (text, end) = match text.strip_suffix('…') {
+        Some(text) => (redactor.before_cut(text), "…"),
+        None => (text, ""),
+    };
     let masked = redactor.mask(text);
-    match &*PARTS {
-        Some(parts) => parts.replace_all(&masked, MASK).into_owned(),
-        None => masked.into_owned(),
-    }
+    let masked = match &*PARTS {
+        Some(parts) => parts.replace_all(&masked, MASK),
+        None => masked,
+    };
+    format!("{masked}{end}")
 }
 
 #[cfg(test)]
@@ -48,6 +54,7 @@ mod tests {
                 "a risk-averse task-oriented answer",
             ),
             ("**bold** model gpt-4o", "**bold** model gpt-4o"),
+            ("it was my ow…", "it was …"),
         ] {
             assert_eq!(mask(text, &redactor), expected);
         }

@@ -12,7 +12,7 @@ use super::text_tools::Blocks;
 use super::watch::Watch;
 use super::{
     FaultKind, Finish, Partial, ProviderError, Reply, Request, StreamFault, anthropic, call_ids,
-    openai, told,
+    openai,
 };
 use crate::event::{EventKind, Events};
 use crate::message::Assistant;
@@ -73,7 +73,7 @@ pub(super) async fn read(
     mut watch: Watch,
 ) -> Result<Reply, ProviderError> {
     let limits = reading.target.limits(response.headers());
-    let request_id = told::request_id(response.headers());
+    let request_id = reading.target.request_id(response.headers());
     let mut body = Body::new(response);
     let mut answer = Answer::default();
     let mut blocks = reading.text_tools.then(Blocks::default);
@@ -118,7 +118,7 @@ pub(super) async fn read(
         finish: answer.finish.unwrap_or_default(),
         usage: answer.usage,
         reported_cost: answer.cost,
-        model: answer.model,
+        model: answer.model.map(|model| reading.target.masked(model)),
         request_id,
         limits,
         warnings,

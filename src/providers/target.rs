@@ -205,7 +205,7 @@ impl Target {
         }
         let mut error = self.told(kind, &words, body, request);
         error.status = Some(refusal.status);
-        error.request_id = told::request_id(headers);
+        error.request_id = self.request_id(headers);
         error.should_retry = told::should_retry(headers);
         error.limits = self.limits(headers);
         // The vendor's gateway gave up waiting; the model may have worked all the same.
@@ -240,6 +240,16 @@ impl Target {
             .find(|code| !code.is_empty())
             .map(|code| mask(&shortened(code), &self.redactor));
         error
+    }
+
+    /// The vendor's id of a request.
+    pub(super) fn request_id(&self, headers: &HeaderMap) -> Option<String> {
+        told::request_id(headers).map(|id| self.masked(id))
+    }
+
+    /// A name that a server told, without secrets.
+    pub(super) fn masked(&self, name: String) -> String {
+        self.redactor.mask_owned(name)
     }
 
     /// What the headers of a good answer told about limits.

@@ -3,28 +3,26 @@
 //!
 //! May use nothing else of the crate: every surface, from tool results to the log, stands on it.
 
+mod cut;
+mod known;
 mod shapes;
 mod stream;
+mod view;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use shapes::{Reading, SHAPES};
+use known::Table;
+use shapes::Reading;
 pub use stream::StreamRedactor;
+use view::View;
 
 /// What stands where a secret stood.
 pub const MASK: &str = "[redacted]";
-
-/// Shorter values are no secrets: masking `admin` or `8080` would only spoil the text.
-const SHORTEST: usize = 8;
 
 /// Masks known secrets and key-shaped strings; cheap to clone, and cheap until it is first used.
 #[derive(Clone)]
@@ -33,20 +31,9 @@ pub struct Redactor {
     table: Arc<OnceLock<Table>>,
 }
 
-/// What is searched for, in one automaton: the forms of the known values, then the prefixes of
-/// the shapes.
-struct Table {
-    patterns: Vec<Vec<u8>>,
-    /// How many of `patterns` are forms of known values.
-    known: usize,
-    finder: Option<AhoCorasick>,
-    /// The first bytes of the patterns, so that the search for a cut pattern skips most places.
-    first: [bool; 256],
-}
-
 /// What a scan of a text found.
 struct Found {
-    /// What is masked, in order, without overlaps.
+    /// What is masked; in order and without overlaps when the scan is done.
     masked: Vec<Range<usize>>,
     /// From here on more text could change what is masked; the length of the text when none could.
     open: usize,
@@ -79,6 +66,13 @@ impl Redactor {
         }
     }
 
+    /// Masks secrets in a name of letters, digits and dashes; what is left is such a name again.
+    pub fn mask_name(&self, name: &mut String) {
+        if let Cow::Owned(masked) = self.mask(name) {
+            *name = masked.replace(MASK, MASK.trim_matches(['[', ']']));
+        }
+    }
+
     /// Masks every string inside a JSON value, object keys included.
     pub fn mask_json(&self, value: &mut serde_json::Value) {
         use serde_json::Value;
@@ -100,147 +94,101 @@ impl Redactor {
         StreamRedactor::new(self.clone())
     }
 
+    fn table(&self) -> &Table {
+        self.table
+            .get_or_init(|| Table::new(self.secrets.iter().map(SecretString::expose_secret)))
+    }
+
     /// `before` is the byte in front of the text, where it is part of a longer one; `whole` says
     /// that nothing follows it.
     fn scan(&self, text: &str, before: Option<u8>, whole: bool) -> Found {
-        let table = self.table.get_or_init(|| Table::new(&self.secrets));
+        let table = self.table();
         let bytes = text.as_bytes();
-        let mut masked: Vec<Range<usize>> = Vec::new();
-        let mut open = bytes.len();
+        let mut found = Found {
+            masked: Vec::new(),
+            open: bytes.len(),
+        };
+        found.add_shapes(table, bytes, before, whole);
+        if table.has_known() {
+            found.add_known(table, bytes, &View::folded(bytes), whole);
+            if let Some(view) = View::unescaped(bytes, whole) {
+                found.add_known(table, bytes, &view, whole);
+            }
+        }
+        found.settle();
+        found
+    }
+}
+
+impl Found {
+    /// What has the shape of a key.
+    fn add_shapes(&mut self, table: &Table, bytes: &[u8], before: Option<u8>, whole: bool) {
         let mut from = 0;
-        while let Some(hit) = table
-            .finder
-            .as_ref()
-            .and_then(|finder| finder.find(Input::new(bytes).span(from..bytes.len())))
-        {
-            let index = hit.pattern().as_usize();
-            let shape = index.checked_sub(table.known).and_then(|i| SHAPES.get(i));
-            let Some(shape) = shape else {
-                masked.push(hit.start()..hit.end());
-                from = hit.end();
-                continue;
-            };
-            let previous = hit
-                .start()
+        while let Some((start, shape)) = table.shape_after(bytes, from) {
+            let previous = start
                 .checked_sub(1)
                 .map_or(before, |i| bytes.get(i).copied());
-            match shape.read(bytes, hit.start(), previous, whole) {
+            match shape.read(bytes, start, previous, whole) {
                 Reading::Secret(range) => {
                     from = range.end;
-                    masked.push(range);
+                    self.masked.push(range);
                 }
-                Reading::Nothing => from = hit.start() + 1,
+                Reading::Nothing => from = start + 1,
                 Reading::Open => {
-                    open = hit.start();
+                    self.open = self.open.min(start);
                     break;
                 }
             }
         }
         if !whole {
-            open = open.min(table.cut_pattern(bytes, before, &masked));
-        }
-        masked.retain(|range| range.end <= open);
-        Found { masked, open }
-    }
-}
-
-impl Table {
-    fn new(secrets: &[SecretString]) -> Self {
-        let mut forms = BTreeSet::new();
-        for secret in secrets {
-            let value = secret.expose_secret().trim();
-            if value.chars().count() >= SHORTEST {
-                forms.extend(forms_of(value));
-            }
-        }
-        let known = forms.len();
-        let patterns: Vec<Vec<u8>> = forms
-            .into_iter()
-            .chain(SHAPES.iter().map(|shape| shape.prefix.as_bytes().to_vec()))
-            .collect();
-        let mut first = [false; 256];
-        for byte in patterns.iter().filter_map(|pattern| pattern.first()) {
-            if let Some(slot) = first.get_mut(usize::from(*byte)) {
-                *slot = true;
-            }
-        }
-        let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            // Quick to build: most programs that run mask a few short texts.
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(&patterns)
-            .ok();
-        Self {
-            patterns,
-            known,
-            finder,
-            first,
+            self.open = self.open.min(shapes::cut_prefix(bytes, before));
         }
     }
 
-    /// Where the end of the text could be the beginning of a pattern; its length when nowhere.
-    fn cut_pattern(&self, bytes: &[u8], before: Option<u8>, masked: &[Range<usize>]) -> usize {
-        let longest = self.patterns.iter().map(Vec::len).max().unwrap_or(0);
-        let earliest = bytes.len().saturating_sub(longest.saturating_sub(1));
-        (earliest..bytes.len())
-            .find(|&at| {
-                let tail = bytes.get(at..).unwrap_or_default();
-                let first = tail.first().copied().unwrap_or_default();
-                if self.first.get(usize::from(first)) != Some(&true)
-                    || masked
-                        .iter()
-                        .any(|range| range.start < at && at < range.end)
-                {
-                    return false;
+    /// Known values, in one of the views of the text.
+    fn add_known(&mut self, table: &Table, bytes: &[u8], view: &View<'_>, whole: bool) {
+        let mut hits: Vec<Range<usize>> = Vec::new();
+        while let Some((hit, tail)) =
+            table.known_after(&view.bytes, hits.last().map_or(0, |hit| hit.end))
+        {
+            let mut place = view.place(&hit);
+            if tail > 0 {
+                place.end += known::base64_tail(bytes.get(place.end..).unwrap_or_default(), tail);
+                if !whole && place.end == bytes.len() {
+                    self.open = self.open.min(place.start);
                 }
-                let previous = at.checked_sub(1).map_or(before, |i| bytes.get(i).copied());
-                // A shape begins a word, a known value may stand anywhere.
-                let candidates = if previous.is_some_and(|byte| byte.is_ascii_alphanumeric()) {
-                    self.patterns.get(..self.known).unwrap_or_default()
-                } else {
-                    &self.patterns
-                };
-                candidates
-                    .iter()
-                    .any(|pattern| pattern.len() > tail.len() && pattern.starts_with(tail))
-            })
-            .unwrap_or(bytes.len())
+            }
+            self.masked.push(place);
+            hits.push(hit);
+        }
+        if whole {
+            return;
+        }
+        let cut = table.cut_known(&view.bytes, &hits);
+        if cut < view.bytes.len() {
+            self.open = self.open.min(view.place(&(cut..cut + 1)).start);
+        }
+        self.open = self.open.min(view.cut.unwrap_or(bytes.len()));
     }
-}
 
-/// A value in every form in which it may turn up: as it is, in base64 at each of the three
-/// positions, in hexadecimal, escaped for a URL and for JSON.
-fn forms_of(value: &str) -> Vec<Vec<u8>> {
-    let bytes = value.as_bytes();
-    let mut forms = vec![bytes.to_vec()];
-    for (pad, lost) in [(0, 0), (1, 2), (2, 3)] {
-        let mut padded = vec![0; pad];
-        padded.extend_from_slice(bytes);
-        // The last group depends on what follows, the first on what stands before.
-        let kept = padded.len() / 3 * 4;
-        for encoded in [
-            STANDARD_NO_PAD.encode(&padded),
-            URL_SAFE_NO_PAD.encode(&padded),
-        ] {
-            if let Some(form) = encoded.get(lost..kept) {
-                forms.push(form.as_bytes().to_vec());
+    /// Puts everything in order; what is not sure yet is kept whole.
+    fn settle(&mut self) {
+        self.masked.sort_by_key(|range| (range.start, range.end));
+        let mut settled: Vec<Range<usize>> = Vec::with_capacity(self.masked.len());
+        for range in self.masked.drain(..) {
+            match settled.last_mut() {
+                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+                _ => settled.push(range),
             }
         }
+        for range in settled.iter().rev() {
+            if range.start < self.open && self.open < range.end {
+                self.open = range.start;
+            }
+        }
+        settled.retain(|range| range.end <= self.open);
+        self.masked = settled;
     }
-    let hexadecimal: String = bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-        .collect();
-    forms.push(hexadecimal.to_uppercase().into_bytes());
-    forms.push(hexadecimal.into_bytes());
-    let escaped: String = url::form_urlencoded::byte_serialize(bytes).collect();
-    forms.push(escaped.replace('+', "%20").into_bytes());
-    forms.push(escaped.into_bytes());
-    let json = serde_json::Value::from(value).to_string();
-    forms.push(json.trim_matches('"').as_bytes().to_vec());
-    forms.retain(|form| form.len() >= SHORTEST);
-    forms
 }
 
 fn replace(text: &str, masked: &[Range<usize>]) -> String {

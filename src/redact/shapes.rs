@@ -143,6 +143,22 @@ impl Shape {
     }
 }
 
+/// Where the end of a text could be the beginning of a shape's prefix, which begins a word.
+pub(super) fn cut_prefix(bytes: &[u8], before: Option<u8>) -> usize {
+    let longest = SHAPES.iter().map(|shape| shape.prefix.len()).max();
+    let earliest = bytes.len().saturating_sub(longest.unwrap_or(0));
+    (earliest..bytes.len())
+        .find(|at| {
+            let tail = bytes.get(*at..).unwrap_or_default();
+            let previous = at.checked_sub(1).map_or(before, |i| bytes.get(i).copied());
+            !previous.is_some_and(|byte| byte.is_ascii_alphanumeric())
+                && SHAPES.iter().any(|shape| {
+                    shape.prefix.len() > tail.len() && shape.prefix.as_bytes().starts_with(tail)
+                })
+        })
+        .unwrap_or(bytes.len())
+}
+
 fn read_pem(bytes: &[u8], start: usize, whole: bool) -> Reading {
     let text = bytes.get(start..).unwrap_or_default();
     let open = !whole && text.len() < LONGEST;

@@ -1,3 +1,6 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
 use super::*;
 
 const KEY: &str = "tok-4711/abc+def";
@@ -34,15 +37,84 @@ fn masks_known_values_in_every_form() {
     ] {
         assert_eq!(redactor().mask(&text), expected, "{text}");
     }
-    for user in ["", "u", "us", "use"] {
-        let text = base64(user);
-        let masked = redactor().mask(&text).into_owned();
-        assert!(masked.contains(MASK), "{user}: {text} -> {masked}");
-        assert!(
-            masked.len() < MASK.len() + 8,
-            "{user}: {masked} keeps too much"
-        );
+    // What stands before the key keeps its own characters, and no bit of the key's last group is left.
+    for (user, expected) in [
+        ("", "[redacted]"),
+        ("u", "dX[redacted]"),
+        ("us", "dXN[redacted]"),
+        ("use", "dXNl[redacted]"),
+    ] {
+        assert_eq!(redactor().mask(&base64(user)), expected);
+        let padded = STANDARD.encode(format!("{user}{KEY}"));
+        assert_eq!(redactor().mask(&padded), expected);
     }
+}
+
+#[test]
+fn masks_known_values_that_are_folded_or_escaped() {
+    for (text, expected) in [
+        ("a tok-4711\n/abc+def b", "a [redacted] b"),
+        ("dG9rLTQ3\nMTEvYWJj\nK2RlZg==\n", "[redacted]\n"),
+        (
+            "74 6f 6b 2d 34 37 31 31  2f 61 62 63 2b 64 65 66",
+            "[redacted]",
+        ),
+        (r"tok-4711\/abc+def", "[redacted]"),
+        (
+            r#"{\"k\":\"tok-4711\\/abc+def\"}"#,
+            r#"{\"k\":\"[redacted]\"}"#,
+        ),
+        ("tok-4711%2fabc%2bdef", "[redacted]"),
+        ("tok%2D4711/abc%2Bdef.", "[redacted]."),
+        ("tok-4711&#x2F;abc&#43;def;", "[redacted];"),
+        (r"tok\x2d4711\u002fabc\+def", "[redacted]"),
+    ] {
+        assert_eq!(redactor().mask(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn masks_the_ends_of_a_key_that_was_parted() {
+    let redactor = Redactor::new(
+        [
+            "Q7xz93kdLm84TrWbY2vHsJp6",
+            "correct horse battery staple",
+            "https://h.example.org/t/84TrWbY2vHs",
+        ]
+        .map(SecretString::from),
+    );
+    for (text, expected) in [
+        ("Q7xz93kdLm84TrW", "[redacted]"),
+        ("Q7xz93kdLm84 is all", "[redacted] is all"),
+        ("the rest: dLm84TrWbY2vHsJp6.", "the rest: [redacted]."),
+        ("51377837 7a393364", "51377837 7a393364"),
+        ("5137787a39336b644c6d38345472", "[redacted]"),
+        ("UTd4ejkza2RMbTg0VHJX zmRm", "[redacted] zmRm"),
+        ("Q7xz93kdLm8", "Q7xz93kdLm8"),
+        ("correct horse battery", "correct horse battery"),
+        ("https://h.example.org/t/", "https://h.example.org/t/"),
+    ] {
+        assert_eq!(redactor.mask(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn lines_of_a_longer_value_are_values() {
+    let redactor = Redactor::new([SecretString::from(
+        "-----BEGIN X-----\nabcdefghijklmnopq\nshort\n",
+    )]);
+    assert_eq!(
+        redactor.mask("-----BEGIN X-----\nabcdefghijklmnopq\nshort\nrest"),
+        "[redacted]\nrest"
+    );
+    assert_eq!(redactor.mask("abcdefghijklmnopq short"), "[redacted] short");
+}
+
+#[test]
+fn a_masked_name_is_a_name() {
+    let mut name = format!("get_{KEY}");
+    redactor().mask_name(&mut name);
+    assert_eq!(name, "get_redacted");
 }
 
 #[test]
@@ -87,7 +159,8 @@ fn leaves_ordinary_text_alone() {
 fn a_stream_masks_the_same_wherever_it_is_cut() {
     let text = format!(
         "hello {KEY}, sk-abcdefghij0123456789xyz and tok-4711/abc+def-and-longer; task-sk-1 x\n\
-         -----BEGIN PRIVATE KEY-----\nMIIabc\n-----END PRIVATE KEY-----\nüber {KEY}"
+         -----BEGIN PRIVATE KEY-----\nMIIabc\n-----END PRIVATE KEY-----\nüber {KEY} dG9rLTQ3\nMTEvYWJjK2RlZg== \
+         tok%2D4711%2fabc+def 5% \\ &amp; tok-4711\\/abc\\u002bdef &"
     );
     let expected = redactor().mask(&text).into_owned();
     assert!(

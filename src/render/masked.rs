@@ -1,5 +1,6 @@
 //! Secrets in what models say never reach a screen or a pipe, also when they come in pieces.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ impl Masks {
             EventKind::ReasoningDelta { text } => (Stream::Reasoning, text),
             _ => {
                 let mut events = self.rest_of(&event.agent);
+                let mut event = event;
+                self.kind(&mut event.kind);
                 events.push(event);
                 return events;
             }
@@ -80,6 +83,50 @@ impl Masks {
                 (!rest.is_empty()).then(|| with_text(&event, stream, rest))
             })
             .collect()
+    }
+
+    /// Masks what comes from models and from servers.
+    fn kind(&self, kind: &mut EventKind) {
+        let mask = |text: &mut String| {
+            if let Cow::Owned(masked) = self.redactor.mask(text) {
+                *text = masked;
+            }
+        };
+        match kind {
+            EventKind::ToolStarted {
+                call_id,
+                tool,
+                arguments,
+            } => {
+                mask(call_id);
+                mask(tool);
+                self.redactor.mask_json(arguments);
+            }
+            EventKind::ToolFinished {
+                call_id,
+                tool,
+                summary,
+                ..
+            } => [call_id, tool, summary].into_iter().for_each(mask),
+            EventKind::Retry {
+                code, request_id, ..
+            } => code.iter_mut().chain(request_id).for_each(mask),
+            EventKind::Throttled { reason, .. } => mask(reason),
+            EventKind::Approval { tool, action, .. } => [tool, action].into_iter().for_each(mask),
+            EventKind::Notice { text } => mask(text),
+            EventKind::RunStarted { .. }
+            | EventKind::TurnStarted { .. }
+            | EventKind::TextDelta { .. }
+            | EventKind::ReasoningDelta { .. }
+            | EventKind::Fallback { .. }
+            | EventKind::Breaker { .. }
+            | EventKind::StreamReset
+            | EventKind::Usage { .. }
+            | EventKind::BudgetWarning { .. }
+            | EventKind::Compacted { .. }
+            | EventKind::StepStarted {}
+            | EventKind::StepFinished { .. } => {}
+        }
     }
 
     /// A text, masked.

@@ -81,6 +81,7 @@ impl View {
         }
         let new = |warning: &&String| !self.screen.quiet && !self.told.contains(*warning);
         for warning in result.warnings.iter().filter(new) {
+            let warning = self.masks.text(warning);
             stderr_line(&self.screen.err.yellow(&format!("warning: {warning}")));
         }
         if let Some(error) = &result.error {
@@ -119,7 +120,8 @@ pub fn answer(result: &RunResult, screen: Screen, redactor: &Redactor) -> Result
     let end = if output.ends_with('\n') { "" } else { "\n" };
     stdout(&format!("{heading}\n{output}{end}\n"))?;
     if let Some(error) = &result.error {
-        stderr_line(&format!("[{}] {}", result.agent, error_text(error, screen)));
+        let text = error_text(error, screen);
+        stderr_line(&format!("[{}] {}", result.agent, redactor.mask(&text)));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::error::ErrorClass;
 use crate::event::{EventKind, Events};
 use crate::process::{Caps, Cause, Input};
+use crate::redact::Redactor;
 use crate::sandbox::{Command, Outcome, SandboxError};
 use crate::tools::ToolContext;
 use crate::tools::cap::{KEPT, cap};
@@ -50,7 +51,7 @@ pub(super) async fn run(
     let start = Instant::now();
     let limit = deadline.map_or(USUAL, |deadline| deadline.saturating_duration_since(start));
     let mut ran = match tokio::time::timeout(limit, execute(tools, script, input, limit)).await {
-        Ok(Ok(outcome)) => ended(outcome, limit),
+        Ok(Ok(outcome)) => ended(outcome, limit, &tools.redactor),
         Ok(Err(error)) => refused(&error),
         Err(_) => failed(ErrorClass::Timeout, too_long(limit)),
     };
@@ -98,7 +99,7 @@ async fn execute(
     outcome
 }
 
-fn ended(outcome: Outcome, limit: Duration) -> Ran {
+fn ended(outcome: Outcome, limit: Duration, redactor: &Redactor) -> Ran {
     let finished = outcome.finished;
     let code = finished.status.and_then(|status| {
         let by_signal = || status.signal().map(|signal| 128 + signal);
@@ -124,8 +125,8 @@ fn ended(outcome: Outcome, limit: Duration) -> Ran {
             "the command ended without an exit code".to_owned(),
         )),
     };
-    let mut output = finished.stdout.text();
-    let errors = finished.stderr.text();
+    let mut output = finished.stdout.text(redactor);
+    let errors = finished.stderr.text(redactor);
     if !output.is_empty() && !output.ends_with('\n') && !errors.is_empty() {
         output.push('\n');
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, ToolStatus, params};
 use crate::process::{Cause, Finished};
+use crate::redact::Redactor;
 use crate::sandbox::{Command, Exceeded, Outcome, Policy, SandboxError};
 
 /// How long a command may take when the model does not say.
@@ -44,7 +45,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
             command.directory = directory_of(policy, directory)?;
         }
         let outcome = command.run(deadline).await.map_err(refusal)?;
-        Ok(told(outcome, deadline))
+        Ok(told(outcome, deadline, &context.redactor))
     })
 }
 
@@ -110,14 +111,14 @@ fn with_source(error: &SandboxError) -> String {
 }
 
 /// What the model sees: the output, then what must be known about it.
-pub(super) fn told(outcome: Outcome, deadline: Duration) -> ToolOutput {
+pub(super) fn told(outcome: Outcome, deadline: Duration, redactor: &Redactor) -> ToolOutput {
     let Outcome {
         finished,
         limit,
         moved,
         programs,
     } = outcome;
-    let mut content = output(&finished);
+    let mut content = output(&finished, redactor);
     let mut note = |text: String| {
         if !content.is_empty() && !content.ends_with('\n') {
             content.push('\n');
@@ -179,9 +180,9 @@ pub(super) fn told(outcome: Outcome, deadline: Duration) -> ToolOutput {
 }
 
 /// Both streams, the second one named when there is something on it.
-fn output(finished: &Finished) -> String {
-    let mut text = finished.stdout.text();
-    let errors = finished.stderr.text();
+fn output(finished: &Finished, redactor: &Redactor) -> String {
+    let mut text = finished.stdout.text(redactor);
+    let errors = finished.stderr.text(redactor);
     if !errors.is_empty() {
         if !text.is_empty() {
             if !text.ends_with('\n') {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::search::{Stoppable, search};
 use super::workspace::OpenFile;
 use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, params};
+use crate::redact::Redactor;
 
 /// Bytes of text that one call gives.
 const MOST: usize = 48 * 1024;
@@ -60,11 +61,13 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         let params: Params = params::parse("read", &value)?;
         let encoding = encoding(params.encoding.as_deref())?;
         let file = context.workspace.open_file(&params.path)?;
+        let redactor = &context.redactor;
         if file.length <= SHORT {
-            return read(file, &params, encoding, &AtomicBool::new(false));
+            return read(file, &params, encoding, redactor, &AtomicBool::new(false));
         }
+        let redactor = redactor.clone();
         let (output, _) = search(context, DEADLINE, move |_, stop| {
-            read(file, &params, encoding, stop)
+            read(file, &params, encoding, &redactor, stop)
         })
         .await?;
         Ok(output)
@@ -88,6 +91,7 @@ fn read(
     opened: OpenFile,
     params: &Params,
     asked: Option<&'static Encoding>,
+    redactor: &Redactor,
     stop: &AtomicBool,
 ) -> ToolAnswer {
     let path = &params.path;
@@ -121,7 +125,7 @@ fn read(
     let first = params.offset.unwrap_or(1).max(1);
     // Some models send 0 for a parameter that they leave out.
     let limit = params.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
-    let (excerpt, text, broken) = if wide {
+    let (excerpt, mut text, broken) = if wide {
         if opened.length > LARGEST {
             return Err(ToolError::tell(format!(
                 "`{path}` is in UTF-16 and larger than {} MiB: it cannot be shown",
@@ -144,6 +148,9 @@ fn read(
         return Err(ToolError::tell(format!(
             "`{path}` has {total} lines: there is no line {first}"
         )));
+    }
+    if excerpt.cut_line {
+        text.truncate(redactor.before_cut(&text).len());
     }
     Ok(ToolOutput::from(with_notes(
         text, &excerpt, first, broken, encoding,

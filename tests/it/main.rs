@@ -14,6 +14,7 @@ mod agent;
 mod attacks;
 mod bad_input;
 mod budgets;
+mod canaries;
 mod claude_confined;
 mod claude_driver;
 mod claude_fake;

@@ -96,11 +96,14 @@ impl RecordFile {
     }
 
     fn call(&self, call: &ToolCall) -> ToolCall {
-        ToolCall {
+        let mut call = ToolCall {
             arguments: self.redactor.mask(&call.arguments).into_owned(),
             extra: serde_json::Value::Null,
             ..call.clone()
-        }
+        };
+        self.redactor.mask_name(&mut call.id);
+        self.redactor.mask_name(&mut call.name);
+        call
     }
 }
 

@@ -7,6 +7,8 @@ use grep_matcher::Matcher as _;
 use grep_regex::RegexMatcher;
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
 
+use crate::redact::Redactor;
+
 /// Bytes of a line that are shown.
 const WIDEST: usize = 500;
 
@@ -42,12 +44,18 @@ pub(super) struct Line {
 /// What one thread needs to search files one after the other.
 pub(super) struct Searching<'m> {
     matcher: &'m RegexMatcher,
+    redactor: &'m Redactor,
     searcher: Searcher,
     most: usize,
 }
 
 impl<'m> Searching<'m> {
-    pub(super) fn new(matcher: &'m RegexMatcher, around: usize, most: usize) -> Self {
+    pub(super) fn new(
+        matcher: &'m RegexMatcher,
+        redactor: &'m Redactor,
+        around: usize,
+        most: usize,
+    ) -> Self {
         let searcher = SearcherBuilder::new()
             .line_number(true)
             .before_context(around)
@@ -57,6 +65,7 @@ impl<'m> Searching<'m> {
             .build();
         Self {
             matcher,
+            redactor,
             searcher,
             most,
         }
@@ -70,6 +79,7 @@ impl<'m> Searching<'m> {
     ) -> Option<FileLines> {
         let mut gathered = Gathered {
             matcher: self.matcher,
+            redactor: self.redactor,
             most: self.most,
             lines: Vec::new(),
             kept: 0,
@@ -92,6 +102,7 @@ impl<'m> Searching<'m> {
 
 struct Gathered<'m> {
     matcher: &'m RegexMatcher,
+    redactor: &'m Redactor,
     most: usize,
     lines: Vec<Line>,
     kept: usize,
@@ -103,7 +114,7 @@ impl Gathered<'_> {
     fn keep(&mut self, number: Option<u64>, bytes: &[u8], matches: bool) {
         self.lines.push(Line {
             number: number.unwrap_or(0),
-            text: shown(bytes, self.matcher),
+            text: shown(bytes, self.matcher, self.redactor),
             matches,
         });
     }
@@ -135,7 +146,7 @@ impl Sink for Gathered<'_> {
 }
 
 /// A line as it is shown: of a long one, the part around the match.
-fn shown(bytes: &[u8], matcher: &RegexMatcher) -> String {
+fn shown(bytes: &[u8], matcher: &RegexMatcher, redactor: &Redactor) -> String {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.len() <= WIDEST {
@@ -149,9 +160,14 @@ fn shown(bytes: &[u8], matcher: &RegexMatcher) -> String {
     let from = if at < WIDEST / 2 { 0 } else { at - WIDEST / 4 };
     let to = (from + WIDEST).min(line.len());
     let part = String::from_utf8_lossy(line.get(from..to).unwrap_or_default());
-    let before = if from > 0 { "…" } else { "" };
-    let after = if to < line.len() { "…" } else { "" };
-    format!("{before}{}{after}", part.trim_matches('\u{fffd}'))
+    let (mut part, mut before, mut after) = (part.trim_matches('\u{fffd}'), "", "");
+    if from > 0 {
+        (part, before) = (redactor.after_cut(part), "…");
+    }
+    if to < line.len() {
+        (part, after) = (redactor.before_cut(part), "…");
+    }
+    format!("{before}{part}{after}")
 }
 
 #[cfg(test)]
@@ -160,7 +176,8 @@ mod tests {
 
     fn search(pattern: &str, text: &[u8], around: usize, most: usize) -> Option<FileLines> {
         let matcher = super::super::matcher(pattern, false).unwrap();
-        Searching::new(&matcher, around, most).file(|| PathBuf::from("f"), text)
+        Searching::new(&matcher, &Redactor::default(), around, most)
+            .file(|| PathBuf::from("f"), text)
     }
 
     #[test]

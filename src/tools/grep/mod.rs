@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::search::{Stoppable, search};
 use super::workspace::{Entry, Kind, WalkOptions, walk};
 use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, Workspace, params};
+use crate::redact::Redactor;
 use lines::{FileLines, Searching};
 
 /// Matching lines that one call gives, when it asks for no other number.
@@ -74,9 +75,10 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
                 usize::try_from(most).unwrap_or(MOST).min(MOST)
             });
         let pattern = params.pattern.clone();
+        let redactor = context.redactor.clone();
         let (found, late) = search(context, DEADLINE, move |workspace, stop| {
             let matcher = matcher(&params.pattern, params.ignore_case.unwrap_or(false))?;
-            find(workspace, &params, &matcher, most, stop)
+            find(workspace, &params, (&matcher, &redactor), most, stop)
         })
         .await?;
         Ok(ToolOutput::from(found.into_text(&pattern, most, late)))
@@ -95,7 +97,7 @@ fn matcher(pattern: &str, ignore_case: bool) -> Result<RegexMatcher, ToolError> 
 fn find(
     workspace: &Workspace,
     params: &Params,
-    matcher: &RegexMatcher,
+    (matcher, redactor): (&RegexMatcher, &Redactor),
     most: usize,
     stop: &AtomicBool,
 ) -> Result<Found, ToolError> {
@@ -105,7 +107,7 @@ fn find(
         Err(ToolError::Tell(_)) => {
             // A file, or nothing: then opening it says so.
             let opened = workspace.open_file(&params.path)?;
-            let mut searching = Searching::new(matcher, around, most);
+            let mut searching = Searching::new(matcher, redactor, around, most);
             let reader = Stoppable {
                 reader: &opened.file,
                 stop,
@@ -132,7 +134,7 @@ fn find(
     };
     let kept = AtomicUsize::new(0);
     let policy = workspace.policy();
-    let start = || (Searching::new(matcher, around, most), Vec::new());
+    let start = || (Searching::new(matcher, redactor, around, most), Vec::new());
     let visit = |(searching, files): &mut (Searching<'_>, Vec<FileLines>), entry: &Entry<'_>| {
         if entry.kind != Kind::File || policy.is_secret(&entry.real()) {
             return;

@@ -5,9 +5,10 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use super::exchange::Response;
+use crate::redact::Redactor;
 
-/// The body as text; `None` when it is none.
-pub(super) fn text(response: &Response) -> Option<String> {
+/// The body as text; `None` when it is none. Of one that was cut, without what could be half a secret.
+pub(super) fn text(response: &Response, redactor: &Redactor) -> Option<String> {
     let body = &response.body;
     let marked = Encoding::for_bom(body).map(|(encoding, _)| encoding);
     let wide = marked.is_some_and(|encoding| encoding != UTF_8);
@@ -17,7 +18,11 @@ pub(super) fn text(response: &Response) -> Option<String> {
     }
     let named = charset(&response.headers).and_then(|name| Encoding::for_label(name.as_bytes()));
     let (text, _, _) = marked.or(named).unwrap_or(UTF_8).decode(body);
-    Some(text.into_owned())
+    let mut text = text.into_owned();
+    if response.cut {
+        text.truncate(redactor.before_cut(&text).len());
+    }
+    Some(text)
 }
 
 /// The media type, in small letters, without parameters.

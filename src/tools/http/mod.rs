@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, ToolStatus, params};
+use crate::redact::Redactor;
 pub use address::is_host_and_port;
 use exchange::{Request, Response, send};
 
@@ -80,7 +81,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
             body: params.body,
         };
         let response = send(context, request, limit(context, params.timeout)).await?;
-        Ok(shown(&response))
+        Ok(shown(&response, &context.redactor))
     })
 }
 
@@ -141,7 +142,7 @@ fn limit(context: &ToolContext, asked: Option<f64>) -> Duration {
         .map_or(most, |asked| asked.min(most))
 }
 
-fn shown(response: &Response) -> ToolOutput {
+fn shown(response: &Response, redactor: &Redactor) -> ToolOutput {
     let status = response.status;
     let mut text = format!("HTTP {status}");
     if response.hops > 0 {
@@ -159,7 +160,7 @@ fn shown(response: &Response) -> ToolOutput {
         }
         text.push_str(&line);
     }
-    match body::text(response) {
+    match body::text(response, redactor) {
         Some(body) if body.is_empty() => {}
         Some(body) => {
             text.push_str("\n\n");

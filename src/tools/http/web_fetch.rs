@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::exchange::{Request, send};
 use super::{body, limit, target};
+use crate::redact::Redactor;
 use crate::tools::{ToolAnswer, ToolContext, ToolError, ToolOutput, params};
 
 /// Characters of text that one call gives, when it asks for no other number.
@@ -60,7 +61,7 @@ pub(in crate::tools) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_
         }
         let note = body::cut_note(&response);
         let media = body::media_type(&response.headers);
-        let Some(text) = body::text(&response) else {
+        let Some(text) = body::text(&response, &context.redactor) else {
             return Err(ToolError::tell(format!("`{url}` is no text but `{media}`")));
         };
         let text = if is_html(&media, &text) {
@@ -73,7 +74,7 @@ pub(in crate::tools) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_
             .filter(|most| *most > 0)
             .unwrap_or(USUAL)
             .min(MOST);
-        Ok(ToolOutput::from(cut(text, most) + note))
+        Ok(ToolOutput::from(cut(text, most, &context.redactor) + note))
     })
 }
 
@@ -136,12 +137,12 @@ fn depth(html: &str) -> usize {
     deepest
 }
 
-fn cut(text: String, most: u64) -> String {
+fn cut(text: String, most: u64, redactor: &Redactor) -> String {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     match text.char_indices().nth(most) {
         Some((end, _)) => {
             let total = text.chars().count();
-            let kept = text.get(..end).unwrap_or_default();
+            let kept = redactor.before_cut(text.get(..end).unwrap_or_default());
             format!(
                 "{kept}\n[the first {most} of {total} characters; `max_chars` can ask for more]"
             )
@@ -179,9 +180,9 @@ mod tests {
 
     #[test]
     fn text_is_cut_where_it_was_asked() {
-        assert_eq!(cut("äöü".into(), 3), "äöü");
+        assert_eq!(cut("äöü".into(), 3, &Redactor::default()), "äöü");
         assert_eq!(
-            cut("äöü".into(), 2),
+            cut("äöü".into(), 2, &Redactor::default()),
             "äö\n[the first 2 of 3 characters; `max_chars` can ask for more]"
         );
     }

@@ -69,9 +69,9 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         let unknown = outcome
             .finished
             .stderr
-            .text()
+            .text(&context.redactor)
             .contains("Host key verification failed");
-        let mut output = told(outcome, deadline);
+        let mut output = told(outcome, deadline, &context.redactor);
         if unknown {
             output.content.push_str(
                 "\n[the key of this server is not in the user's known_hosts: the user has to connect once by hand]",

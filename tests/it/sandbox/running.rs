@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use orch::process::{Caps, Cause, Input, end_leftovers};
+use orch::redact::Redactor;
 use orch::sandbox::{Bind, Command, Program, SandboxError};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -113,7 +114,10 @@ async fn a_caller_listens_inside() {
     };
     let (outcome, ()) = tokio::join!(child.finish(CAPS), served);
     let outcome = outcome.unwrap();
-    assert_eq!(outcome.finished.stdout.text(), "from outside");
+    assert_eq!(
+        outcome.finished.stdout.text(&Redactor::default()),
+        "from outside"
+    );
     assert_eq!(outcome.finished.cause, Cause::Itself);
 }
 
@@ -151,14 +155,14 @@ async fn binds_and_programs() {
     };
     let outcome = command.run(CAPS.deadline).await.unwrap();
     assert_eq!(
-        outcome.finished.stdout.text(),
+        outcome.finished.stdout.text(&Redactor::default()),
         "tool one argument\nstate\nmine\n"
     );
     assert!(
         outcome
             .finished
             .stderr
-            .text()
+            .text(&Redactor::default())
             .contains("Read-only file system")
     );
     assert_eq!(place.read("outside/state/y"), "written\n");
@@ -170,7 +174,7 @@ async fn binds_and_programs() {
         ..command
     };
     let outcome = connecting.run(CAPS.deadline).await.unwrap();
-    assert_eq!(outcome.finished.stderr.text(), "");
+    assert_eq!(outcome.finished.stderr.text(&Redactor::default()), "");
     listener.accept().unwrap();
     assert!(!place.path("work/x").exists());
 }

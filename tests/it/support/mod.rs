@@ -1,6 +1,5 @@
 //! What every test needs: a directory with a configuration, the real binary, a model server.
 
-#[expect(dead_code, reason = "the benches use the rest of it")]
 pub mod stub;
 pub mod terminal;
 

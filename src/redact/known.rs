@@ -1,0 +1,254 @@
+//! What is searched for: the forms of the known values, and the prefixes of the shapes.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use super::shapes::{SHAPES, Shape};
+use super::view::folded;
+
+/// Shorter values are no secrets: masking `admin` or `8080` would only spoil the text.
+const SHORTEST: usize = 8;
+
+/// A line of a longer value is a secret of its own from this length on.
+const SHORTEST_LINE: usize = 16;
+
+/// So much of the beginning or of the end of a longer value is masked too: somebody may have seen the rest.
+const PART: usize = 12;
+
+/// Everything that is searched for.
+pub(super) struct Table {
+    /// The forms of known values, without white space, and how many characters of base64 belong to each besides.
+    known: Vec<(Vec<u8>, usize)>,
+    /// Beginnings and ends of forms, which are searched for behind the forms themselves.
+    parts: Vec<Part>,
+    find_known: Option<AhoCorasick>,
+    find_shape: Option<AhoCorasick>,
+    /// The first bytes of the forms, so that the search for a cut one skips most places.
+    first: [bool; 256],
+}
+
+/// A part of a form.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// Of this form, the beginning.
+    Beginning(usize),
+    /// Of this form, the end.
+    End(usize),
+}
+
+impl Table {
+    pub(super) fn new<'s>(secrets: impl Iterator<Item = &'s str>) -> Self {
+        let mut forms = BTreeMap::new();
+        for value in secrets.map(str::trim) {
+            let lines = value
+                .lines()
+                .map(str::trim)
+                .filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with("-----"));
+            for part in std::iter::once(value).chain(lines) {
+                add_forms(part, &mut forms);
+            }
+        }
+        let is_random: Vec<bool> = forms.values().map(|(_, is_random)| *is_random).collect();
+        let known: Vec<(Vec<u8>, usize)> = forms
+            .into_iter()
+            .map(|(form, (tail, _))| (form, tail))
+            .collect();
+        let parts: Vec<Part> = (0..known.len())
+            .zip(is_random)
+            .filter(|(_, is_random)| *is_random)
+            .flat_map(|(index, _)| [Part::Beginning(index), Part::End(index)])
+            .collect();
+        let mut first = [false; 256];
+        for byte in known.iter().filter_map(|(form, _)| form.first()) {
+            if let Some(slot) = first.get_mut(usize::from(*byte)) {
+                *slot = true;
+            }
+        }
+        let finder = |patterns: &[&[u8]]| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                // Quick to build: most programs that run mask a few short texts.
+                .kind(Some(AhoCorasickKind::ContiguousNFA))
+                .build(patterns)
+                .ok()
+        };
+        let forms: Vec<&[u8]> = known
+            .iter()
+            .map(|(form, _)| form.as_slice())
+            .chain(parts.iter().filter_map(|part| part.of(&known)))
+            .collect();
+        let prefixes: Vec<&[u8]> = SHAPES.iter().map(|shape| shape.prefix.as_bytes()).collect();
+        Self {
+            find_known: (!forms.is_empty()).then(|| finder(&forms)).flatten(),
+            find_shape: finder(&prefixes),
+            known,
+            parts,
+            first,
+        }
+    }
+
+    pub(super) fn has_known(&self) -> bool {
+        self.find_known.is_some()
+    }
+
+    /// The first form of a known value, or a part of one, and how many characters of base64 belong to it besides.
+    pub(super) fn known_after(&self, bytes: &[u8], from: usize) -> Option<(Range<usize>, usize)> {
+        let input = Input::new(bytes).span(from..bytes.len());
+        let hit = self.find_known.as_ref()?.find(input)?;
+        let (index, mut range) = (hit.pattern().as_usize(), hit.range());
+        if let Some((_, tail)) = self.known.get(index) {
+            return Some((range, *tail));
+        }
+        // As much as is there of any value with this beginning or end.
+        let (before, behind) = (bytes.get(..range.end)?, bytes.get(range.start..)?);
+        let mut tail = 0;
+        match self.parts.get(index - self.known.len())? {
+            Part::Beginning(_) => {
+                let common =
+                    |form: &[u8]| form.iter().zip(behind).take_while(|(a, b)| a == b).count();
+                let longest = self.known.iter().map(|(form, _)| common(form)).max();
+                range.end = range.start + longest.unwrap_or(0);
+            }
+            Part::End(_) => {
+                let common = |form: &[u8]| {
+                    let backwards = form.iter().rev().zip(before.iter().rev());
+                    backwards.take_while(|(a, b)| a == b).count()
+                };
+                let (longest, most) = self
+                    .known
+                    .iter()
+                    .map(|(form, tail)| (common(form), *tail))
+                    .max()?;
+                range.start = range.end - longest;
+                tail = most;
+            }
+        }
+        Some((range, tail))
+    }
+
+    /// The first place where a shape begins.
+    pub(super) fn shape_after(&self, bytes: &[u8], from: usize) -> Option<(usize, &'static Shape)> {
+        let input = Input::new(bytes).span(from..bytes.len());
+        let hit = self.find_shape.as_ref()?.find(input)?;
+        Some((hit.start(), SHAPES.get(hit.pattern().as_usize())?))
+    }
+
+    /// Where the end of a view could be the beginning of a known value; its length when nowhere.
+    pub(super) fn cut_known(&self, bytes: &[u8], hits: &[Range<usize>]) -> usize {
+        let longest = self.known.iter().map(|(form, _)| form.len()).max();
+        let earliest = bytes.len().saturating_sub(longest.unwrap_or(0));
+        (earliest..bytes.len())
+            .find(|at| {
+                let tail = bytes.get(*at..).unwrap_or_default();
+                let first = tail.first().copied().unwrap_or_default();
+                self.first.get(usize::from(first)) == Some(&true)
+                    && !hits.iter().any(|hit| hit.start < *at && *at < hit.end)
+                    && self
+                        .known
+                        .iter()
+                        .any(|(form, _)| form.len() > tail.len() && form.starts_with(tail))
+            })
+            .unwrap_or(bytes.len())
+    }
+
+    /// How many bytes at the beginning of a view are the end of a known value, a few left out.
+    pub(super) fn cut_at_start(&self, bytes: &[u8]) -> usize {
+        const FEWEST: usize = 4;
+        self.known
+            .iter()
+            .filter_map(|(form, _)| {
+                let most = form.len().saturating_sub(1).min(bytes.len());
+                (FEWEST..=most)
+                    .rev()
+                    .find(|count| form.ends_with(bytes.get(..*count).unwrap_or_default()))
+            })
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl Part {
+    fn of(self, known: &[(Vec<u8>, usize)]) -> Option<&[u8]> {
+        match self {
+            Self::Beginning(form) => known.get(form)?.0.get(..PART),
+            Self::End(form) => {
+                let form = &known.get(form)?.0;
+                form.get(form.len().checked_sub(PART)?..)
+            }
+        }
+    }
+}
+
+/// How much of what follows a form in base64 belongs to it: so many characters, and what fills the last group.
+pub(super) fn base64_tail(rest: &[u8], most: usize) -> usize {
+    let characters = rest
+        .iter()
+        .take(most)
+        .take_while(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte))
+        .count();
+    let filling = rest
+        .iter()
+        .skip(characters)
+        .take(2)
+        .take_while(|byte| **byte == b'=')
+        .count();
+    characters + filling
+}
+
+/// A value in every form in which it may turn up: as it is, in base64 at each of the three positions, in
+/// hexadecimal, escaped for a URL and for JSON.
+fn add_forms(value: &str, forms: &mut BTreeMap<Vec<u8>, (usize, bool)>) {
+    // Parts of addresses and of words are in other texts too.
+    let is_random = value.bytes().any(|byte| byte.is_ascii_digit())
+        && !value.contains("://")
+        && !value.starts_with("-----");
+    if value.chars().count() < SHORTEST {
+        return;
+    }
+    let mut add = |form: &[u8], tail: usize| {
+        let form = folded(form);
+        if form.len() >= SHORTEST {
+            let has_parts = is_random && form.len() >= 2 * PART;
+            let known = forms.entry(form).or_default();
+            *known = (tail.max(known.0), has_parts || known.1);
+        }
+    };
+    let bytes = value.as_bytes();
+    add(bytes, 0);
+    for (pad, lost) in [(0, 0), (1, 2), (2, 3)] {
+        let mut padded = vec![0; pad];
+        padded.extend_from_slice(bytes);
+        // The last group depends on what follows, the first on what stands before.
+        let kept = padded.len() / 3 * 4;
+        let tail = match padded.len() % 3 {
+            0 => 0,
+            rest => rest + 1,
+        };
+        for encoded in [
+            STANDARD_NO_PAD.encode(&padded),
+            URL_SAFE_NO_PAD.encode(&padded),
+        ] {
+            add(encoded.get(lost..kept).unwrap_or_default().as_bytes(), tail);
+        }
+    }
+    let hexadecimal: String = bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect();
+    add(hexadecimal.to_uppercase().as_bytes(), 0);
+    add(hexadecimal.as_bytes(), 0);
+    let escaped: String = url::form_urlencoded::byte_serialize(bytes).collect();
+    add(escaped.replace('+', "%20").as_bytes(), 0);
+    add(escaped.as_bytes(), 0);
+    // In some places a space is written as a plus, however the rest is; and a text in a text in a text has
+    // many backslashes, none of which its view keeps.
+    add(value.replace(' ', "+").as_bytes(), 0);
+    add(value.replace('\\', "").as_bytes(), 0);
+    let json = serde_json::Value::from(value).to_string();
+    add(json.trim_matches('"').as_bytes(), 0);
+}
