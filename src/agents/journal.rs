@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::{Durability, Store, StoreError};
+use crate::store::{Durability, Job, Store, StoreError};
 
 /// Where a run keeps what it has finished, under keys made of the run, the step and what of it:
 /// `RUN/STEP/t1` for a model turn, `RUN/STEP/t1/0` for the first tool call of that turn.
@@ -24,6 +24,8 @@ pub enum Journal {
         run: Arc<str>,
         /// The key that everything here begins with.
         key: Arc<str>,
+        /// Nothing was kept here before: there is nothing to look for.
+        is_new: bool,
     },
 }
 
@@ -45,34 +47,38 @@ impl Journal {
             store,
             run: Arc::clone(run),
             key: Arc::clone(run),
+            is_new: false,
         }
+    }
+
+    /// The same journal from a place on where nothing was kept before.
+    #[must_use]
+    pub fn anew(mut self) -> Self {
+        if let Self::Local { is_new, .. } = &mut self {
+            *is_new = true;
+        }
+        self
+    }
+
+    fn at(&self, place: impl FnOnce(&str) -> String) -> Self {
+        let mut journal = self.clone();
+        if let Self::Local { key, .. } = &mut journal {
+            *key = place(key).into();
+        }
+        journal
     }
 
     /// The same journal, one level down: a step, a turn.
     #[must_use]
     pub fn under(&self, part: &str) -> Self {
-        match self {
-            Self::None => Self::None,
-            Self::Local { store, run, key } => Self::Local {
-                store: store.clone(),
-                run: Arc::clone(run),
-                key: format!("{key}/{part}").into(),
-            },
-        }
+        self.at(|key| format!("{key}/{part}"))
     }
 
     /// The same journal for another attempt, item or round of the same thing: what stands behind the
     /// name, as in `test#2`.
     #[must_use]
     pub fn beside(&self, mark: &str) -> Self {
-        match self {
-            Self::None => Self::None,
-            Self::Local { store, run, key } => Self::Local {
-                store: store.clone(),
-                run: Arc::clone(run),
-                key: format!("{key}{mark}").into(),
-            },
-        }
+        self.at(|key| format!("{key}{mark}"))
     }
 
     /// The key; empty where nothing is kept.
@@ -88,7 +94,13 @@ impl Journal {
     /// # Errors
     /// When the store cannot be read, or what it holds is damaged.
     pub fn recall<T: DeserializeOwned + Send + 'static>(&self) -> Result<Recorded<T>, StoreError> {
-        let Self::Local { store, key, .. } = self else {
+        let Self::Local {
+            store,
+            key,
+            is_new: false,
+            ..
+        } = self
+        else {
             return Ok(Recorded::Never);
         };
         let key = Arc::clone(key);
@@ -139,23 +151,36 @@ impl Journal {
         self.write(durability, Some(value)).await
     }
 
+    /// Keeps a JSON value as a part of a transaction; `None` where nothing is kept.
+    pub fn keeping(&self, value: String) -> Option<Job> {
+        self.job(Some(value)).map(|job| Box::new(job) as Job)
+    }
+
     async fn write(&self, durability: Durability, value: Option<String>) -> Result<(), StoreError> {
-        let Self::Local { store, run, key } = self else {
-            return Ok(());
+        match (self, self.job(value)) {
+            (Self::Local { store, .. }, Some(job)) => store.write(durability, job).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn job(
+        &self,
+        value: Option<String>,
+    ) -> Option<impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send + use<>> {
+        let Self::Local { run, key, .. } = self else {
+            return None;
         };
         let (run, key) = (Arc::clone(run), Arc::clone(key));
-        store
-            .write(durability, move |transaction| {
-                transaction
-                    .prepare_cached(
-                        "INSERT INTO journal (key, run, at_ms, value) VALUES (?1, ?2, ?3, ?4)
-                         ON CONFLICT (key) DO UPDATE SET
-                         value = coalesce(excluded.value, value), at_ms = excluded.at_ms",
-                    )?
-                    .execute(params![&*key, &*run, now_ms(), value])?;
-                Ok(())
-            })
-            .await
+        Some(move |transaction: &Transaction<'_>| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO journal (key, run, at_ms, value) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (key) DO UPDATE SET
+                     value = coalesce(excluded.value, value), at_ms = excluded.at_ms",
+                )?
+                .execute(params![&*key, &*run, now_ms(), value])?;
+            Ok(())
+        })
     }
 }
 
@@ -188,6 +213,7 @@ mod tests {
             Recorded::Never
         );
         assert!(turn.recall::<String>().is_err());
+        assert_eq!(turn.anew().recall::<u32>().unwrap(), Recorded::Never);
 
         let none = Journal::default().under("x");
         none.begin().await.unwrap();

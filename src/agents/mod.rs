@@ -21,7 +21,7 @@ mod tool_calls;
 mod turns;
 
 pub use delegation::Team;
-pub use journal::Journal;
+pub use journal::{Journal, Recorded};
 pub use result::{ErrorReport, RunResult, SCHEMA_VERSION, ToolReport};
 pub use settings::{AgentSettings, DelegationSettings};
 pub use turns::{Agent, Ask, Finished, run};

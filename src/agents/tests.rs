@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::journal::Recorded;
 use super::testing::{Lab, Model, calls, last_text, text};
 use super::*;
 use crate::cancel::{self, Cause};

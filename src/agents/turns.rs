@@ -63,7 +63,7 @@ pub struct Ask {
     pub task: Option<Arc<str>>,
     /// The step of the task.
     pub step: Option<Arc<str>>,
-    /// The conversation that this continues.
+    /// The conversation that this continues, into which its caller enters what comes of it.
     pub session: Option<Arc<str>>,
     /// What was said in it before.
     pub history: Vec<Message>,
@@ -206,14 +206,17 @@ async fn turns(
     bridged: &mut Option<Bridged>,
 ) -> Result<(), Stop> {
     let mut repaired = false;
+    let mut place = around.ask.journal.clone();
     for turn in 1..=around.agent.max_turns {
         around.events.emit(EventKind::TurnStarted { turn }).await;
-        let journal = around.ask.journal.under(&format!("t{turn}"));
+        let mut journal = place.under(&format!("t{turn}"));
         state.turn(turn);
         let (answer, asked) = match journal.recall().map_err(lost)? {
             Recorded::Done(answer) => (recalled(around, answer).await, Asked::Before),
             known => {
                 let begun = known == Recorded::Begun;
+                // What follows from an answer of now was never done before.
+                (place, journal) = (place.anew(), journal.anew());
                 let answer =
                     ask_model(around, state, request, turn, (&journal, begun, bridged)).await?;
                 (answer, Asked::Now)
@@ -306,7 +309,7 @@ async fn ask_model(
         agent.tools.redactor.mask_name(&mut call.id);
         agent.tools.redactor.mask_name(&mut call.name);
     }
-    if !matches!(journal, Journal::None) {
+    if !matches!(journal, Journal::None) && !is_kept_with_its_conversation(around, &answer) {
         let mut kept = answer.clone();
         mask(&agent.tools.redactor, &mut kept.reply.message);
         if let Err(error) = journal.keep(Durability::Full, &kept).await {
@@ -316,6 +319,19 @@ async fn ask_model(
         }
     }
     Ok(answer)
+}
+
+/// Whether an answer ends a turn of a conversation at once, so that what enters the store with that turn
+/// says that the run is at its end: it needs no entry of its own before.
+fn is_kept_with_its_conversation(around: &Around<'_>, answer: &Answer) -> bool {
+    let agent = around.agent;
+    let own_tools = |link: &Link| link.provider.runs_own_tools();
+    around.ask.session.is_some()
+        && answer.reply.message.calls.is_empty()
+        && agent.output_schema.is_none()
+        // Their servers are ended first, and their work is long.
+        && agent.mcp.is_empty()
+        && !agent.chain.iter().any(own_tools)
 }
 
 /// What an agent that runs its own tools is told when it was cut off before.

@@ -4,18 +4,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::args::OutputForm;
-use super::run::{finish, options, stopped_early, time_limit};
+use super::run::{at_once, finish, options, stopped_early, time_limit};
 use super::signals::{Signals, watch_signals};
 use super::{Call, lists, load, plan};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{Orchestrator, RunInfo, deadline, new_run_id};
-use crate::render::View;
+use crate::orchestrator::{Limits, Orchestrator, RunInfo, deadline, new_run_id};
+use crate::render::{self, Form, View};
 use crate::tasks::{Plan, draw};
 use crate::usage::Usd;
 
@@ -72,10 +71,22 @@ pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
         }
     };
     let run_id: Arc<str> = run.listed.run_id.as_str().into();
-    let deadline: Option<Instant> = deadline(limit);
+    let limits = Limits {
+        deadline: deadline(limit),
+        at_once: at_once(),
+    };
+    // Of several agents each answer is printed as it comes.
+    let one_by_one = run.listed.kind == "all" && call.form() == Form::Text;
     watched(call, orchestrator, &run_id, async |work| {
+        let signals = work.signals;
+        let redactor = work.orchestrator.redactor();
+        let mut finished = |result: &RunResult| {
+            if one_by_one && render::answer(result, call.screen, redactor).is_err() {
+                signals.canceller.cancel(Cause::Closed);
+            }
+        };
         work.orchestrator
-            .resume(run, deadline, work.events, &work.signals.cancel)
+            .resume(run, limits, work.events, &signals.cancel, &mut finished)
             .await
     })
     .await

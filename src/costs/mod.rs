@@ -13,8 +13,8 @@ mod tests;
 
 pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{
-    Attempt, Budget, BudgetWarning, Caps, Ended, Hold, Ledger, Outcome, OverBudget, PromptSize,
-    Purpose, Refused, Scope, Settled, Spending, estimate_tokens,
+    Attempt, Budget, BudgetWarning, Caps, Ended, Hold, Ledger, LostAttempt, Outcome, OverBudget,
+    PromptSize, Purpose, Refused, Scope, Settled, Spending, estimate_tokens,
 };
 pub use prices::{Price, Prices, Pricing};
 pub use settings::{BudgetSettings, OnUnpriced, PriceOverride};

@@ -6,9 +6,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use super::kept::KeptRun;
 use super::resolve::no_agents;
 use super::{Conversation, Orchestrator, Order};
-use crate::agents::{AgentSettings, ErrorReport, RunResult};
+use crate::agents::{AgentSettings, ErrorReport, Recorded, RunResult};
 use crate::cancel::Cancel;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::{EventKind, Events};
@@ -46,6 +47,26 @@ impl Orchestrator {
         mut finished: impl FnMut(&RunResult),
     ) -> Result<RunResult, OrchError> {
         let chosen = self.chosen(&order.only)?;
+        let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
+        let plan = self.all_plan(&order, &names);
+        let named = ("all", order.only.join(","));
+        let run = self.begin(&order.run_id, (named.0, &named.1), plan).await?;
+        let mut whole = self
+            .ask_all(&run, order, events, cancel, &mut finished)
+            .await;
+        run.end(&mut whole).await;
+        Ok(whole)
+    }
+
+    /// Asks the agents of a run that have not answered yet.
+    pub(super) async fn ask_all(
+        &self,
+        run: &KeptRun,
+        order: AllOrder,
+        events: &Events,
+        cancel: &Cancel,
+        finished: &mut dyn FnMut(&RunResult),
+    ) -> RunResult {
         let start = Instant::now();
         events
             .emit(EventKind::RunStarted {
@@ -53,32 +74,22 @@ impl Orchestrator {
                 model: None,
             })
             .await;
-        let mut waiting = chosen.iter().enumerate();
+        let mut waiting = run.plan.asked.iter().enumerate();
         let mut running = FuturesUnordered::new();
-        let mut results: Vec<Option<RunResult>> = chosen.iter().map(|_| None).collect();
+        let mut results: Vec<Option<RunResult>> = run.plan.asked.iter().map(|_| None).collect();
         loop {
             while running.len() < order.at_once.max(1)
-                && let Some((index, (name, settings))) = waiting.next()
+                && let Some((index, asked)) = waiting.next()
             {
                 let one = Order {
                     run_id: Arc::clone(&order.run_id),
-                    agent: (*name).to_owned(),
+                    agent: asked.agent.clone(),
                     prompt: order.prompt.clone(),
-                    conversation: order.conversation.clone(),
+                    conversation: asked.conversation.clone(),
                     deadline: order.deadline,
                     delivery: Delivery::Buffered,
                 };
-                let failed = RunResult::empty(&order.run_id, "agent", name, "");
-                running.push(async move {
-                    let result = match self.run_with(settings, one, events, cancel).await {
-                        Ok(done) => done.result,
-                        Err(error) => RunResult {
-                            error: Some(error.into()),
-                            ..failed
-                        },
-                    };
-                    (index, result)
-                });
+                running.push(async move { (index, self.one_of(run, one, events, cancel).await) });
             }
             let Some((index, result)) = running.next().await else {
                 break;
@@ -91,7 +102,39 @@ impl Orchestrator {
         let results = results.into_iter().flatten().collect();
         let mut whole = sum(&order.run_id, "all", results);
         whole.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(whole)
+        whole
+    }
+
+    /// The answer of one agent: what it said before, or what it says now.
+    async fn one_of(
+        &self,
+        run: &KeptRun,
+        mut order: Order,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> RunResult {
+        let failed = RunResult::empty(&order.run_id, "agent", &order.agent, "");
+        let journal = run.journal.under(&order.agent);
+        if let Ok(Recorded::Done(result)) = journal.recall() {
+            return result;
+        }
+        let conversation = std::mem::take(&mut order.conversation);
+        let ready = self
+            .opened(&order.agent, conversation)
+            .and_then(|opened| self.ready(&run.plan, order, opened));
+        match ready {
+            Ok(ready) => {
+                let place = (ready, journal.clone());
+                let ending = |result: &mut RunResult| run.ending_one(&journal, result);
+                self.run_ready(run, place, ending, events, cancel)
+                    .await
+                    .result
+            }
+            Err(error) => RunResult {
+                error: Some(error.into()),
+                ..failed
+            },
+        }
     }
 
     pub(super) fn chosen(&self, only: &[String]) -> Result<Vec<(&str, &AgentSettings)>, OrchError> {

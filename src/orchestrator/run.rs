@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Orchestrator;
-use crate::agents::{self, Agent, AgentSettings, Ask, ErrorReport, Finished, RunResult, Team};
+use super::kept::{AgentsPlan, KeptRun};
+use crate::agents::{self, Agent, Ask, ErrorReport, Finished, Journal, RunResult, Team};
 use crate::cancel::Cancel;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::{EventKind, Events};
 use crate::message::Message;
 use crate::providers::Delivery;
+use crate::resilience::Resilience;
 use crate::sessions::{self, Session};
+use crate::store::{Job, StoreError};
 
 /// Which conversation a run belongs to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Conversation {
     /// A new one.
     #[default]
@@ -25,7 +30,7 @@ pub enum Conversation {
     /// The agent's last one.
     Last,
     /// This one, with what was said in it.
-    Open(Session, Vec<Message>),
+    Open(Session, #[serde(skip)] Vec<Message>),
 }
 
 /// What one agent is to do.
@@ -56,6 +61,16 @@ pub struct Done {
     pub messages: Vec<Message>,
 }
 
+/// An agent that can be asked, and the conversation that it is asked in.
+pub(super) struct Ready<'a> {
+    calls: &'a Resilience,
+    order: Order,
+    agent: Agent,
+    notices: Vec<String>,
+    session: Session,
+    history: Vec<Message>,
+}
+
 impl Orchestrator {
     /// Runs an agent. Failures are in the result.
     ///
@@ -64,24 +79,66 @@ impl Orchestrator {
     /// be used.
     pub async fn run_agent(
         &self,
-        order: Order,
+        mut order: Order,
         events: &Events,
         cancel: &Cancel,
     ) -> Result<Done, OrchError> {
-        let settings = self.settings_of(&order.agent)?;
-        self.run_with(settings, order, events, cancel).await
+        self.settings_of(&order.agent)?;
+        let opened = self.opened(&order.agent, std::mem::take(&mut order.conversation))?;
+        let settled = Conversation::Open(opened.0.clone(), Vec::new());
+        let plan = self.agent_plan(&order, settled);
+        let name = order.agent.clone();
+        let ready = self.ready(&plan, order, opened)?;
+        let run = self
+            .begin(&ready.order.run_id.clone(), ("agent", &name), plan)
+            .await?;
+        let (journal, ending) = (run.journal.clone(), |result: &mut RunResult| {
+            run.ending(result)
+        });
+        Ok(self
+            .run_ready(&run, (ready, journal), ending, events, cancel)
+            .await)
     }
 
-    pub(super) async fn run_with(
+    /// Gets an agent of a plan ready.
+    pub(super) fn ready(
         &self,
-        settings: &AgentSettings,
+        plan: &AgentsPlan,
         order: Order,
+        (session, history): (Session, Vec<Message>),
+    ) -> Result<Ready<'_>, OrchError> {
+        let known = |name: &str| plan.agents.get(name);
+        let settings = known(&order.agent)
+            .ok_or_else(|| OrchError::new(ErrorClass::Config, "the agent is not in the plan"))?;
+        let (agent, notices) = self.resolve_among(&order.agent, settings, &known)?;
+        Ok(Ready {
+            calls: self.calls()?,
+            order,
+            agent,
+            notices,
+            session,
+            history,
+        })
+    }
+
+    /// Runs an agent of a run, or goes on with it; what it finishes is kept in the journal, and with its
+    /// last answer what `ending` says.
+    pub(super) async fn run_ready(
+        &self,
+        run: &KeptRun,
+        (ready, journal): (Ready<'_>, Journal),
+        ending: impl FnOnce(&mut RunResult) -> Option<Job>,
         events: &Events,
         cancel: &Cancel,
-    ) -> Result<Done, OrchError> {
-        let (session, history) = self.conversation(&order.agent, order.conversation)?;
-        let known = |name: &str| self.config.document.agents.get(name);
-        let (agent, notices) = self.resolve(&order.agent, settings)?;
+    ) -> Done {
+        let Ready {
+            calls,
+            order,
+            agent,
+            notices,
+            mut session,
+            history,
+        } = ready;
         let events = events.for_agent(&order.agent);
         let model = agent.chain.first().map(|link| link.canonical.clone());
         events
@@ -100,52 +157,53 @@ impl Orchestrator {
             prompt: order.prompt,
             deadline: order.deadline,
             delivery: order.delivery,
+            journal,
             ..Ask::default()
         };
+        let known = |name: &str| run.agent(name);
         let call = |caller: &Agent, name: &str| self.called(caller, name, &known);
         let team = Team::new(&call, self.config.document.settings.delegation);
         let Finished {
             mut result,
             messages,
-        } = Box::pin(agents::run(
-            &agent,
-            ask,
-            self.calls()?,
-            &team,
-            &events,
-            cancel,
-        ))
-        .await;
+        } = Box::pin(agents::run(&agent, ask, calls, &team, &events, cancel)).await;
         result.session = Some(session.name.clone().unwrap_or_else(|| session.id.clone()));
         result.warnings.splice(0..0, notices);
-        if !messages.is_empty() {
-            self.remember(&session, &order.run_id, &messages, &mut result)
+        let ending = ending(&mut result);
+        if messages.is_empty() {
+            run.keep(ending, &mut result).await;
+        } else {
+            self.remember(&mut session, &order.run_id, &messages, ending, &mut result)
                 .await;
         }
-        Ok(Done {
+        Done {
             result,
             session,
             messages,
-        })
+        }
     }
 
     /// Keeps the turn. One that cannot be kept is no success: the user would miss it later.
     async fn remember(
         &self,
-        session: &Session,
+        session: &mut Session,
         run_id: &str,
         messages: &[Message],
+        ending: Option<Job>,
         result: &mut RunResult,
     ) {
         let Some(store) = &self.store else { return };
         let masked = self.masked(messages);
-        if let Err(error) = sessions::append(store, session, run_id, &masked).await {
-            let message = format!("the conversation could not be kept: {error}");
-            if result.error.is_none() {
-                result.ok = false;
-                result.error = Some(ErrorReport::new(ErrorClass::Failed, message));
-            } else {
-                result.warnings.push(message);
+        match sessions::append(store, session, run_id, &masked, ending).await {
+            Ok(turns) => session.turns = turns,
+            Err(error) => {
+                let message = format!("the conversation could not be kept: {error}");
+                if result.error.is_none() {
+                    result.ok = false;
+                    result.error = Some(ErrorReport::new(ErrorClass::Failed, message));
+                } else {
+                    result.warnings.push(message);
+                }
             }
         }
     }
@@ -178,39 +236,58 @@ impl Orchestrator {
         messages
     }
 
-    fn conversation(
+    /// The conversation that is meant, with what was said in it.
+    pub(super) fn opened(
         &self,
         agent: &str,
         wanted: Conversation,
     ) -> Result<(Session, Vec<Message>), OrchError> {
-        let unreadable = |error: crate::store::StoreError| {
-            OrchError::new(ErrorClass::Failed, "the conversation cannot be read").caused_by(&error)
+        let (session, history) = match wanted {
+            Conversation::Open(session, history) => (session, history),
+            other => (self.conversation(agent, other)?, Vec::new()),
         };
+        match &self.store {
+            Some(store) if history.is_empty() && session.turns > 0 => {
+                let history =
+                    sessions::history(store, &session).map_err(|error| unreadable(&error))?;
+                Ok((session, history))
+            }
+            _ => Ok((session, history)),
+        }
+    }
+
+    /// The conversation that is meant.
+    pub(super) fn conversation(
+        &self,
+        agent: &str,
+        wanted: Conversation,
+    ) -> Result<Session, OrchError> {
         let Some(store) = &self.store else {
-            return Ok((Session::begin(agent, None), Vec::new()));
+            return Ok(Session::begin(agent, None));
         };
-        let session = match wanted {
-            Conversation::New => return Ok((Session::begin(agent, None), Vec::new())),
-            Conversation::Open(session, history) => return Ok((session, history)),
+        match wanted {
+            Conversation::New => Ok(Session::begin(agent, None)),
+            Conversation::Open(session, _) => Ok(session),
             Conversation::Named(name) => {
-                match sessions::find(store, agent, &name).map_err(unreadable)? {
-                    Some(session) => session,
-                    None => return Ok((Session::begin(agent, Some(&name)), Vec::new())),
-                }
+                let found =
+                    sessions::find(store, agent, &name).map_err(|error| unreadable(&error))?;
+                Ok(found.unwrap_or_else(|| Session::begin(agent, Some(&name))))
             }
             Conversation::Last => sessions::last(store, agent)
-                .map_err(unreadable)?
+                .map_err(|error| unreadable(&error))?
                 .ok_or_else(|| {
                     OrchError::new(
                         ErrorClass::Usage,
                         format!("there is no conversation of `{agent}` to continue"),
                     )
                     .with_hint("start one without `--continue`")
-                })?,
-        };
-        let history = sessions::history(store, &session).map_err(unreadable)?;
-        Ok((session, history))
+                }),
+        }
     }
+}
+
+fn unreadable(error: &StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the conversation cannot be read").caused_by(error)
 }
 
 /// A new run's id: sorts by time.

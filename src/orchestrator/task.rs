@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::kept::masked_json;
 use super::step_files::StepFiles;
 use super::{Orchestrator, nearest};
 use crate::agents::{Agent, AgentSettings, Journal, RunResult};
@@ -13,8 +14,8 @@ use crate::cancel::Cancel;
 use crate::costs::Ledger;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::store::{Store, StoreError};
-use crate::tasks::runs::{self, StoredRun};
+use crate::store::{Durability, Store, StoreError};
+use crate::tasks::runs;
 use crate::tasks::{self, Plan, PlanError, RunLock, RunState, Sources, TaskSettings};
 use crate::tools::ToolContext;
 use crate::usage::Usd;
@@ -104,81 +105,20 @@ impl Orchestrator {
     ) -> Result<RunResult, OrchError> {
         let store = self.runs_store()?;
         let _lock = self.lock(run_id)?;
-        let mut kept = serde_json::to_value(plan).unwrap_or_default();
-        self.redactor.mask_json(&mut kept);
-        runs::enter(store, run_id, "task", &plan.task, kept.to_string())
+        let kept = masked_json(&self.redactor, plan);
+        let named = ("task", plan.task.as_str());
+        runs::enter(store, run_id, named, kept, Durability::Full)
             .await
             .map_err(|error| not_kept(&error))?;
-        self.work_on(run_id, plan, deadline, events, cancel).await
-    }
-
-    /// The run of an id, or of the beginning of one.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn find_run(&self, id: &str) -> Result<StoredRun, OrchError> {
-        let unknown = || {
-            OrchError::new(ErrorClass::Usage, format!("there is no run `{id}`"))
-                .with_hint("`orch --runs` lists the runs")
-        };
-        let store = self.store.as_ref().ok_or_else(unknown)?;
-        let found = runs::find(store, id).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, "the run cannot be read").caused_by(&error)
-        })?;
-        found.ok_or_else(unknown)
-    }
-
-    /// Goes on with a run. One that is done gives its result again.
-    ///
-    /// # Errors
-    /// When another process works on it, or it cannot go on.
-    pub async fn resume(
-        &self,
-        run: StoredRun,
-        deadline: Option<Instant>,
-        events: &Events,
-        cancel: &Cancel,
-    ) -> Result<RunResult, OrchError> {
-        let run_id: Arc<str> = run.listed.run_id.as_str().into();
-        let store = self.runs_store()?;
-        let _lock = self.lock(&run_id)?;
-        // Another process may have worked on it since it was looked up.
-        let run = self.find_run(&run_id)?;
-        if let (RunState::Done, Some(result)) = (run.listed.state, run.result) {
-            events.notice("the run is done; this is what it gave").await;
-            return Ok(result);
-        }
-        let plan: Plan = serde_json::from_str(&run.plan).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, "the plan of the run cannot be read")
-                .caused_by(&error)
-                .with_hint("it was made by another version of the program")
-        })?;
-        if plan.version != tasks::PLAN_VERSION {
-            let words = format!("the plan of the run has the version {}", plan.version);
-            return Err(OrchError::new(ErrorClass::Failed, words).with_hint(format!(
-                "this program goes on with plans of the version {}",
-                tasks::PLAN_VERSION
-            )));
-        }
-        for (name, settings) in &plan.agents {
-            if self.config.document.agents.get(name) != Some(settings) {
-                let words = format!(
-                    "the configuration of `{name}` has changed; the run goes on with what it began with"
-                );
-                events.notice(words).await;
-            }
-        }
-        runs::set_state(store, &run_id, RunState::Running, None)
+        self.work_on(run_id, plan, (Vec::new(), deadline), events, cancel)
             .await
-            .map_err(|error| not_kept(&error))?;
-        self.work_on(&run_id, &plan, deadline, events, cancel).await
     }
 
-    async fn work_on(
+    pub(super) async fn work_on(
         &self,
         run_id: &Arc<str>,
         plan: &Plan,
-        deadline: Option<Instant>,
+        (lost, deadline): (Vec<String>, Option<Instant>),
         events: &Events,
         cancel: &Cancel,
     ) -> Result<RunResult, OrchError> {
@@ -222,9 +162,9 @@ impl Orchestrator {
         )
         .await;
         let mut result = ended.result;
-        result.warnings.splice(0..0, told);
+        result.warnings.splice(0..0, lost.into_iter().chain(told));
         let files = written.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let whole = self.masked_json(&result);
+        let whole = self.pretty_json(&result);
         if let Err(error) = files.end(whole).await {
             let words = format!(
                 "the results cannot be written below `{}`: {error}",
@@ -233,7 +173,9 @@ impl Orchestrator {
             result.warnings.push(words);
         }
         // Whoever goes on with the run finds all that it finished, only not that it is at its end.
-        if let Err(error) = runs::set_state(store, run_id, ended.state, Some(&result)).await {
+        let kept = Some(masked_json(&self.redactor, &result));
+        let full = Durability::Full;
+        if let Err(error) = runs::set_state(store, run_id, ended.state, kept, full).await {
             result
                 .warnings
                 .push(format!("the end of the run could not be kept: {error}"));
@@ -251,13 +193,13 @@ impl Orchestrator {
         })
     }
 
-    fn masked_json(&self, result: &RunResult) -> String {
+    fn pretty_json(&self, result: &RunResult) -> String {
         let mut value = serde_json::to_value(result).unwrap_or_default();
         self.redactor.mask_json(&mut value);
         serde_json::to_string_pretty(&value).unwrap_or_default()
     }
 
-    fn runs_store(&self) -> Result<&Store, OrchError> {
+    pub(super) fn runs_store(&self) -> Result<&Store, OrchError> {
         self.store.as_ref().ok_or_else(|| {
             OrchError::new(
                 ErrorClass::Failed,
@@ -266,7 +208,7 @@ impl Orchestrator {
         })
     }
 
-    fn lock(&self, run_id: &str) -> Result<RunLock, OrchError> {
+    pub(super) fn lock(&self, run_id: &str) -> Result<RunLock, OrchError> {
         let lock = RunLock::take(&self.config.state_dir, run_id).map_err(|error| {
             OrchError::new(ErrorClass::Failed, "the run cannot be locked").caused_by(&error)
         })?;
@@ -316,7 +258,7 @@ impl Orchestrator {
     }
 }
 
-fn not_kept(error: &StoreError) -> OrchError {
+pub(super) fn not_kept(error: &StoreError) -> OrchError {
     OrchError::new(
         ErrorClass::Failed,
         "the run cannot be kept, so it did not start",

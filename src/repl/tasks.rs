@@ -7,8 +7,10 @@ use crate::cancel::{Cancel, switch};
 use crate::cli;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{Orchestrator, new_run_id};
-use crate::render::{Form, View};
+use crate::orchestrator::{Limits, Orchestrator, new_run_id};
+use crate::render::{self, Form, View};
+use crate::sessions;
+use crate::store::StoreError;
 
 impl Repl<'_> {
     /// `/task NAME [k=v]`.
@@ -38,10 +40,43 @@ impl Repl<'_> {
         }
         let run = self.orchestrator.find_run(id)?;
         let run_id = run.listed.run_id.clone();
-        self.watched(&run_id, async |orchestrator, events, cancel| {
-            orchestrator.resume(run, None, events, cancel).await
-        })
-        .await
+        let screen = self.call.screen;
+        let one_by_one = run.listed.kind == "all";
+        let limits = Limits {
+            deadline: None,
+            at_once: cli::at_once(),
+        };
+        let next = self
+            .watched(&run_id, async |orchestrator, events, cancel| {
+                let mut finished = |result: &RunResult| {
+                    if one_by_one {
+                        _ = render::answer(result, screen, orchestrator.redactor());
+                    }
+                };
+                orchestrator
+                    .resume(run, limits, events, cancel, &mut finished)
+                    .await
+            })
+            .await?;
+        self.read_conversations_again()?;
+        Ok(next)
+    }
+
+    /// The run may have gone on with a conversation that is open here.
+    fn read_conversations_again(&mut self) -> Result<(), OrchError> {
+        let Some(store) = self.orchestrator.store() else {
+            return Ok(());
+        };
+        let unreadable = |error: StoreError| {
+            OrchError::new(ErrorClass::Failed, "the conversations cannot be read").caused_by(&error)
+        };
+        for (agent, open) in &mut self.conversations {
+            if let Some(session) = sessions::find(store, agent, &open.0.id).map_err(unreadable)? {
+                let history = sessions::history(store, &session).map_err(unreadable)?;
+                *open = (session, history);
+            }
+        }
+        Ok(())
     }
 
     /// `/runs`.

@@ -52,6 +52,7 @@ impl Repl<'_> {
             .conversations
             .entry(agent.to_owned())
             .or_insert_with(|| (done.session.clone(), Vec::new()));
+        entry.0 = done.session;
         entry.1.extend(done.messages);
         Ok(Next::Prompt)
     }

@@ -9,13 +9,13 @@ pub use export::{json, markdown};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension, Transaction, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::message::Message;
-use crate::store::{Durability, Store, StoreError};
+use crate::store::{Durability, Job, Store, StoreError};
 
 /// A conversation of one agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Its id, a UUID.
     pub id: String,
@@ -95,16 +95,17 @@ pub fn list(store: &Store, agent: &str, most: u32) -> Result<Vec<Session>, Store
     })
 }
 
-/// What was said in a conversation, oldest first.
+/// What was said in a conversation in as many turns as it is known to have, oldest first.
 ///
 /// # Errors
 /// When the store cannot be read, or a turn in it is damaged.
 pub fn history(store: &Store, session: &Session) -> Result<Vec<Message>, StoreError> {
-    let id = session.id.clone();
+    let (id, turns) = (session.id.clone(), session.turns);
     store.read(move |connection| {
-        let mut statement = connection
-            .prepare("SELECT messages FROM session_turns WHERE session = ?1 ORDER BY turn")?;
-        let mut rows = statement.query(params![id])?;
+        let mut statement = connection.prepare(
+            "SELECT messages FROM session_turns WHERE session = ?1 AND turn <= ?2 ORDER BY turn",
+        )?;
+        let mut rows = statement.query(params![id, turns])?;
         let mut messages = Vec::new();
         while let Some(row) = rows.next()? {
             let turn: Vec<Message> = serde_json::from_str(row.get_ref(0)?.as_str()?)
@@ -119,8 +120,10 @@ fn invalid_column(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error)
 }
 
-/// Appends a whole turn; the conversation enters the store with its first. A turn that another process
-/// appended meanwhile stays, and this one follows it.
+/// Appends a whole turn and gives the number of turns; the conversation enters the store with its
+/// first. A turn that another process appended meanwhile stays, and this one follows it. A turn of the
+/// same run behind those that `session` knows of is one that broke off: the new one takes its place.
+/// `also` is done in the same transaction.
 ///
 /// # Errors
 /// When it is not on the disk.
@@ -129,24 +132,39 @@ pub async fn append(
     session: &Session,
     run: &str,
     messages: &[Message],
-) -> Result<(), StoreError> {
+    also: Option<Job>,
+) -> Result<i64, StoreError> {
     let (session, run) = (session.clone(), run.to_owned());
     let text = serde_json::to_string(messages).unwrap_or_default();
     store
         .write(Durability::Full, move |transaction| {
+            if let Some(also) = also {
+                also(transaction)?;
+            }
             enter(transaction, &session)?;
+            let replaced = transaction
+                .prepare_cached(
+                    "UPDATE session_turns SET messages = ?4, at_ms = ?5
+                     WHERE session = ?1 AND turn > ?2 AND run = ?3",
+                )?
+                .execute(params![session.id, session.turns, run, text, now_ms()])?;
+            if replaced == 0 {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO session_turns (session, turn, run, at_ms, messages)
+                         SELECT id, turns + 1, ?2, ?3, ?4 FROM sessions WHERE id = ?1",
+                    )?
+                    .execute(params![session.id, run, now_ms(), text])?;
+            }
             transaction
                 .prepare_cached(
-                    "INSERT INTO session_turns (session, turn, run, at_ms, messages)
-                     SELECT id, turns + 1, ?2, ?3, ?4 FROM sessions WHERE id = ?1",
+                    "UPDATE sessions SET turns = turns + ?2, updated_ms = ?3 WHERE id = ?1
+                     RETURNING turns",
                 )?
-                .execute(params![session.id, run, now_ms(), text])?;
-            transaction
-                .prepare_cached(
-                    "UPDATE sessions SET turns = turns + 1, updated_ms = ?2 WHERE id = ?1",
-                )?
-                .execute(params![session.id, now_ms()])?;
-            Ok(())
+                .query_row(
+                    params![session.id, i64::from(replaced == 0), now_ms()],
+                    |row| row.get(0),
+                )
         })
         .await
 }
@@ -220,12 +238,19 @@ mod tests {
         let store = Store::in_memory().unwrap();
         assert_eq!(last(&store, "a").unwrap(), None);
         let named = Session::begin("a", Some("n"));
-        append(&store, &named, "r1", &[user("1")]).await.unwrap();
-        append(&store, &named, "r2", &[user("2"), user("3")])
+        append(&store, &named, "r1", &[user("1")], None)
             .await
             .unwrap();
+        // It broke off, and the run went on.
+        append(&store, &named, "r2", &[user("broken")], None)
+            .await
+            .unwrap();
+        let turns = append(&store, &named, "r2", &[user("2"), user("3")], None).await;
+        assert_eq!(turns.unwrap(), 2);
         let other = Session::begin("b", Some("n"));
-        append(&store, &other, "r3", &[user("x")]).await.unwrap();
+        append(&store, &other, "r3", &[user("x")], None)
+            .await
+            .unwrap();
 
         let found = find(&store, "a", "n").unwrap().unwrap();
         assert_eq!((found.id.as_str(), found.turns), (named.id.as_str(), 2));
@@ -237,8 +262,11 @@ mod tests {
             [user("1"), user("2"), user("3")]
         );
 
-        let copy = fork(&store, &found, Some("m")).await.unwrap();
-        append(&store, &copy, "r4", &[user("4")]).await.unwrap();
+        let mut copy = fork(&store, &found, Some("m")).await.unwrap();
+        let fourth = append(&store, &copy, "r4", &[user("4")], None).await;
+        // Until it is known, the turn is not part of the conversation as it was.
+        assert_eq!(history(&store, &copy).unwrap().len(), 3);
+        copy.turns = fourth.unwrap();
         assert_eq!(
             history(&store, &copy).unwrap(),
             [user("1"), user("2"), user("3"), user("4")]

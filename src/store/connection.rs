@@ -1,6 +1,7 @@
 //! Opening the database: where it lies, who may read it, how its connections behave.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
@@ -66,7 +67,11 @@ pub(super) fn open_memory() -> Result<Connection, StoreError> {
 ///
 /// With the log's index (`-shm`) beside it the log is read, without the index being touched. Without
 /// one there is no log with content either, unless files were moved by hand: then the state before
-/// the log is read.
+/// the log is read. An index that a process left unfinished when it died is the one thing that is
+/// written: without it nobody can read the log, and SQLite would wait ten seconds for somebody to
+/// finish it.
+///
+/// For processes that have the database open nowhere else: looking at the index drops their locks on it.
 pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreError> {
     if !path.try_exists().map_err(|error| StoreError::io(&error))? {
         return Ok(None);
@@ -77,12 +82,11 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
         std::path::absolute(path).map_err(|error| StoreError::io(&error))?,
     )
     .map_err(|()| StoreError::new(StoreErrorKind::NotWritable, "its path is not valid"))?;
-    let how = if Path::new(&index).exists() {
-        "readonly_shm"
-    } else {
-        "immutable"
-    };
-    uri.query_pairs_mut().append_pair(how, "1");
+    match index_of(Path::new(&index)) {
+        Index::Missing => drop(uri.query_pairs_mut().append_pair("immutable", "1")),
+        Index::Ready => drop(uri.query_pairs_mut().append_pair("readonly_shm", "1")),
+        Index::Unfinished => {}
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
@@ -92,6 +96,31 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
     // A process that died while it made the file left it empty.
     let is_made = migrations::accept(&connection)? > 0;
     Ok(is_made.then_some(connection))
+}
+
+/// How the index of a log stands.
+enum Index {
+    Missing,
+    Unfinished,
+    Ready,
+}
+
+/// An index begins with its header, twice; the thirteenth byte of it says that it was made.
+/// Source: sqlite.org/walformat.html, "The WAL-Index Header".
+fn index_of(path: &Path) -> Index {
+    const HEADER: usize = 48;
+    const IS_MADE: usize = 12;
+    let Ok(mut file) = File::open(path) else {
+        return Index::Missing;
+    };
+    let mut headers = [0; 2 * HEADER];
+    let read = file.read_exact(&mut headers).is_ok();
+    let (one, two) = headers.split_at(HEADER);
+    if read && one == two && one.get(IS_MADE).is_some_and(|made| *made != 0) {
+        Index::Ready
+    } else {
+        Index::Unfinished
+    }
 }
 
 /// A second connection that moves the log of an open database.

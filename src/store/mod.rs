@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
-use writer::{Direct, Job, Keep, Writer};
+use writer::{Direct, Keep, Writer};
 
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "orch.db";
@@ -35,6 +35,9 @@ pub enum Durability {
     /// because the older state is the safe one, such as the settlement of a hold.
     Normal,
 }
+
+/// A part of a transaction.
+pub type Job = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
 
 /// A handle of the store; clones share the connections. The last one to go waits until everything
 /// queued is written.
@@ -182,7 +185,7 @@ impl Store {
                 Err(error) => (Keep::No, Box::new(move |_| finish(Err(error)))),
             }
         });
-        self.inner.writer.submit(Job { durability, work });
+        self.inner.writer.submit(writer::Job { durability, work });
     }
 
     /// Reads on a connection of its own: sees everything committed so far, blocks no writer.

@@ -199,6 +199,28 @@ async fn reading_only_changes_no_byte_on_the_disk() {
     assert_eq!(snapshot(&state), before);
 }
 
+/// As a process leaves it that dies in the moment in which it opens the database.
+#[tokio::test]
+async fn a_log_whose_index_was_left_unfinished_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("alive")).unwrap();
+    let written = store.write(Durability::Normal, insert("one", 1)).await;
+    written.unwrap();
+    let dead = directory.path().join("dead");
+    fs::create_dir(&dead).unwrap();
+    let alive = directory.path().join("alive");
+    for (name, content, _) in snapshot(&alive) {
+        let content = if name.ends_with("-shm") {
+            vec![0; content.len()]
+        } else {
+            content
+        };
+        fs::write(dead.join(name), content).unwrap();
+    }
+    let read = Store::open_read_only(&dead).unwrap().unwrap();
+    assert_eq!(scopes(&read), ["one"]);
+}
+
 fn kind_of_opening(state: &Path) -> StoreErrorKind {
     let error = Store::open(state).unwrap_err();
     assert_eq!(error.path, Some(state.join(FILE_NAME)));

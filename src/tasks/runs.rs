@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::agents::RunResult;
-use crate::store::{Durability, Store, StoreError};
+use crate::store::{Durability, Job, Store, StoreError};
 
 /// What is to be remembered of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,20 +68,20 @@ pub struct StoredRun {
     pub result: Option<RunResult>,
 }
 
-/// Enters a run that begins.
+/// Enters a run that begins: its kind and name, and its plan.
 ///
 /// # Errors
-/// When it is not on the disk.
+/// When it is not as durable as asked.
 pub async fn enter(
     store: &Store,
     run_id: &str,
-    kind: &'static str,
-    name: &str,
+    (kind, name): (&'static str, &str),
     plan: String,
+    durability: Durability,
 ) -> Result<(), StoreError> {
     let (run_id, name) = (run_id.to_owned(), name.to_owned());
     store
-        .write(Durability::Full, move |transaction| {
+        .write(durability, move |transaction| {
             transaction.execute(
                 "INSERT INTO runs (id, kind, name, state, plan, started_ms, updated_ms)
                  VALUES (?1, ?2, ?3, 'running', ?4, ?5, ?5)",
@@ -92,27 +92,45 @@ pub async fn enter(
         .await
 }
 
-/// Says what became of a run.
+/// Says what became of a run: its state and its result in JSON.
 ///
 /// # Errors
-/// When it is not on the disk.
+/// When it is not as durable as asked.
 pub async fn set_state(
     store: &Store,
     run_id: &str,
     state: RunState,
-    result: Option<&RunResult>,
+    result: Option<String>,
+    durability: Durability,
 ) -> Result<(), StoreError> {
-    let run_id = run_id.to_owned();
-    let result = result.and_then(|result| serde_json::to_string(result).ok());
     store
-        .write(Durability::Full, move |transaction| {
-            transaction.execute(
-                "UPDATE runs SET state = ?2, result = ?3, updated_ms = ?4 WHERE id = ?1",
-                params![run_id, state.name(), result, now_ms()],
-            )?;
-            Ok(())
-        })
+        .write(durability, setting_state(run_id, state, result))
         .await
+}
+
+/// The same as a part of a transaction. Nobody goes on with a run that is done, so what it had finished
+/// on its way is forgotten.
+pub fn setting_state(run_id: &str, state: RunState, result: Option<String>) -> Job {
+    let run_id = run_id.to_owned();
+    Box::new(move |transaction| {
+        transaction
+            .prepare_cached(
+                "UPDATE runs SET state = ?2, result = ?3, updated_ms = ?4 WHERE id = ?1",
+            )?
+            .execute(params![run_id, state.name(), result, now_ms()])?;
+        if state == RunState::Done {
+            forget_steps(transaction, &run_id)?;
+        }
+        Ok(())
+    })
+}
+
+/// All keys of a run begin with `RUN/`, and `0` is what follows `/`.
+fn forget_steps(transaction: &rusqlite::Transaction<'_>, run_id: &str) -> rusqlite::Result<usize> {
+    transaction.execute(
+        "DELETE FROM journal WHERE key > ?1 || '/' AND key < ?1 || '0'",
+        params![run_id],
+    )
 }
 
 const LISTED: &str = "id, kind, name, state, started_ms";
@@ -175,6 +193,50 @@ pub fn find(store: &Store, id: &str) -> Result<Option<StoredRun>, StoreError> {
     })
 }
 
+/// Something that a run has finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its key without the run: `STEP/t1`.
+    pub key: String,
+    /// Whether it is an answer of a model.
+    pub is_answer: bool,
+}
+
+impl Kept {
+    /// The step, or the agent of several.
+    pub fn part(&self) -> &str {
+        self.key.split('/').next().unwrap_or_default()
+    }
+
+    /// The same where this is the end of all of it.
+    pub fn whole_part(&self) -> Option<&str> {
+        (!self.key.contains('/')).then_some(&self.key)
+    }
+}
+
+/// What a run has finished so far.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn kept(store: &Store, run_id: &str) -> Result<Vec<Kept>, StoreError> {
+    let run_id = run_id.to_owned();
+    store.read(move |connection| {
+        connection
+            .prepare(
+                "SELECT substr(key, length(?1) + 2), json_type(value, '$.reply') IS NOT NULL
+                 FROM journal
+                 WHERE key > ?1 || '/' AND key < ?1 || '0' AND value IS NOT NULL",
+            )?
+            .query_map(params![run_id], |row| {
+                Ok(Kept {
+                    key: row.get(0)?,
+                    is_answer: row.get(1)?,
+                })
+            })?
+            .collect()
+    })
+}
+
 fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -190,15 +252,16 @@ mod tests {
     async fn runs_are_found_by_their_ids_and_clear_beginnings() {
         let store = Store::in_memory().unwrap();
         for id in ["0192-aaaa-1", "0192-aaaa-2", "0193-bbbb-1"] {
-            enter(&store, id, "task", "deploy", "{}".to_owned())
+            let named = ("task", "deploy");
+            enter(&store, id, named, "{}".to_owned(), Durability::Full)
                 .await
                 .unwrap();
         }
         let mut result = RunResult::empty("0193-bbbb-1", "task", "deploy", "");
         result.results = Some(vec![RunResult::empty("0193-bbbb-1", "run", "", "")]);
-        set_state(&store, "0193-bbbb-1", RunState::Parked, Some(&result))
-            .await
-            .unwrap();
+        let kept = serde_json::to_string(&result).unwrap();
+        let parked = setting_state("0193-bbbb-1", RunState::Parked, Some(kept));
+        store.write(Durability::Full, parked).await.unwrap();
         let found = find(&store, "0193-bbb").unwrap().unwrap();
         assert_eq!(
             (found.listed.state, found.plan.as_str()),

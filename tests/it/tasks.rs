@@ -1,5 +1,6 @@
 //! Tasks from the command line: run, parked, continued, drawn, refused.
 
+mod agents;
 mod kill;
 mod speed;
 

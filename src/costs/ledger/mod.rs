@@ -4,6 +4,7 @@ mod attempt;
 mod budget;
 mod hold;
 pub(super) mod holder;
+mod lost;
 mod rows;
 mod settlement;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 pub use attempt::{Attempt, PromptSize, Purpose, estimate_tokens};
 pub use budget::{Budget, BudgetWarning, Caps, OverBudget, Refused, Scope};
 pub use hold::{Hold, Settled};
+pub use lost::LostAttempt;
 pub use settlement::{Ended, Outcome};
 
 use std::collections::BTreeSet;

@@ -59,7 +59,7 @@ fn server() -> Stub {
 }
 
 /// How often each model turn was asked for: by what the agent was asked and which turn it is.
-fn asked(server: &Stub) -> BTreeMap<(String, usize), usize> {
+pub(super) fn asked(server: &Stub) -> BTreeMap<(String, usize), usize> {
     let mut counts = BTreeMap::new();
     for chat in server.chats() {
         let messages = chat.body["messages"].as_array().unwrap();
@@ -118,13 +118,26 @@ fn essence(result: &Value) -> Value {
     essence
 }
 
-fn lines(context: &Context, file: &str) -> BTreeMap<String, usize> {
+pub(super) fn lines(context: &Context, file: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let text = std::fs::read_to_string(context.work().join(file)).unwrap_or_default();
     for line in text.lines() {
         *counts.entry(line.to_owned()).or_default() += 1;
     }
     counts
+}
+
+/// How many answers a resumed run says that it asks for again.
+pub(super) fn said_again(result: &Value) -> usize {
+    let warnings = result["warnings"].as_array().unwrap();
+    let count = |warning: &Value| {
+        let words = warning.as_str().unwrap();
+        match words.split_once(" answers of models had come and were not kept") {
+            Some((number, _)) => number.parse().unwrap(),
+            None => usize::from(words.contains("when the run was cut off and is asked again")),
+        }
+    };
+    warnings.iter().map(count).sum()
 }
 
 fn context(server: &Stub) -> Context {
@@ -187,6 +200,8 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
         // Every turn that was kept was asked for once; those that were not may have been under way.
         let kept = done.iter().filter(|key| is_turn(key)).count();
         assert!(before.len() - kept >= twice, "{before:?} {after:?} {at}");
+        let warnings = result["warnings"].to_string();
+        assert!(twice <= said_again(&result), "{twice} {warnings} {at}");
         // A tool that writes never runs twice, and one whose end was kept ran once.
         let now = lines(&context, "log.txt");
         assert!(now.values().all(|count| *count == 1), "{now:?} {at}");

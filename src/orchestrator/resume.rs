@@ -1,0 +1,172 @@
+//! Going on with runs that were stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::kept::KeptRun;
+use super::task::not_kept;
+use super::{AllOrder, Conversation, Orchestrator, Order};
+use crate::agents::{AgentSettings, RunResult};
+use crate::cancel::Cancel;
+use crate::error::{ErrorClass, OrchError};
+use crate::event::Events;
+use crate::providers::Delivery;
+use crate::store::Durability;
+use crate::tasks::runs::{self, StoredRun};
+use crate::tasks::{self, Plan, RunLock, RunState};
+
+/// What bounds a run that is taken up again.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// When it must be over.
+    pub deadline: Option<Instant>,
+    /// At most this many agents at once.
+    pub at_once: usize,
+}
+
+impl Orchestrator {
+    /// The run of an id, or of the beginning of one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find_run(&self, id: &str) -> Result<StoredRun, OrchError> {
+        let unknown = || {
+            OrchError::new(ErrorClass::Usage, format!("there is no run `{id}`"))
+                .with_hint("`orch --runs` lists the runs")
+        };
+        let store = self.store.as_ref().ok_or_else(unknown)?;
+        let found = runs::find(store, id).map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "the run cannot be read").caused_by(&error)
+        })?;
+        found.ok_or_else(unknown)
+    }
+
+    /// Goes on with a run. One that is done gives its result again. `finished` is told the result of each
+    /// agent of several as it comes.
+    ///
+    /// # Errors
+    /// When another process works on it, or it cannot go on.
+    pub async fn resume(
+        &self,
+        run: StoredRun,
+        limits: Limits,
+        events: &Events,
+        cancel: &Cancel,
+        finished: &mut (dyn FnMut(&RunResult) + Send),
+    ) -> Result<RunResult, OrchError> {
+        let run_id: Arc<str> = run.listed.run_id.as_str().into();
+        let store = self.runs_store()?;
+        let lock = self.lock(&run_id)?;
+        // Another process may have worked on it since it was looked up.
+        let run = self.find_run(&run_id)?;
+        if let (RunState::Done, Some(result)) = (run.listed.state, &run.result) {
+            events.notice("the run is done; this is what it gave").await;
+            result.results.iter().flatten().for_each(finished);
+            return Ok(result.clone());
+        }
+        let lost = self.lost_calls(&run).await?;
+        for words in &lost {
+            events.notice(words.clone()).await;
+        }
+        if run.listed.kind != "task" {
+            let agents = self.resume_agents((&run, lock), limits, events, cancel, finished);
+            let mut result = Box::pin(agents).await?;
+            result.warnings.splice(0..0, lost);
+            return Ok(result);
+        }
+        let _lock = lock;
+        let plan: Plan = serde_json::from_str(&run.plan).map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "the plan of the run cannot be read")
+                .caused_by(&error)
+                .with_hint("it was made by another version of the program")
+        })?;
+        if plan.version != tasks::PLAN_VERSION {
+            let words = format!("the plan of the run has the version {}", plan.version);
+            return Err(OrchError::new(ErrorClass::Failed, words).with_hint(format!(
+                "this program goes on with plans of the version {}",
+                tasks::PLAN_VERSION
+            )));
+        }
+        self.tell_changes(&plan.agents, &Clone::clone, events).await;
+        runs::set_state(store, &run_id, RunState::Running, None, Durability::Full)
+            .await
+            .map_err(|error| not_kept(&error))?;
+        Box::pin(self.work_on(&run_id, &plan, (lost, limits.deadline), events, cancel)).await
+    }
+
+    async fn resume_agents(
+        &self,
+        (run, lock): (&StoredRun, RunLock),
+        limits: Limits,
+        events: &Events,
+        cancel: &Cancel,
+        finished: &mut (dyn FnMut(&RunResult) + Send),
+    ) -> Result<RunResult, OrchError> {
+        let kept = self.take_up(run, lock, events).await?;
+        let run_id: Arc<str> = run.listed.run_id.as_str().into();
+        let mut result = if run.listed.kind == "all" {
+            let order = AllOrder {
+                run_id,
+                only: Vec::new(),
+                prompt: kept.plan.prompt.clone(),
+                conversation: Conversation::New,
+                deadline: limits.deadline,
+                at_once: limits.at_once,
+            };
+            self.ask_all(&kept, order, events, cancel, finished).await
+        } else {
+            self.resume_agent(&kept, limits, events, cancel).await?
+        };
+        kept.end(&mut result).await;
+        Ok(result)
+    }
+
+    async fn resume_agent(
+        &self,
+        run: &KeptRun,
+        limits: Limits,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<RunResult, OrchError> {
+        let asked = run.plan.asked.first().ok_or_else(|| {
+            OrchError::new(ErrorClass::Failed, "the plan of the run names no agent")
+        })?;
+        let order = Order {
+            run_id: Arc::clone(&run.run_id),
+            agent: asked.agent.clone(),
+            prompt: run.plan.prompt.clone(),
+            conversation: Conversation::New,
+            deadline: limits.deadline,
+            delivery: Delivery::Buffered,
+        };
+        let opened = self.opened(&asked.agent, asked.conversation.clone())?;
+        let ready = self.ready(&run.plan, order, opened)?;
+        // What became of the run is kept by whoever took it up.
+        let place = (ready, run.journal.clone());
+        Ok(self
+            .run_ready(run, place, |_| None, events, cancel)
+            .await
+            .result)
+    }
+
+    /// Says which agents of a plan are configured otherwise now. `settled` is applied to those of the
+    /// configuration before they are compared.
+    pub(super) async fn tell_changes(
+        &self,
+        planned: &BTreeMap<String, AgentSettings>,
+        settled: &(dyn Fn(&AgentSettings) -> AgentSettings + Sync),
+        events: &Events,
+    ) {
+        for (name, settings) in planned {
+            let now = self.config.document.agents.get(name);
+            if now.map(settled).as_ref() != Some(settings) {
+                let words = format!(
+                    "the configuration of `{name}` has changed; the run goes on with what it began with"
+                );
+                events.notice(words).await;
+            }
+        }
+    }
+}
