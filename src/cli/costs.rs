@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Call, lists, load, run};
+use super::{Call, load, run};
 use crate::costs::report::{self, Filter};
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::Orchestrator;
@@ -30,6 +30,12 @@ impl From<Closed> for Cut {
 
 pub(super) fn costs(call: &Call) -> Result<u8, OrchError> {
     let filter = filter(call)?;
+    if call.json() && call.cli.actions.csv {
+        return Err(
+            OrchError::new(ErrorClass::Usage, "`--csv` is a form of its own")
+                .with_hint("leave `--json` and `--output` out"),
+        );
+    }
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(config, run::options(call)?)?;
     let unreadable = |error: StoreError| {
@@ -37,7 +43,7 @@ pub(super) fn costs(call: &Call) -> Result<u8, OrchError> {
     };
     if call.cli.actions.csv {
         let Some(store) = orchestrator.store() else {
-            return Ok(lists::print(&report::csv_header()));
+            return Ok(call.print(&report::csv_header()));
         };
         return match report::csv(store, &filter, |line| {
             render::stdout(line).map_err(Cut::from)
@@ -53,12 +59,12 @@ pub(super) fn costs(call: &Call) -> Result<u8, OrchError> {
             Some(store) => report::export(store, &filter, &sums, limit).map_err(unreadable)?,
             None => serde_json::json!({"requests": [], "summary": sums, "budget_limit": limit}),
         };
-        return Ok(lists::print_json(&export));
+        return Ok(call.print_json(&export));
     }
     Ok(if call.json() {
-        lists::print_json(&serde_json::to_value(&sums).unwrap_or_default())
+        call.print_json(&serde_json::to_value(&sums).unwrap_or_default())
     } else {
-        lists::print(&report::report_text(&sums, render::width()))
+        call.print(&report::report_text(&sums, render::width()))
     })
 }
 

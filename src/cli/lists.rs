@@ -12,28 +12,17 @@ use crate::config::Config;
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{Health, Orchestrator};
 use crate::providers;
-use crate::render::{self, Style};
+use crate::render::Style;
 
 /// Entries of a log that are shown.
 pub(crate) const LOG_ENTRIES: usize = 5;
 
-/// Prints; a closed standard output is no failure.
-pub(super) fn print(text: &str) -> u8 {
-    // Whoever closed it wants no more.
-    _ = render::stdout(text);
-    0
-}
-
-pub(super) fn print_json(value: &Value) -> u8 {
-    print(&format!("{value:#}\n"))
-}
-
 pub(super) fn agents(call: &Call) -> Result<u8, OrchError> {
     let config = load::config(call)?;
     Ok(if call.json() {
-        print_json(&agents_json(&config))
+        call.print_json(&agents_json(&config))
     } else {
-        print(&agents_text(&config, None))
+        call.print(&agents_text(&config, None))
     })
 }
 
@@ -83,9 +72,9 @@ pub(super) fn models(call: &Call) -> Result<u8, OrchError> {
     let config = load::config(call)?;
     let orchestrator = Orchestrator::look(Arc::new(config), run::options(call)?)?;
     Ok(if call.json() {
-        print_json(&models_json(&orchestrator))
+        call.print_json(&models_json(&orchestrator))
     } else {
-        print(&models_text())
+        call.print(&models_text())
     })
 }
 
@@ -137,9 +126,9 @@ pub(super) fn status(call: &Call) -> Result<u8, OrchError> {
     let orchestrator = Orchestrator::look(Arc::new(config), run::options(call)?)?;
     let status = orchestrator.status()?;
     Ok(if call.json() {
-        print_json(&status)
+        call.print_json(&status)
     } else {
-        print(&status_text(&status))
+        call.print(&status_text(&status))
     })
 }
 
@@ -181,7 +170,7 @@ pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
     let config = Arc::new(load::config(call)?);
     let options = run::options(call)?;
     let deep = call.cli.actions.deep;
-    watch_signals(async |signals: &Signals| {
+    watch_signals(call, async |signals: &Signals| {
         // A deep check spends, so it needs the ledger; the other leaves no trace.
         let orchestrator = if deep {
             Orchestrator::open(config, options)?
@@ -197,6 +186,12 @@ pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
             }
         };
         orchestrator.close().await?;
+        let unhealthy: Vec<&str> = healths
+            .iter()
+            .filter(|(_, health)| !health.healthy)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let failed = !unhealthy.is_empty();
         if call.json() {
             let object: serde_json::Map<String, Value> = healths
                 .iter()
@@ -207,11 +202,14 @@ pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
                     )
                 })
                 .collect();
-            print_json(&Value::Object(object));
-        } else {
-            print(&health_text(&healths, call.screen.out));
+            let wrong = failed.then(|| {
+                let names = unhealthy.join("`, `");
+                OrchError::new(ErrorClass::Failed, format!("unhealthy: `{names}`"))
+            });
+            return Ok(call.print_verdict(&Value::Object(object), wrong));
         }
-        Ok(u8::from(healths.iter().any(|(_, health)| !health.healthy)))
+        call.print(&health_text(&healths, call.screen.out));
+        Ok(u8::from(failed))
     })
     .await?
 }
@@ -252,9 +250,9 @@ pub(super) fn tasks(call: &Call) -> Result<u8, OrchError> {
                     "inputs": task.inputs.keys().collect::<Vec<_>>(), "steps": task.steps.len()})
             })
             .collect();
-        return Ok(print_json(&list));
+        return Ok(call.print_json(&list));
     }
-    Ok(print(&tasks_text(&config)))
+    Ok(call.print(&tasks_text(&config)))
 }
 
 /// The tasks for people.
@@ -297,10 +295,10 @@ pub(super) fn logs(call: &Call, name: &str) -> Result<u8, OrchError> {
     orchestrator.settings_of(name)?;
     let entries = logs_of(&config, name)?;
     Ok(if call.json() {
-        print_json(&json!(entries))
+        call.print_json(&json!(entries))
     } else if entries.is_empty() {
-        print("(empty)\n")
+        call.print("(empty)\n")
     } else {
-        print(&format!("{}\n", entries.join("\n\n")))
+        call.print(&format!("{}\n", entries.join("\n\n")))
     })
 }

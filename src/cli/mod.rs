@@ -4,10 +4,12 @@
 
 mod approve;
 mod args;
+mod call;
 mod costs;
 mod house;
 mod lists;
 mod load;
+mod mistake;
 mod plan;
 mod run;
 mod signals;
@@ -27,41 +29,32 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Actions, Cli, ColorArg, House, OutputForm};
+pub(crate) use call::Call;
 
-use crate::agents::{ErrorReport, RunResult};
 use crate::config::Env;
-use crate::error::OrchError;
-use crate::redact::Redactor;
-use crate::render::{self, ColorHints, Screen};
-
-/// Everything of a call that is settled before anything is done.
-pub(crate) struct Call {
-    pub(crate) cli: Cli,
-    pub(crate) env: Env,
-    pub(crate) screen: Screen,
-}
+use crate::error::{ErrorClass, OrchError};
+use crate::render::{ColorHints, Screen};
 
 /// Runs the program to its exit code.
 pub(crate) fn run(args: Vec<OsString>, env: Env) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to standard output, mistakes to standard error; a closed stream is the end.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let screen = Screen::detect(false, 0, None, hints(&env));
+            return ExitCode::from(mistake::end(&error, &args, &env, screen));
         }
     };
     let screen = screen(&cli, &env);
     raise_open_files();
-    let call = Call { cli, env, screen };
+    let call = Call::new(cli, env, screen);
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            render::stderr_line(&format!("error: cannot start: {error}"));
-            return ExitCode::from(1);
+            let error = OrchError::new(ErrorClass::Failed, "cannot start").caused_by(&error);
+            return ExitCode::from(call.fail(error));
         }
     };
     let code = runtime.block_on(dispatch(call));
@@ -77,7 +70,7 @@ async fn dispatch(mut call: Call) -> u8 {
     };
     match result {
         Ok(code) => code,
-        Err(error) => fail(&call, error),
+        Err(error) => call.fail(error),
     }
 }
 
@@ -87,15 +80,15 @@ async fn house(call: &Call, house: House) -> Result<u8, OrchError> {
         House::Check {
             explain,
             store,
-            json,
-        } => house::check(call, explain.as_deref(), store, json).await,
+            json: _,
+        } => house::check(call, explain.as_deref(), store).await,
         House::Tool {
             name,
             params,
             agent,
             sandbox,
             yes,
-            json,
+            json: _,
         } => {
             let wanted = tool::Wanted {
                 name,
@@ -103,7 +96,6 @@ async fn house(call: &Call, house: House) -> Result<u8, OrchError> {
                 agent,
                 sandbox,
                 yes,
-                json,
             };
             tool::run(call, wanted).await
         }
@@ -111,11 +103,11 @@ async fn house(call: &Call, house: House) -> Result<u8, OrchError> {
         House::Prices {
             model,
             update,
-            json,
-        } => house::prices(call, model.as_deref(), update.as_deref(), json),
-        House::Schema { tools } => Ok(house::schema(tools)),
-        House::Completions { shell } => Ok(house::completions(shell)),
-        House::Man => house::man(),
+            json: _,
+        } => house::prices(call, model.as_deref(), update.as_deref()),
+        House::Schema { tools } => Ok(house::schema(call, tools)),
+        House::Completions { shell } => Ok(house::completions(call, shell)),
+        House::Man => house::man(call),
     }
 }
 
@@ -134,6 +126,19 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
         logs,
         ..
     } = &call.cli.actions;
+    if let Some((flag, needed)) = lonely(&call.cli.actions) {
+        return Err(OrchError::new(
+            ErrorClass::Usage,
+            format!("`{flag}` means something with `{needed}` only"),
+        ));
+    }
+    if call.cli.output.output == OutputForm::Mermaid && !(task.is_some() && call.cli.run.dry_run) {
+        return Err(OrchError::new(
+            ErrorClass::Usage,
+            "`--output mermaid` draws a task and runs nothing",
+        )
+        .with_hint("give `--task NAME --dry-run`"));
+    }
     if *agents {
         lists::agents(call)
     } else if *models {
@@ -161,75 +166,49 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
     }
 }
 
-/// Tells an error that ended the call before there was a result.
-fn fail(call: &Call, error: OrchError) -> u8 {
-    let code = error.class.exit_code();
-    let report = ErrorReport::from(error);
-    let redactor = Redactor::new(call.env.secrets());
-    render::stderr_line(&redactor.mask(&render::error_text(&report, call.screen)));
-    if call.is_run() && call.form() != render::Form::Text {
-        let agent = call
-            .cli
-            .actions
-            .agent
-            .as_deref()
-            .or(call.cli.actions.task.as_deref());
-        let mut result = RunResult::empty("", call.kind(), agent.unwrap_or_default(), "");
-        result.error = Some(report);
-        // Nobody reads: then there is nothing to tell.
-        _ = render::View::new(call.form(), call.screen, &redactor).finish(&result);
-    }
-    code
-}
-
-impl Call {
-    pub(crate) fn form(&self) -> render::Form {
-        match self.cli.output.output {
-            _ if self.cli.output.json => render::Form::Json,
-            OutputForm::Text | OutputForm::Mermaid => render::Form::Text,
-            OutputForm::Json => render::Form::Json,
-            OutputForm::StreamJson => render::Form::StreamJson,
-        }
-    }
-
-    /// The agent that was named.
-    pub(crate) fn agent(&self) -> Option<&str> {
-        self.cli.actions.agent.as_deref()
-    }
-
-    pub(crate) fn json(&self) -> bool {
-        self.form() != render::Form::Text
-    }
-
-    fn kind(&self) -> &'static str {
-        if self.cli.actions.all {
-            "all"
-        } else if self.cli.actions.task.is_some() || self.cli.actions.resume.is_some() {
-            "task"
-        } else {
-            "agent"
-        }
-    }
-
-    fn is_run(&self) -> bool {
-        let actions = &self.cli.actions;
-        actions.agent.is_some() || actions.all || actions.task.is_some() || actions.resume.is_some()
-    }
+/// A flag without the action that it belongs to. Clap looks away where that action is in conflict with
+/// another that was given.
+fn lonely(actions: &Actions) -> Option<(&'static str, &'static str)> {
+    let costs = (actions.costs, "--costs");
+    [
+        (
+            !actions.agents_only.is_empty(),
+            "--agents-only",
+            (actions.all, "--all"),
+        ),
+        (
+            !actions.input.is_empty(),
+            "--input",
+            (actions.task.is_some(), "--task"),
+        ),
+        (actions.deep, "--deep", (actions.health, "--health")),
+        (actions.since.is_some(), "--since", costs),
+        (actions.until.is_some(), "--until", costs),
+        (actions.run_id.is_some(), "--run", costs),
+        (actions.csv, "--csv", costs),
+        (actions.export, "--export", costs),
+    ]
+    .into_iter()
+    .find_map(|(given, flag, (wanted, needed))| (given && !wanted).then_some((flag, needed)))
 }
 
 fn screen(cli: &Cli, env: &Env) -> Screen {
-    let set = |name| env.process(name).is_some_and(|value| value != "0");
-    let hints = ColorHints {
-        no_color: env.process("NO_COLOR").is_some(),
-        force: set("CLICOLOR_FORCE"),
-        dumb: env.process("TERM").is_some_and(|term| term == "dumb"),
-    };
     let choice = match cli.output.color {
         ColorArg::Auto => None,
         ColorArg::Always => Some(true),
         ColorArg::Never => Some(false),
     };
-    Screen::detect(cli.output.quiet, cli.output.verbose, choice, hints)
+    Screen::detect(cli.output.quiet, cli.output.verbose, choice, hints(env))
+}
+
+/// What the environment says of colours; an empty variable says nothing.
+fn hints(env: &Env) -> ColorHints {
+    let set = |name| env.process(name).is_some_and(|value| value != "0");
+    ColorHints {
+        no_color: env.process("NO_COLOR").is_some(),
+        force: set("CLICOLOR_FORCE"),
+        dumb: env.process("TERM").is_some_and(|term| term == "dumb"),
+    }
 }
 
 /// Many agents at once need many open files: the soft limit goes up to the hard one.

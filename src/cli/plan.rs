@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{Call, lists};
+use super::Call;
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{AllOrder, Orchestrator, Order, Plan};
 use crate::usage::Usd;
@@ -15,12 +15,13 @@ pub(super) fn agent(
     order: &Order,
 ) -> Result<u8, OrchError> {
     let plan = orchestrator.plan(order)?;
+    let over = over(plan.is_over_budget(), plan.lowest_usd, plan.budget_usd);
     if call.json() {
-        lists::print_json(&json!({"dry_run": true, "kind": "agent", "plan": plan}));
-    } else {
-        lists::print(&text(&plan));
+        let value = json!({"dry_run": true, "kind": "agent", "ok": over.is_none(), "plan": plan});
+        return Ok(call.print_verdict(&value, over));
     }
-    verdict(plan.is_over_budget(), plan.lowest_usd, plan.budget_usd)
+    call.print(&text(&plan));
+    over.map_or(Ok(0), Err)
 }
 
 pub(super) fn all(
@@ -32,35 +33,34 @@ pub(super) fn all(
     let lowest: Usd = plans.iter().filter_map(|plan| plan.lowest_usd).sum();
     let highest: Usd = plans.iter().filter_map(|plan| plan.highest_usd).sum();
     let budget = plans.iter().filter_map(|plan| plan.budget_usd).min();
-    let over = budget.is_some_and(|budget| lowest > budget);
+    let over = over(
+        budget.is_some_and(|budget| lowest > budget),
+        Some(lowest),
+        budget,
+    );
     let highest = budget.map_or(highest, |budget| highest.min(budget));
     if call.json() {
-        lists::print_json(
-            &json!({"dry_run": true, "kind": "all", "lowest_usd": lowest,
-            "highest_usd": highest, "budget_usd": budget, "plans": plans}),
-        );
-    } else {
-        let mut whole: String = plans.iter().map(text).collect();
-        // Writing to a string cannot fail.
-        _ = writeln!(whole, "together: at least ${lowest}, at most ${highest}");
-        lists::print(&whole);
+        let value = json!({"dry_run": true, "kind": "all", "ok": over.is_none(),
+            "lowest_usd": lowest, "highest_usd": highest, "budget_usd": budget, "plans": plans});
+        return Ok(call.print_verdict(&value, over));
     }
-    verdict(over, Some(lowest), budget)
+    let mut whole: String = plans.iter().map(text).collect();
+    // Writing to a string cannot fail.
+    _ = writeln!(whole, "together: at least ${lowest}, at most ${highest}");
+    call.print(&whole);
+    over.map_or(Ok(0), Err)
 }
 
-pub(super) fn verdict(
-    over: bool,
-    lowest: Option<Usd>,
-    budget: Option<Usd>,
-) -> Result<u8, OrchError> {
-    match (over, lowest, budget) {
-        (true, Some(lowest), Some(budget)) => Err(OrchError::new(
-            ErrorClass::Budget,
-            format!("even the cheapest outcome, ${lowest}, is above the budget of ${budget}"),
-        )
-        .with_hint("raise the budget, shorten the prompt or choose a cheaper model")),
-        _ => Ok(0),
-    }
+/// What is wrong with a plan whose lowest cost is above the budget.
+pub(super) fn over(is_over: bool, lowest: Option<Usd>, budget: Option<Usd>) -> Option<OrchError> {
+    let (true, Some(lowest), Some(budget)) = (is_over, lowest, budget) else {
+        return None;
+    };
+    let message = format!("even the cheapest outcome, ${lowest}, is above the budget of ${budget}");
+    Some(
+        OrchError::new(ErrorClass::Budget, message)
+            .with_hint("raise the budget, shorten the prompt or choose a cheaper model"),
+    )
 }
 
 fn text(plan: &Plan) -> String {

@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use super::approve::approver;
 use super::args::TierArg;
-use super::signals::{Signals, watch_signals};
+use super::signals::{Signals, stopped, watch_signals};
 use super::{Call, load, stdin};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{
-    AllOrder, Conversation, Options, Orchestrator, Order, deadline, new_run_id,
-};
+use crate::orchestrator::{AllOrder, Conversation, Options, Orchestrator, Order, deadline};
 use crate::providers::Delivery;
 use crate::render::{self, Closed, Form, View};
 use crate::repl;
@@ -43,6 +41,11 @@ pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
                     .with_hint("give one with `--prompt TEXT`, `--prompt-file FILE` or `-`"),
             )
         }
+        (None, false) if call.json() => Err(OrchError::new(
+            ErrorClass::Usage,
+            "a session has no output for programs",
+        )
+        .with_hint("name what to do, for example `--agent NAME --prompt TEXT`")),
         (_, false) => repl::run(call).await,
     }
 }
@@ -51,11 +54,11 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
     let limit = time_limit(call)?;
     let options = options(call)?;
     let config = Arc::new(load::config(call)?);
-    watch_signals(async |signals: &Signals| {
-        let stopped = signals.cancel.cancelled();
+    watch_signals(call, async |signals: &Signals| {
+        let signalled = signals.cancel.cancelled();
         let prompt = tokio::select! {
             biased;
-            cause = stopped => return Err(stopped_early(cause)),
+            cause = signalled => return Err(stopped(cause)),
             prompt = stdin::prompt(&call.cli.prompt) => prompt?.unwrap_or_default(),
         };
         let deadline = deadline(limit);
@@ -65,7 +68,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
             Orchestrator::open_for_one(config, options)?
         };
         let order = Order {
-            run_id: new_run_id(),
+            run_id: call.run_id(),
             agent: agent.to_owned(),
             prompt,
             conversation: conversation(call),
@@ -75,7 +78,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         if call.cli.run.dry_run {
             return super::plan::agent(call, &orchestrator, &order);
         }
-        let mut view = View::new(call.form(), call.screen, orchestrator.redactor());
+        let mut view = call.view(orchestrator.redactor());
         let (events, mut receiver) = Events::channel(&order.run_id);
         let running = async {
             // Dropping the events ends the view.
@@ -94,14 +97,11 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         let (done, watched) = tokio::join!(running, watching);
         let mut result = match done {
             Ok(done) => done.result,
-            Err(error) => {
-                orchestrator.close().await?;
-                return Err(error);
-            }
+            Err(error) => call.failed(error),
         };
         save(call, &orchestrator, &mut result);
         let closed = orchestrator.close().await;
-        finish(&mut view, &result, watched, closed)
+        finish(&mut view, result, watched, closed)
     })
     .await?
 }
@@ -111,11 +111,11 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
     let limit = time_limit(call)?;
     let options = options(call)?;
     let config = Arc::new(load::config(call)?);
-    watch_signals(async |signals: &Signals| {
-        let stopped = signals.cancel.cancelled();
+    watch_signals(call, async |signals: &Signals| {
+        let signalled = signals.cancel.cancelled();
         let prompt = tokio::select! {
             biased;
-            cause = stopped => return Err(stopped_early(cause)),
+            cause = signalled => return Err(stopped(cause)),
             prompt = stdin::prompt(&call.cli.prompt) => prompt?,
         };
         let prompt = prompt.ok_or_else(|| {
@@ -129,7 +129,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
             Orchestrator::open(config, options)?
         };
         let order = AllOrder {
-            run_id: new_run_id(),
+            run_id: call.run_id(),
             only: call.cli.actions.agents_only.clone(),
             prompt,
             conversation: conversation(call),
@@ -139,7 +139,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
         if call.cli.run.dry_run {
             return super::plan::all(call, &orchestrator, &order);
         }
-        let mut view = View::new(call.form(), call.screen, orchestrator.redactor()).without_text();
+        let mut view = call.view(orchestrator.redactor()).without_text();
         let finished = view.finished();
         let (events, mut receiver) = Events::channel(&order.run_id);
         let running = async {
@@ -163,18 +163,12 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
             watched
         };
         let (done, watched) = tokio::join!(running, watching);
-        let mut result = match done {
-            Ok(result) => result,
-            Err(error) => {
-                orchestrator.close().await?;
-                return Err(error);
-            }
-        };
+        let mut result = done.unwrap_or_else(|error| call.failed(error));
         for one in result.results.iter_mut().flatten() {
             save(call, &orchestrator, one);
         }
         let closed = orchestrator.close().await;
-        finish(&mut view, &result, watched, closed)
+        finish(&mut view, result, watched, closed)
     })
     .await?
 }
@@ -182,22 +176,26 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
 /// The end of a run: what is printed last and the exit code.
 pub(super) fn finish(
     view: &mut View,
-    result: &RunResult,
+    mut result: RunResult,
     watched: Result<(), Closed>,
     closed: Result<(), OrchError>,
 ) -> Result<u8, OrchError> {
-    // A reader that is gone wants nothing more, and that is no failure.
-    if watched.is_err() || view.finish(result).is_err() {
+    if watched.is_err() {
+        // A reader that is gone wants nothing more, and that is no failure.
         return closed.map(|()| 0);
     }
-    closed.map(|()| result.exit_code())
-}
-
-pub(super) fn stopped_early(cause: Cause) -> OrchError {
-    match cause {
-        Cause::Terminate => OrchError::new(ErrorClass::Terminated, "terminated by a signal"),
-        Cause::Interrupt | Cause::Closed => OrchError::new(ErrorClass::Interrupted, "interrupted"),
+    // What was not kept is told in the one result that there is.
+    match (closed, &result.error) {
+        (Ok(()), _) => {}
+        (Err(error), None) => {
+            result.ok = false;
+            result.error = Some(error.into());
+        }
+        (Err(error), Some(_)) => result.warnings.push(error.to_string()),
     }
+    // Nobody reads the end: how it ended stays what it is.
+    _ = view.finish(&result);
+    Ok(result.exit_code())
 }
 
 /// Who takes the answer while it streams.

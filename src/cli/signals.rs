@@ -3,6 +3,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::Call;
 use crate::cancel::{Cancel, Canceller, Cause, switch};
 use crate::error::{ErrorClass, OrchError};
 
@@ -17,6 +18,7 @@ pub(crate) struct Signals {
 /// # Errors
 /// When signals cannot be watched.
 pub(crate) async fn watch_signals<T>(
+    call: &Call,
     work: impl AsyncFnOnce(&Signals) -> T,
 ) -> Result<T, OrchError> {
     let watch = |kind| {
@@ -40,9 +42,17 @@ pub(crate) async fn watch_signals<T>(
             _ = hangup.recv() => Cause::Terminate,
         };
         if signals.cancel.cause().is_some() {
-            leave(cause);
+            leave(call, cause);
         }
         signals.canceller.cancel(cause);
+    }
+}
+
+/// A run that a signal stopped before it had a result.
+pub(super) fn stopped(cause: Cause) -> OrchError {
+    match cause {
+        Cause::Terminate => OrchError::new(ErrorClass::Terminated, "terminated by a signal"),
+        Cause::Interrupt | Cause::Closed => OrchError::new(ErrorClass::Interrupted, "interrupted"),
     }
 }
 
@@ -51,8 +61,9 @@ pub(crate) async fn watch_signals<T>(
     clippy::disallowed_methods,
     reason = "the second signal means now: nothing may hold it up"
 )]
-fn leave(cause: Cause) {
+fn leave(call: &Call, cause: Cause) {
     crate::render::clear();
+    call.cut_short(stopped(cause));
     std::process::exit(match cause {
         Cause::Terminate => 143,
         Cause::Interrupt | Cause::Closed => 130,

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::OutputForm;
-use super::run::{at_once, finish, options, stopped_early, time_limit};
-use super::signals::{Signals, watch_signals};
-use super::{Call, lists, load, plan};
+use super::run::{at_once, finish, options, time_limit};
+use super::signals::{Signals, stopped, watch_signals};
+use super::{Call, load, plan};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{Limits, Orchestrator, RunInfo, deadline, new_run_id};
-use crate::render::{self, Form, View};
+use crate::orchestrator::{Limits, Orchestrator, RunInfo, deadline};
+use crate::render::{self, Form};
 use crate::tasks::{Plan, draw};
 use crate::usage::Usd;
 
@@ -29,13 +29,6 @@ pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
         let plan = orchestrator.task_plan(name, &call.cli.actions.input)?;
         return dry_run(call, &orchestrator, &plan);
     }
-    if call.cli.output.output == OutputForm::Mermaid {
-        return Err(OrchError::new(
-            ErrorClass::Usage,
-            "`--output mermaid` draws and runs nothing",
-        )
-        .with_hint("add `--dry-run`"));
-    }
     let orchestrator = Orchestrator::open(config, options)?;
     let plan = match orchestrator.task_plan(name, &call.cli.actions.input) {
         Ok(plan) => plan,
@@ -44,7 +37,7 @@ pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
             return Err(error);
         }
     };
-    let run_id = new_run_id();
+    let run_id = call.run_id();
     let deadline = deadline(limit);
     let plan = &plan;
     let id = &run_id;
@@ -70,7 +63,7 @@ pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
             return Err(error);
         }
     };
-    let run_id: Arc<str> = run.listed.run_id.as_str().into();
+    let run_id = call.goes_on_with(&run.listed.run_id);
     let limits = Limits {
         deadline: deadline(limit),
         at_once: at_once(),
@@ -106,11 +99,11 @@ async fn watched(
     run_id: &str,
     work: impl AsyncFnOnce(Work<'_>) -> Result<RunResult, OrchError>,
 ) -> Result<u8, OrchError> {
-    watch_signals(async |signals: &Signals| {
+    watch_signals(call, async |signals: &Signals| {
         if let Some(cause) = signals.cancel.cause() {
-            return Err(stopped_early(cause));
+            return Err(stopped(cause));
         }
-        let mut view = View::new(call.form(), call.screen, orchestrator.redactor()).of_task();
+        let mut view = call.view(orchestrator.redactor()).of_task();
         let (events, mut receiver) = Events::channel(run_id);
         let running = async {
             // Dropping the events ends the view.
@@ -131,7 +124,8 @@ async fn watched(
         };
         let (done, watched) = tokio::join!(running, watching);
         let closed = orchestrator.close().await;
-        finish(&mut view, &done?, watched, closed)
+        let result = done.unwrap_or_else(|error| call.failed(error));
+        finish(&mut view, result, watched, closed)
     })
     .await?
 }
@@ -148,39 +142,40 @@ fn no_prompt(call: &Call) -> Result<(), OrchError> {
 
 fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, OrchError> {
     if call.cli.output.output == OutputForm::Mermaid {
-        return Ok(lists::print(&draw::mermaid(&plan.steps)));
+        return Ok(call.print(&draw::mermaid(&plan.steps)));
     }
     let priced = orchestrator.price_task(plan)?;
-    if call.json() {
-        lists::print_json(&json!({"dry_run": true, "kind": "task", "plan": priced}));
-    } else {
-        let costs = priced.costs();
-        let mut text = format!("{}\n", plan.task);
-        for (name, value) in &plan.inputs {
-            // Writing to a string cannot fail.
-            _ = writeln!(text, "  {name} = {value}");
-        }
-        text.push_str(&draw::text(&plan.steps, &|step| {
-            costs.get(step.id.as_str()).cloned()
-        }));
-        let highest = match priced.highest_usd {
-            Some(highest) => format!("at most ${highest}"),
-            None => "the most is not known".to_owned(),
-        };
-        _ = writeln!(text, "cost: at least ${}, {highest}", priced.lowest_usd);
-        if let Some(budget) = priced.budget_usd {
-            _ = writeln!(text, "budget: ${budget}");
-        }
-        for notice in &priced.notices {
-            _ = writeln!(text, "note: {notice}");
-        }
-        lists::print(&text);
-    }
-    plan::verdict(
+    let over = plan::over(
         priced.is_over_budget(),
         Some(priced.lowest_usd),
         priced.budget_usd,
-    )
+    );
+    if call.json() {
+        let value = json!({"dry_run": true, "kind": "task", "ok": over.is_none(), "plan": priced});
+        return Ok(call.print_verdict(&value, over));
+    }
+    let costs = priced.costs();
+    let mut text = format!("{}\n", plan.task);
+    for (name, value) in &plan.inputs {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "  {name} = {value}");
+    }
+    text.push_str(&draw::text(&plan.steps, &|step| {
+        costs.get(step.id.as_str()).cloned()
+    }));
+    let highest = match priced.highest_usd {
+        Some(highest) => format!("at most ${highest}"),
+        None => "the most is not known".to_owned(),
+    };
+    _ = writeln!(text, "cost: at least ${}, {highest}", priced.lowest_usd);
+    if let Some(budget) = priced.budget_usd {
+        _ = writeln!(text, "budget: ${budget}");
+    }
+    for notice in &priced.notices {
+        _ = writeln!(text, "note: {notice}");
+    }
+    call.print(&text);
+    over.map_or(Ok(0), Err)
 }
 
 /// The runs that are known.
@@ -189,9 +184,9 @@ pub(super) fn runs(call: &Call) -> Result<u8, OrchError> {
     let orchestrator = Orchestrator::look(config, options(call)?)?;
     let runs = orchestrator.runs()?;
     if call.json() {
-        return Ok(lists::print_json(&json!(runs)));
+        return Ok(call.print_json(&json!(runs)));
     }
-    Ok(lists::print(&runs_text(&runs)))
+    Ok(call.print(&runs_text(&runs)))
 }
 
 /// The runs for people.

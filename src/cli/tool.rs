@@ -8,7 +8,7 @@ use super::approve::approver;
 use super::args::TierArg;
 use super::run::tier;
 use super::signals::{Signals, watch_signals};
-use super::{Call, lists, load};
+use super::{Call, load};
 use crate::agents::AgentSettings;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
@@ -24,7 +24,6 @@ pub(super) struct Wanted {
     pub(super) agent: Option<String>,
     pub(super) sandbox: Option<TierArg>,
     pub(super) yes: bool,
-    pub(super) json: bool,
 }
 
 /// Runs it; prints what the model would see. Exit 0 ok, 1 failed, 6 time ran out, 9 refused.
@@ -92,7 +91,7 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         arguments,
         ..ToolCall::default()
     };
-    watch_signals(async |signals: &Signals| {
+    watch_signals(call, async |signals: &Signals| {
         let events = Events::nobody();
         let outcome = tokio::select! {
             biased;
@@ -104,31 +103,27 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         let outcome = outcome.map_err(|error| {
             OrchError::new(ErrorClass::Denied, "the tools cannot go on").caused_by(&error)
         })?;
-        if wanted.json {
-            let status = match outcome.status {
-                ToolStatus::Ok => "ok",
-                ToolStatus::Failed => "error",
-                ToolStatus::TimedOut => "timeout",
-                ToolStatus::Refused => "refused",
-            };
-            lists::print_json(
-                &json!({"tool": name, "status": status, "content": outcome.content,
-                "exit_code": outcome.exit_code, "ms": outcome.ms}),
-            );
-        } else {
-            let end = if outcome.content.ends_with('\n') {
-                ""
-            } else {
-                "\n"
-            };
-            lists::print(&format!("{}{end}", outcome.content));
+        let (status, class) = match outcome.status {
+            ToolStatus::Ok => ("ok", None),
+            ToolStatus::Failed => ("error", Some(ErrorClass::Failed)),
+            ToolStatus::TimedOut => ("timeout", Some(ErrorClass::Timeout)),
+            ToolStatus::Refused => ("refused", Some(ErrorClass::Denied)),
+        };
+        if call.json() {
+            let value = json!({"tool": name, "status": status, "content": outcome.content,
+                "exit_code": outcome.exit_code, "ms": outcome.ms});
+            let wrong = class.map(|class| {
+                OrchError::new(class, format!("the tool `{name}` gave no result: {status}"))
+            });
+            return Ok(call.print_verdict(&value, wrong));
         }
-        Ok(match outcome.status {
-            ToolStatus::Ok => 0,
-            ToolStatus::Failed => 1,
-            ToolStatus::TimedOut => ErrorClass::Timeout.exit_code(),
-            ToolStatus::Refused => ErrorClass::Denied.exit_code(),
-        })
+        let end = if outcome.content.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        call.print(&format!("{}{end}", outcome.content));
+        Ok(class.map_or(0, ErrorClass::exit_code))
     })
     .await?
 }

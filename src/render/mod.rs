@@ -15,6 +15,8 @@ mod text;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use diff::diff;
 pub use json::event_line;
@@ -65,6 +67,18 @@ pub fn stderr_line(line: &str) {
     });
 }
 
+/// Whether standard output takes a line at once, without waiting for a reader.
+pub fn stdout_takes_a_line() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let out = io::stdout();
+    let mut asked = [PollFd::new(&out, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut asked, Some(&at_once)).is_ok_and(|ready| ready > 0)
+}
+
 /// Whether standard output is a terminal.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
@@ -95,7 +109,7 @@ pub struct View {
     stream_text: bool,
     /// The answer of the whole run is printed at its end.
     answer_last: bool,
-    sequence: u64,
+    sequence: Arc<AtomicU64>,
     masks: Masks,
     /// What was last written to standard output ended in the middle of a line.
     open_line: bool,
@@ -114,13 +128,24 @@ impl View {
             screen,
             stream_text: true,
             answer_last: false,
-            sequence: 0,
+            sequence: Arc::default(),
             masks: Masks::new(redactor),
             open_line: false,
             wrote: false,
             told: BTreeSet::new(),
             live: (screen.live && form == Form::Text).then(|| Live::new(screen)),
         }
+    }
+
+    /// The same view with the counter that numbers the lines of `stream-json`.
+    #[must_use]
+    pub fn numbered(mut self, sequence: Arc<AtomicU64>) -> Self {
+        self.sequence = sequence;
+        self
+    }
+
+    fn next_number(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The same view of a run for which budgets leave so much.
@@ -182,9 +207,8 @@ impl View {
             Form::Text => self.finish_text(result),
             Form::Json => stdout(&format!("{}\n", json::object(result, &self.masks))),
             Form::StreamJson => {
-                let line = json::result_line(self.sequence, result, &self.masks);
-                self.sequence += 1;
-                stdout(&line)
+                let number = self.next_number();
+                stdout(&json::result_line(number, result, &self.masks))
             }
         }
     }
@@ -199,9 +223,8 @@ impl View {
                 Ok(())
             }
             Form::StreamJson => {
-                let line = json::event_line(self.sequence, event);
-                self.sequence += 1;
-                stdout(&line)
+                let number = self.next_number();
+                stdout(&json::event_line(number, event))
             }
         }
     }

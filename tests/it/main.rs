@@ -25,6 +25,7 @@ mod lists;
 mod mcp;
 mod offline;
 mod planted;
+mod programs;
 mod sandbox;
 mod session;
 mod structure;

@@ -16,20 +16,19 @@ pub(in crate::cli) async fn check(
     call: &Call,
     explain: Option<&str>,
     store: bool,
-    json: bool,
 ) -> Result<u8, OrchError> {
-    let json = json || call.json();
     if store {
-        return check_store(call, json).await;
+        return check_store(call).await;
     }
+    let json = call.json();
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(Arc::clone(&config), Options::default())?;
     if let Some(agent) = explain {
         let lines = orchestrator.explain(agent)?;
         return Ok(if json {
-            lists::print_json(&json!({"agent": agent, "rights": lines}))
+            call.print_json(&json!({"agent": agent, "rights": lines}))
         } else {
-            lists::print(&format!("{}\n", lines.join("\n")))
+            call.print(&format!("{}\n", lines.join("\n")))
         });
     }
     let mut tiers = Vec::new();
@@ -61,10 +60,9 @@ pub(in crate::cli) async fn check(
         if let Some(fields) = status.as_object_mut() {
             fields.insert("rights".to_owned(), rights.into());
         }
-        lists::print_json(&status);
-        return Ok(failed.map_or(0, |_| ErrorClass::Denied.exit_code()));
+        return Ok(call.print_verdict(&status, failed.as_ref().map(denied)));
     }
-    lists::print(&text(&config, &status, &rights));
+    call.print(&text(&config, &status, &rights));
     failed.map_or(Ok(0), |error| Err(denied(&error)))
 }
 
@@ -123,7 +121,7 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-async fn check_store(call: &Call, json: bool) -> Result<u8, OrchError> {
+async fn check_store(call: &Call) -> Result<u8, OrchError> {
     let config = load::config(call)?;
     let check = crate::costs::check_store(&config.state_dir, true)
         .await
@@ -133,10 +131,10 @@ async fn check_store(call: &Call, json: bool) -> Result<u8, OrchError> {
                 .with_hint(error.hint())
         })?;
     let value = serde_json::to_value(&check).unwrap_or_default();
-    if json {
-        lists::print_json(&value);
-    } else {
-        lists::print(&lists::status_text(&value));
+    if call.json() {
+        let unsound = || OrchError::new(ErrorClass::Failed, "the store is not in order");
+        return Ok(call.print_verdict(&value, (!check.is_sound()).then(unsound)));
     }
+    call.print(&lists::status_text(&value));
     Ok(u8::from(!check.is_sound()))
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::{Call, lists};
+use crate::cli::Call;
 use crate::config::Env;
 use crate::error::{ErrorClass, OrchError};
 
@@ -64,7 +64,7 @@ pub(in crate::cli) fn init(call: &Call, force: bool) -> Result<u8, OrchError> {
     }
     said.push_str(&format!("\n{}\n", found.why));
     said.push_str("try it:  orch --agent assistant --prompt \"What is in this directory?\"\n");
-    Ok(lists::print(&said))
+    Ok(call.print(&said))
 }
 
 fn find(env: &Env) -> Found {

@@ -15,31 +15,31 @@ use crate::orchestrator::PRICE_FILE;
 use crate::providers;
 use crate::tools;
 
-pub(in crate::cli) fn completions(shell: clap_complete::Shell) -> u8 {
+pub(in crate::cli) fn completions(call: &Call, shell: clap_complete::Shell) -> u8 {
     let mut bytes = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "orch", &mut bytes);
-    lists::print(&String::from_utf8_lossy(&bytes))
+    call.print(&String::from_utf8_lossy(&bytes))
 }
 
-pub(in crate::cli) fn man() -> Result<u8, OrchError> {
+pub(in crate::cli) fn man(call: &Call) -> Result<u8, OrchError> {
     let mut bytes = Vec::new();
     clap_mangen::Man::new(Cli::command())
         .render(&mut bytes)
         .map_err(|error| {
             OrchError::new(ErrorClass::Failed, "cannot write the manual").caused_by(&error)
         })?;
-    Ok(lists::print(&String::from_utf8_lossy(&bytes)))
+    Ok(call.print(&String::from_utf8_lossy(&bytes)))
 }
 
-pub(in crate::cli) fn schema(form: Option<SchemaForm>) -> u8 {
+pub(in crate::cli) fn schema(call: &Call, form: Option<SchemaForm>) -> u8 {
     let form = match form {
-        None => return lists::print_json(&config::schema()),
+        None => return call.print_json(&config::schema()),
         Some(SchemaForm::Openai) => tools::SchemaForm::Openai,
         Some(SchemaForm::Anthropic) => tools::SchemaForm::Anthropic,
         Some(SchemaForm::Gemini) => tools::SchemaForm::Gemini,
     };
     let specs: Vec<_> = tools::names().into_iter().filter_map(tools::spec).collect();
-    lists::print_json(&tools::describe(form, &specs))
+    call.print_json(&tools::describe(form, &specs))
 }
 
 /// The price of a model, the table's edition, or a new price file.
@@ -47,7 +47,6 @@ pub(in crate::cli) fn prices(
     call: &Call,
     model: Option<&str>,
     update: Option<&Path>,
-    json: bool,
 ) -> Result<u8, OrchError> {
     let config = load::config(call)?;
     let file = config.state_dir.join(PRICE_FILE);
@@ -56,7 +55,7 @@ pub(in crate::cli) fn prices(
     };
     if let Some(source) = update {
         let updated = costs::prices::update(source, &file).map_err(wrong)?;
-        return Ok(lists::print(&format!(
+        return Ok(call.print(&format!(
             "{} models are priced by {} (edition {})\n",
             updated.models,
             updated.path.display(),
@@ -68,11 +67,11 @@ pub(in crate::cli) fn prices(
         let count = prices.names().len();
         let version = costs::prices::TABLE_VERSION;
         let own = file.is_file().then(|| file.display().to_string());
-        return Ok(if json || call.json() {
-            lists::print_json(&json!({"models": count, "version": version, "file": own}))
+        return Ok(if call.json() {
+            call.print_json(&json!({"models": count, "version": version, "file": own}))
         } else {
             let own = own.map_or("none".to_owned(), |own| own);
-            lists::print(&format!(
+            call.print(&format!(
                 "{count} models, edition {version}; the user's own file: {own}\n"
             ))
         });
@@ -98,11 +97,11 @@ pub(in crate::cli) fn prices(
         Pricing::Local => json!({"model": resolved.canonical, "priced": true, "source": "local"}),
         Pricing::Unpriced => json!({"model": resolved.canonical, "priced": false}),
     };
-    Ok(if json || call.json() {
-        lists::print_json(&value)
+    Ok(if call.json() {
+        call.print_json(&value)
     } else if pricing == Pricing::Unpriced {
-        lists::print(&format!("{}: no price is known\n", resolved.canonical))
+        call.print(&format!("{}: no price is known\n", resolved.canonical))
     } else {
-        lists::print(&lists::status_text(&value))
+        call.print(&lists::status_text(&value))
     })
 }

@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use crate::cli::{Call, lists, load};
+use crate::cli::{Call, load};
 use crate::error::OrchError;
 
 pub(in crate::cli) fn trust(call: &Call, file: &Path) -> Result<u8, OrchError> {
     let path = load::trust_file(call, file)?;
-    Ok(lists::print(&format!(
-        "{} is trusted until it changes\n",
-        path.display()
-    )))
+    Ok(call.print(&format!("{} is trusted until it changes\n", path.display())))
 }

@@ -1,0 +1,208 @@
+//! Wrong flags: told in the words of every other error, and to programs as a result.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::agents::RunResult;
+use crate::config::Env;
+use crate::error::{ErrorClass, OrchError};
+use crate::orchestrator::new_run_id;
+use crate::redact::Redactor;
+use crate::render::{self, Form, Screen, View};
+
+/// Ends a call whose arguments cannot be read, or that asks for help; gives the exit code.
+pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Screen) -> u8 {
+    if !error.use_stderr() {
+        // Help and version; a closed stream is the end.
+        drop(error.print());
+        return 0;
+    }
+    let told = told(error);
+    let code = told.class.exit_code();
+    let (form, kind) = asked(args);
+    let mut result = RunResult::empty(&new_run_id(), kind, "", "");
+    let report = told.into();
+    let redactor = Redactor::new(env.secrets());
+    let text = render::error_text(&report, screen);
+    render::stderr_line(&redactor.mask(&text));
+    result.error = Some(report);
+    if form != Form::Text {
+        // Nobody reads: then there is nothing to tell.
+        _ = View::new(form, screen, &redactor).finish(&result);
+    }
+    code
+}
+
+/// The form of output and the kind of call that arguments ask for which cannot be read as a whole.
+fn asked(args: &[OsString]) -> (Form, &'static str) {
+    let mut form = Form::Text;
+    let mut kind = "agent";
+    let mut words = args.iter().skip(1).filter_map(|word| word.to_str());
+    let mut is_json = false;
+    while let Some(word) = words.next() {
+        match word {
+            "--" => break,
+            // Its value may look like a flag.
+            "--prompt" => drop(words.next()),
+            "--json" => is_json = true,
+            "--output" => form = form_of(words.next().unwrap_or_default()).unwrap_or(form),
+            "--all" => kind = "all",
+            "--task" | "--resume" => kind = "task",
+            _ => {
+                if let Some(name) = word.strip_prefix("--output=") {
+                    form = form_of(name).unwrap_or(form);
+                } else if word.starts_with("--task=") || word.starts_with("--resume=") {
+                    kind = "task";
+                }
+            }
+        }
+    }
+    if is_json {
+        form = Form::Json;
+    }
+    (form, kind)
+}
+
+fn form_of(name: &str) -> Option<Form> {
+    match name {
+        "json" => Some(Form::Json),
+        "stream-json" => Some(Form::StreamJson),
+        "text" => Some(Form::Text),
+        _ => None,
+    }
+}
+
+/// The error as every other one is told.
+fn told(error: &clap::Error) -> OrchError {
+    let text = error.to_string();
+    let whole = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = whole.lines().take_while(|line| !line.trim().is_empty());
+    let words: Vec<&str> = lines.map(str::trim).collect();
+    let message = backticks(words.join(" ").trim_end_matches('.'));
+    let suggested = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+        ContextKind::SuggestedSubcommand,
+    ]
+    .into_iter()
+    .find_map(|kind| error.get(kind));
+    let hint = match (suggested, error.get(ContextKind::ValidValue)) {
+        (Some(ContextValue::String(near)), _) => format!("did you mean `{near}`?"),
+        (Some(ContextValue::Strings(near)), _) if !near.is_empty() => {
+            format!("did you mean `{}`?", near.join("` or `"))
+        }
+        _ if error.kind() == ErrorKind::UnknownArgument && is_word(error) => {
+            "quote the prompt: `--prompt \"…\"`; `orch --help` lists the flags".to_owned()
+        }
+        _ => "`orch --help` lists the flags".to_owned(),
+    };
+    OrchError::new(ErrorClass::Usage, message).with_hint(hint)
+}
+
+/// Whether what was not understood is a word and no flag.
+fn is_word(error: &clap::Error) -> bool {
+    matches!(error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(word)) if !word.starts_with('-'))
+}
+
+/// Quotes round a word become backticks; those inside of one stay.
+fn backticks(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let near = |index: Option<usize>| index.and_then(|index| chars.get(index)).copied();
+    let parts = |index: usize, char: char| {
+        let before = near(index.checked_sub(1));
+        let after = near(index.checked_add(1));
+        let opens = before.is_none_or(|char| char.is_whitespace() || "([".contains(char));
+        let closes = after.is_none_or(|char| char.is_whitespace() || ",.:;)]".contains(char));
+        if char == '\'' && (opens || closes) {
+            '`'
+        } else {
+            char
+        }
+    };
+    chars
+        .iter()
+        .enumerate()
+        .map(|(index, char)| parts(index, *char))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::Cli;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_form_is_known_though_the_flags_are_wrong() {
+        for (line, expected) in [
+            ("orch", (Form::Text, "agent")),
+            ("orch --jsn", (Form::Text, "agent")),
+            ("orch --all --json --x", (Form::Json, "all")),
+            ("orch --output=json --task", (Form::Json, "task")),
+            (
+                "orch --output stream-json --json --resume=x --y",
+                (Form::Json, "task"),
+            ),
+            ("orch --output stream-json --y", (Form::StreamJson, "agent")),
+            ("orch --output yaml", (Form::Text, "agent")),
+            ("orch --prompt --json --x", (Form::Text, "agent")),
+            ("orch -- --json", (Form::Text, "agent")),
+            ("orch check --json --x", (Form::Json, "agent")),
+        ] {
+            assert_eq!(asked(&words(line)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_like_every_error() {
+        for (line, message, hint) in [
+            (
+                "orch --agnet a",
+                "unexpected argument `--agnet` found",
+                "did you mean `--agent`?",
+            ),
+            (
+                "orch --output yaml",
+                "invalid value `yaml` for `--output <FORM>` [possible values: text, json, stream-json, mermaid]",
+                "`orch --help` lists the flags",
+            ),
+            (
+                "orch chekc",
+                "unrecognized subcommand `chekc`",
+                "did you mean `check`?",
+            ),
+            (
+                "orch --all --costs",
+                "the argument `--all` cannot be used with `--costs`",
+                "`orch --help` lists the flags",
+            ),
+            (
+                "orch tool",
+                "the following required arguments were not provided: <NAME>",
+                "`orch --help` lists the flags",
+            ),
+        ] {
+            let error = told(&Cli::try_parse_from(words(line)).unwrap_err());
+            assert_eq!(
+                (error.message.as_str(), error.hint.as_deref()),
+                (message, Some(hint)),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_quotes_round_words_are_replaced() {
+        assert_eq!(
+            backticks("value 'it's' for '--a <B>': no"),
+            "value `it's` for `--a <B>`: no"
+        );
+    }
+}
