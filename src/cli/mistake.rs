@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue};
 
+use super::args::Cli;
 use crate::agents::RunResult;
 use crate::config::Env;
 use crate::error::{ErrorClass, OrchError};
-use crate::orchestrator::new_run_id;
+use crate::orchestrator::{nearest, new_run_id};
 use crate::redact::Redactor;
 use crate::render::{self, Form, Screen, View};
 
@@ -75,6 +77,9 @@ fn form_of(name: &str) -> Option<Form> {
 
 /// The error as every other one is told.
 fn told(error: &clap::Error) -> OrchError {
+    if let Some(stray) = stray_word(error) {
+        return stray;
+    }
     let text = error.to_string();
     let whole = text.strip_prefix("error: ").unwrap_or(&text);
     let lines = whole.lines().take_while(|line| !line.trim().is_empty());
@@ -87,23 +92,37 @@ fn told(error: &clap::Error) -> OrchError {
     ]
     .into_iter()
     .find_map(|kind| error.get(kind));
-    let hint = match (suggested, error.get(ContextKind::ValidValue)) {
-        (Some(ContextValue::String(near)), _) => format!("did you mean `{near}`?"),
-        (Some(ContextValue::Strings(near)), _) if !near.is_empty() => {
+    let hint = match suggested {
+        Some(ContextValue::String(near)) => format!("did you mean `{near}`?"),
+        Some(ContextValue::Strings(near)) if !near.is_empty() => {
             format!("did you mean `{}`?", near.join("` or `"))
-        }
-        _ if error.kind() == ErrorKind::UnknownArgument && is_word(error) => {
-            "quote the prompt: `--prompt \"…\"`; `orch --help` lists the flags".to_owned()
         }
         _ => "`orch --help` lists the flags".to_owned(),
     };
     OrchError::new(ErrorClass::Usage, message).with_hint(hint)
 }
 
-/// Whether what was not understood is a word and no flag.
-fn is_word(error: &clap::Error) -> bool {
-    matches!(error.get(ContextKind::InvalidArg),
-        Some(ContextValue::String(word)) if !word.starts_with('-'))
+/// A word that is no flag, no command and no `-`.
+fn stray_word(error: &clap::Error) -> Option<OrchError> {
+    let (Some(ContextValue::String(place)), Some(ContextValue::String(word))) = (
+        error.get(ContextKind::InvalidArg),
+        error.get(ContextKind::InvalidValue),
+    ) else {
+        return None;
+    };
+    if place != "[-]" {
+        return None;
+    }
+    let command = Cli::command();
+    let names: Vec<&str> = command
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .collect();
+    let told = OrchError::new(ErrorClass::Usage, format!("there is no command `{word}`"));
+    Some(told.with_hint(match nearest(word, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "a prompt is given with `--prompt \"…\"`".to_owned(),
+    }))
 }
 
 /// Quotes round a word become backticks; those inside of one stay.
@@ -133,7 +152,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::args::Cli;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
@@ -175,8 +193,13 @@ mod tests {
             ),
             (
                 "orch chekc",
-                "unrecognized subcommand `chekc`",
+                "there is no command `chekc`",
                 "did you mean `check`?",
+            ),
+            (
+                "orch review",
+                "there is no command `review`",
+                "a prompt is given with `--prompt \"…\"`",
             ),
             (
                 "orch --all --costs",
