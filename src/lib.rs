@@ -56,13 +56,13 @@ use std::process::ExitCode;
 
 /// Runs the program with its arguments and its environment; `main` does nothing else.
 pub fn run(
-    args: Vec<OsString>,
+    args: &[OsString],
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> ExitCode {
-    if let Some(code) = sandbox::run_as_helper(&args) {
+    if let Some(code) = sandbox::run_as_helper(args) {
         return code;
     }
-    if let Some(code) = mcp::relay::is_asked(&args) {
+    if let Some(code) = mcp::relay::is_asked(args) {
         return code;
     }
     cli::run(args, config::Env::new(environment))

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    orch::run(std::env::args_os().collect(), std::env::vars_os())
+    let args: Vec<_> = std::env::args_os().collect();
+    orch::run(&args, std::env::vars_os())
 }

@@ -36,12 +36,12 @@ use crate::error::{ErrorClass, OrchError};
 use crate::render::{ColorHints, Screen};
 
 /// Runs the program to its exit code.
-pub(crate) fn run(args: Vec<OsString>, env: Env) -> ExitCode {
-    let cli = match Cli::try_parse_from(&args) {
+pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             let screen = Screen::detect(false, 0, None, hints(&env));
-            return ExitCode::from(mistake::end(&error, &args, &env, screen));
+            return ExitCode::from(mistake::end(&error, args, &env, screen));
         }
     };
     let screen = screen(&cli, &env);
