@@ -38,6 +38,8 @@ pub(super) struct Log {
     path: PathBuf,
     /// Opened to be synced.
     file: Option<File>,
+    /// Whether anything was committed since the last sync.
+    is_behind: bool,
     /// Once a sync failed nobody knows what reached the disk: no later one can be trusted.
     broken: bool,
     commits: u32,
@@ -59,16 +61,21 @@ impl Log {
             database: database.to_owned(),
             path: PathBuf::from(name),
             file: None,
+            is_behind: false,
             broken: false,
             commits: 0,
             mover: None,
         }
     }
 
-    /// Waits until everything committed so far is on the disk.
+    /// Waits until everything committed so far by this process is on the disk. A transaction that
+    /// changed nothing costs no sync.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         if self.broken {
             return Err(StoreError::sync_failed());
+        }
+        if !self.is_behind {
+            return Ok(());
         }
         let file = match self.file.take() {
             Some(file) => Ok(file),
@@ -77,6 +84,7 @@ impl Log {
         match file.and_then(|file| file.sync_data().map(|()| file)) {
             Ok(file) => {
                 self.file = Some(file);
+                self.is_behind = false;
                 Ok(())
             }
             Err(error) => {
@@ -84,6 +92,11 @@ impl Log {
                 Err(StoreError::io(&error))
             }
         }
+    }
+
+    /// Notes that a transaction changes rows, before it is told whether it must be on the disk.
+    pub(super) fn changed(&mut self) {
+        self.is_behind = true;
     }
 
     /// Counts a commit; has the log moved when it is time.
@@ -162,5 +175,19 @@ fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
 fn told<E: std::fmt::Display>(moved: Result<(), E>) {
     if let Err(error) = moved {
         tracing::debug!(%error, "the store's log was not moved into the database");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_nothing_is_not_synced() {
+        let mut log = Log::new(Path::new("/nowhere/orch.db"));
+        assert!(log.sync().is_ok());
+        log.changed();
+        assert!(log.sync().is_err(), "there is no log to sync");
+        assert!(log.sync().is_err(), "no later sync is trusted");
     }
 }

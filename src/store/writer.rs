@@ -136,7 +136,11 @@ impl Direct {
     /// Does a job; answers with what is to be told, and whom, once the writer is free again: who is
     /// told may have the next job.
     fn write(&mut self, job: Job) -> (Finish, Result<(), StoreError>) {
+        let changes = self.connection.total_changes();
         let (finish, ended) = write_now(&mut self.connection, job.work);
+        if self.connection.total_changes() != changes {
+            self.log.changed();
+        }
         let ended = match job.durability {
             Durability::Full => ended.and_then(|()| self.log.sync()),
             Durability::Normal => ended,
@@ -172,6 +176,7 @@ fn write_now(connection: &mut Connection, work: Work) -> (Finish, Result<(), Sto
 
 /// One transaction with every job that waits.
 fn transact(connection: &mut Connection, first: Job, jobs: &Receiver<Job>, log: &mut Log) {
+    let changes = connection.total_changes();
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         // What queued up behind the first has waited as long in vain.
@@ -193,6 +198,9 @@ fn transact(connection: &mut Connection, first: Job, jobs: &Receiver<Job>, log: 
         } else {
             None
         };
+    }
+    if transaction.total_changes() != changes {
+        log.changed();
     }
     let ended = if transaction.is_autocommit() {
         Err(StoreError::undone())
