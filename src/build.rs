@@ -10,6 +10,10 @@ fn main() {
     println!("cargo:rustc-link-arg-bins=-no-pie");
     println!("cargo:rerun-if-changed=src/build.rs");
     println!("cargo:rerun-if-changed=src/startup.ld");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "cargo tells a build script by its environment"
+    )]
     let set = |name| std::env::var(name).unwrap_or_default();
     // These two linkers take no scripts.
     let flags = set("CARGO_ENCODED_RUSTFLAGS") + &set("RUSTC_LINKER");
