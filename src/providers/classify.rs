@@ -4,8 +4,10 @@ use super::FaultKind;
 use super::error_body::ErrorBody;
 
 /// Words that mean the prompt does not fit.
-const TOO_LONG: [&str; 8] = [
+const TOO_LONG: [&str; 9] = [
     "context_length_exceeded",
+    // LiteLLM puts its name of the class before the words of whoever is behind it.
+    "contextwindowexceedederror",
     "maximum context length",
     "prompt is too long",
     "exceeds the available context size",
@@ -34,12 +36,23 @@ const NO_MONEY: [&str; 5] = [
 ];
 
 /// Words that mean the key is no good, where the status does not say so.
-const BAD_KEY: [&str; 5] = [
+const BAD_KEY: [&str; 6] = [
     "invalid_api_key",
     "api key not valid",
     "authentication_error",
     "permission_error",
     "incorrect api key",
+    // What a LiteLLM proxy without a list of keys says to every key that is not its own.
+    "no_db_connection",
+];
+
+/// Words that mean there is no such model, where the status does not say so.
+const UNKNOWN_MODEL: [&str; 5] = [
+    "model_not_found",
+    "not_found_error",
+    "invalid model name",
+    "invalid model:",
+    "invalid_model",
 ];
 
 /// The class of an error with a status (200 for one inside a good answer). `waits` says that the
@@ -69,7 +82,7 @@ pub(super) fn classify(status: u16, body: &ErrorBody, waits: bool) -> FaultKind 
     }
     let gone = ["does not exist", "decommissioned", "not found"];
     if matches!(status, 404 | 410)
-        || (refused && says(&["model_not_found", "not_found_error"]))
+        || (refused && says(&UNKNOWN_MODEL))
         || (refused && words.contains("model") && says(&gone))
     {
         return FaultKind::NotFound;
@@ -200,6 +213,26 @@ mod tests {
                 500,
                 r#"{"error":{"message":"That model is overloaded"}}"#,
                 "overloaded",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"litellm.ContextWindowExceededError: litellm.BadRequestError: 300000 tokens are too many","type":null,"param":null,"code":"400"}}"#,
+                "context_length",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"/chat/completions: Invalid model name passed in model=m","type":"invalid_request_error","param":"model","code":"400"}}"#,
+                "not_found",
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"Invalid model: m","type":"invalid_model","param":null,"code":"1500"}"#,
+                "not_found",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"No connected db.","type":"no_db_connection","param":null,"code":"400"}}"#,
+                "auth",
             ),
             (101, "", "protocol"),
             (302, "", "protocol"),
