@@ -193,6 +193,7 @@ async fn with_tools(
         max_turns: Some(agent.max_turns),
         workspace: agent.tools.workspace.policy().workspace.clone(),
         nested: !around.ask.delegators.is_empty(),
+        shares: around.may_delegate() || !around.ask.delegators.is_empty(),
         bridge: bridged.as_ref().map(Bridged::address),
         ..OwnLoop::default()
     };

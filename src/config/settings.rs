@@ -134,11 +134,6 @@ impl Settings {
             Place::Ollama => Some(4),
             Place::Loopback | Place::AgentCli => None,
         };
-        // A CLI takes hundreds of megabytes: the wide setting is not meant for it.
-        let wide_at_once = match place {
-            Place::AgentCli => None,
-            _ => self.max_concurrency,
-        };
         let tokens = provider.and_then(|provider| provider.tokens_per_minute);
         EndpointSettings {
             max_retries: self.max_retries,
@@ -152,10 +147,14 @@ impl Settings {
                 .filter(|limit| *limit > 0),
             burst: self.rate_limit_burst,
             tokens_per_minute: tokens.or(self.tokens_per_minute).filter(|limit| *limit > 0),
-            max_concurrency: own(|provider| provider.max_concurrency)
-                .or(wide_at_once)
-                .or(at_once)
-                .filter(|limit| *limit > 0),
+            max_concurrency: match place {
+                // How many CLIs run at once its driver sees to, which knows those that others wait for.
+                Place::AgentCli => None,
+                _ => own(|provider| provider.max_concurrency)
+                    .or(self.max_concurrency)
+                    .or(at_once)
+                    .filter(|limit| *limit > 0),
+            },
             breaker: self.enable_circuit_breaker,
             breaker_threshold: self.circuit_breaker_threshold,
             breaker_timeout: self.circuit_breaker_timeout.duration(),
@@ -216,6 +215,7 @@ mod tests {
             limits(&set, Some(&provider), Place::Remote),
             (None, Some(7))
         );
+        assert_eq!(limits(&set, Some(&provider), Place::AgentCli), (None, None));
         let wide = Settings {
             timeout: Seconds(20.0),
             clocks: ClockSettings {

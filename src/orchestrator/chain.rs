@@ -27,10 +27,11 @@ impl Orchestrator {
         let mut links = Vec::new();
         let replayed = self.options.replay.is_some() || provider == "replay";
         let fallbacks: &[String] = if replayed { &[] } else { &settings.fallback };
-        let own = std::iter::once((provider, model));
-        let others = fallbacks.iter().map(|model| ("litellm", model.as_str()));
-        for (provider, model) in own.chain(others) {
-            let resolved = providers::resolve(provider, model);
+        let own = std::iter::once(providers::resolve(provider, model));
+        let others = fallbacks
+            .iter()
+            .map(|model| providers::resolve_fallback(provider, model));
+        for resolved in own.chain(others) {
             notices.extend(resolved.notice.clone());
             links.push(self.link(settings, &resolved));
         }

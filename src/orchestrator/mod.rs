@@ -6,10 +6,12 @@
 mod all;
 mod broken;
 mod chain;
+mod children;
 mod files;
 mod health;
 mod kept;
 mod lost;
+mod native;
 mod plan;
 mod policy;
 mod resolve;
@@ -91,6 +93,7 @@ impl Orchestrator {
     /// When spending could not be recorded: nothing may be spent then.
     pub fn open(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
         let store = Store::open(&config.state_dir).map_err(|error| unspendable(&error))?;
+        children::watch(&store);
         Self::with_store(config, options, Some(store))
     }
 
@@ -100,6 +103,7 @@ impl Orchestrator {
     /// As [`Orchestrator::open`].
     pub fn open_for_one(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
         let store = Store::open_direct(&config.state_dir).map_err(|error| unspendable(&error))?;
+        children::watch(&store);
         Self::with_store(config, options, Some(store))
     }
 
@@ -203,13 +207,13 @@ impl Orchestrator {
         } = self;
         drop(resilience);
         match store {
-            Some(store) => store.close().await.map_err(|error| {
-                OrchError::new(
-                    ErrorClass::Failed,
-                    "the ledger could not be written to its end",
-                )
-                .caused_by(&error)
-            }),
+            Some(store) => {
+                children::unwatch(&store);
+                store.close().await.map_err(|error| {
+                    let message = "the ledger could not be written to its end";
+                    OrchError::new(ErrorClass::Failed, message).caused_by(&error)
+                })
+            }
             None => Ok(()),
         }
     }

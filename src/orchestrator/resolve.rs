@@ -144,6 +144,7 @@ impl Orchestrator {
             ));
         }
         lines.extend(self.explain_delegates(name, settings));
+        lines.extend(self.explain_native(settings, &tools));
         lines.extend(tools.workspace.policy().explain());
         Ok(lines)
     }

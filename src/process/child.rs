@@ -15,8 +15,8 @@ use rustix::process::{
 };
 use tokio::net::unix::pipe;
 
-use super::registry::Entry;
-use super::table::{MARKER, processes, start_time};
+use super::registry::next_marker;
+use super::table::{MARKER, processes};
 use super::tree::{Tree, adopted, kill, kill_one};
 
 /// The children that this process started and did not reap yet.
@@ -56,7 +56,6 @@ pub enum Input {
 pub struct Child {
     process: tokio::process::Child,
     pid: i32,
-    started: u64,
     marker: String,
     ended: bool,
     ends_itself: bool,
@@ -98,7 +97,7 @@ impl Command {
                 }
             });
         }
-        Self::start(command)
+        Self::start(command, false)
     }
 
     /// Starts a program that sets itself up, under another name and with a socket for its input. It ends by
@@ -107,9 +106,7 @@ impl Command {
         let mut command = self.prepared();
         // Without a step between fork and exec the quick way to start a process is taken.
         command.arg0(name).stdin(socket).kill_on_drop(false);
-        let mut child = Self::start(command)?;
-        child.ends_itself = true;
-        Ok(child)
+        Self::start(command, true)
     }
 
     fn prepared(&self) -> tokio::process::Command {
@@ -127,10 +124,10 @@ impl Command {
         command
     }
 
-    fn start(mut command: tokio::process::Command) -> io::Result<Child> {
+    fn start(mut command: tokio::process::Command, ends_itself: bool) -> io::Result<Child> {
         // Orphans of children come to this process instead of to the first one, and are found by that.
         set_child_subreaper(Some(getpid()))?;
-        let marker = uuid::Uuid::new_v4().simple().to_string();
+        let marker = next_marker(ends_itself);
         command.env(MARKER, &marker);
         // Until it is noted, another thread would take it for an adopted orphan.
         let mut known = started();
@@ -146,10 +143,9 @@ impl Command {
             stdout: None,
             stderr: None,
             pid,
-            started: start_time(pid).unwrap_or(0),
             marker,
             ended: false,
-            ends_itself: false,
+            ends_itself,
             process,
         };
         let process = &mut child.process;
@@ -167,15 +163,6 @@ impl Command {
 }
 
 impl Child {
-    /// What to remember of it, to find it again after a crash.
-    pub fn entry(&self) -> Entry {
-        Entry {
-            pid: self.pid,
-            started: self.started,
-            marker: self.marker.clone(),
-        }
-    }
-
     /// Sends a signal to the child alone; nothing when it is gone already.
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = self.unreaped().and_then(Pid::from_raw) {

@@ -3,7 +3,7 @@
 //!
 //! A child that is dropped is killed with all that it started. When this program dies, its children
 //! are killed by the kernel; what fled into sessions of its own is found by the marker at the next start
-//! ([`end_leftovers`]). Start children from a thread that lives as long as they do: the kernel takes the
+//! ([`Program::end_leftovers`]). Start children from a thread that lives as long as they do: the kernel takes the
 //! end of the thread that forked for the end of the parent.
 
 mod child;
@@ -17,6 +17,6 @@ pub use child::{Child, Command, Input, command};
 pub(crate) use collect::collect;
 pub use collect::{Caps, Cause, Finished};
 pub use output::Kept;
-pub use registry::{Entry, end_leftovers};
+pub use registry::{Fate, Program, after_last_child, before_first_child};
 pub use table::MARKER;
 pub(crate) use tree::{descendants, end_descendants};

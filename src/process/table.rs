@@ -43,6 +43,12 @@ pub(super) fn start_time(pid: i32) -> Option<u64> {
     parse_stat(pid, &stat).map(|process| process.started)
 }
 
+/// Whether this very process is there and has not ended.
+pub(super) fn runs(pid: i32, started: u64) -> bool {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    parse_stat(pid, &stat).is_some_and(|process| process.started == started && !process.zombie)
+}
+
 /// The name in parentheses may hold anything, so the fields are counted from its end.
 fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;

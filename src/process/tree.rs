@@ -89,16 +89,23 @@ pub(super) fn kill_one(process: &Process) {
 /// The processes of a tree: the child, what carries the marker, what is in the child's session, and all
 /// descendants of those.
 pub(super) fn members<'t>(table: &'t [Process], tree: Tree<'_>) -> Vec<&'t Process> {
-    let pids: BTreeSet<i32> = table
-        .iter()
-        .filter(|process| {
-            process.marker.as_deref() == Some(tree.marker)
-                || tree.child == Some(process.pid)
-                || tree.child == Some(process.session)
-        })
-        .map(|process| process.pid)
-        .collect();
-    with_descendants(table, pids)
+    with_descendants_of(table, |process| {
+        process.marker.as_deref() == Some(tree.marker)
+            || tree.child == Some(process.pid)
+            || tree.child == Some(process.session)
+    })
+}
+
+/// The processes with one of the markers that are asked for, and all descendants of those.
+pub(super) fn marked(table: &[Process], wanted: impl Fn(&str) -> bool) -> Vec<&Process> {
+    with_descendants_of(table, |process| {
+        process.marker.as_deref().is_some_and(&wanted)
+    })
+}
+
+fn with_descendants_of(table: &[Process], wanted: impl Fn(&Process) -> bool) -> Vec<&Process> {
+    let pids = table.iter().filter(|process| wanted(process));
+    with_descendants(table, pids.map(|process| process.pid).collect())
 }
 
 /// Orphans that this process adopted as a subreaper: its children in sessions of their own that it did not

@@ -82,8 +82,8 @@ impl Renamed {
 }
 
 /// Resolves a model as an agent wrote it, under the agent's provider: a vendor's prefix, a name from
-/// `providers:`, `claude`, `replay`, or `litellm` for "by the model's prefix". Models of a fallback
-/// chain are resolved under `litellm`, since they may belong to anybody.
+/// `providers:`, `claude`, `replay`, or `litellm` for "by the model's prefix". For models of a fallback
+/// chain there is [`resolve_fallback`].
 pub fn resolve(provider: &str, model: &str) -> Resolved {
     if provider == "claude" {
         return claude(model);
@@ -111,6 +111,18 @@ pub fn resolve(provider: &str, model: &str) -> Resolved {
                 None => by_prefix(model),
             }
         }
+    }
+}
+
+/// Resolves a model that answers when the one of an agent's own provider cannot. It may belong to anybody,
+/// but where the Claude CLI takes the calls its models stay with it: who has a login there need not have
+/// a key.
+pub fn resolve_fallback(provider: &str, model: &str) -> Resolved {
+    let is_the_clis = || TABLES.claude_cli.contains_key(model) || model.starts_with("claude-");
+    if provider == "claude" && is_the_clis() {
+        claude(model)
+    } else {
+        resolve("litellm", model)
     }
 }
 
@@ -218,6 +230,9 @@ fn by_target(target: &str, notice: Option<String>) -> Resolved {
         Some((prefix, model)) => (prefix, model),
         None => (bare_vendor(target), target),
     };
+    if prefix == "claude" {
+        return claude(model);
+    }
     let vendor = vendors::find(prefix).map_or(prefix, |vendor| vendor.prefix);
     sent_to(vendor, model, notice)
 }
@@ -294,10 +309,30 @@ mod tests {
             ("claude", "smart", "anthropic/claude-sonnet-5-5"),
             ("claude", "opus", "anthropic/claude-opus-5-5"),
             ("claude", "claude-x", "anthropic/claude-x"),
+            ("litellm", "claude/opus", "anthropic/claude-opus-5-5"),
         ] {
             assert_eq!(canonical(provider, model), expected, "{provider} {model}");
         }
+        assert_eq!(resolve("litellm", "claude/opus").vendor, "claude");
         assert_eq!(resolve("claude", "powerful").model, "opus");
+    }
+
+    #[test]
+    fn a_fallback_stays_with_the_cli_where_it_is_a_model_of_it() {
+        for (provider, model, vendor, expected) in [
+            ("claude", "opus", "claude", "opus"),
+            ("claude", "powerful", "claude", "opus"),
+            ("claude", "claude-opus-5-5", "claude", "claude-opus-5-5"),
+            ("claude", "anthropic/claude-x", "anthropic", "claude-x"),
+            ("claude", "gemini-pro", "gemini", "gemini-4-argon"),
+            ("anthropic", "opus", "anthropic", "claude-opus-5-5"),
+            ("openai", "sonnet", "anthropic", "claude-sonnet-5-5"),
+            ("openai", "claude/sonnet", "claude", "sonnet"),
+        ] {
+            let resolved = resolve_fallback(provider, model);
+            let told = (resolved.vendor.as_str(), resolved.model.as_str());
+            assert_eq!(told, (vendor, expected), "{provider} {model}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub mod vendors;
 mod watch;
 
 pub use crate::costs::PriceOverride;
-pub use aliases::{Alias, Resolved, available_models, resolve};
+pub use aliases::{Alias, Resolved, available_models, resolve, resolve_fallback};
 pub use connect::{ConnectSpec, Variables, connect};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
 pub use facts::ModelFacts;

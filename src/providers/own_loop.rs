@@ -27,6 +27,9 @@ pub struct OwnLoop {
     /// Whether another run waits for this one, as when an agent calls an agent: it must not wait for
     /// a place that the other one holds.
     pub nested: bool,
+    /// Whether others make calls out of the same budgets while it runs: agents that it calls, or its
+    /// siblings.
+    pub shares: bool,
     /// Where it finds our tools; `None` when it gets none of them.
     pub bridge: Option<ToolBridge>,
 }

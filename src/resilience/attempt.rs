@@ -56,8 +56,10 @@ pub(super) enum Attempted {
 }
 
 /// What is settled about the attempts on one link.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OnLink {
+#[derive(Clone, Copy)]
+pub(super) struct OnLink<'a> {
+    /// The model that its provider may turn to by itself.
+    pub(super) fallback: Option<&'a Link>,
     pub(super) prompt: PromptSize,
     /// The output tokens to ask for.
     pub(super) max_output_tokens: u64,
@@ -87,14 +89,18 @@ impl Around<'_> {
         mut pass: Pass<'_>,
         link: &Link,
         request: &mut Request,
-        on_link: &OnLink,
+        on_link: &OnLink<'_>,
         tally: &mut Tally,
     ) -> Attempted {
         let meter = Arc::new(Meter::default());
         let mut attempt = self.ledger_attempt(link, on_link, tally.attempts + 1);
+        let fallback = on_link.fallback;
         request.own_loop.budget = None;
+        request.own_loop.fallback_model = fallback.map(|link| link.model.clone());
+        let fallback = fallback.map(|link| self.ledger_attempt(link, on_link, tally.attempts + 1));
         if link.provider.runs_own_tools()
-            && let Err(error) = self.give_all(&mut attempt, &mut request.own_loop)
+            && let Err(error) =
+                self.give_all(&mut attempt, fallback.as_ref(), &mut request.own_loop)
         {
             let refused = costs::Refused::Store(error);
             return Attempted::NotMade(Box::new(Failure::of_ledger(refused)));
@@ -202,21 +208,31 @@ impl Around<'_> {
         }
     }
 
-    /// Gives a provider that takes its own turns all that the budgets leave, which is held while it
-    /// runs. It looks at its budget after a reply, so one reply is kept within half of it.
-    fn give_all(self, attempt: &mut costs::Attempt, own: &mut OwnLoop) -> Result<(), StoreError> {
+    /// Gives a provider that takes its own turns all that the budgets leave, or half of it where others
+    /// need some meanwhile; that is held while it runs. It looks at its budget after a reply, so one reply is kept within half of it, also one of
+    /// the model that it may turn to.
+    fn give_all(
+        self,
+        attempt: &mut costs::Attempt,
+        fallback: Option<&costs::Attempt>,
+        own: &mut OwnLoop,
+    ) -> Result<(), StoreError> {
         own.worst_reply = Usd::ZERO;
         let Some(left) = self.ledger.left(attempt, &self.context.caps)? else {
             return Ok(());
         };
+        // What is held is out of reach for the agents that it calls meanwhile.
+        let left = if own.shares { left.fraction(0.5) } else { left };
         own.budget = Some(left);
         attempt.most = Some(left);
         let half = left.fraction(0.5);
         let least = LEAST_OUTPUT_TOKENS;
-        let within = self.ledger.reply_within(attempt, OWN_GROWTH, least, half);
-        if let Some((tokens, worst)) = within {
-            attempt.max_output_tokens = tokens;
-            own.worst_reply = worst;
+        for model in std::iter::once(&attempt.clone()).chain(fallback) {
+            let within = self.ledger.reply_within(model, OWN_GROWTH, least, half);
+            if let Some((tokens, worst)) = within {
+                attempt.max_output_tokens = attempt.max_output_tokens.min(tokens);
+                own.worst_reply = own.worst_reply.max(worst);
+            }
         }
         Ok(())
     }
@@ -306,7 +322,7 @@ impl Around<'_> {
         .await;
     }
 
-    fn ledger_attempt(self, link: &Link, on_link: &OnLink, attempt: u32) -> costs::Attempt {
+    fn ledger_attempt(self, link: &Link, on_link: &OnLink<'_>, attempt: u32) -> costs::Attempt {
         let context = self.context;
         costs::Attempt {
             run_id: Arc::clone(&context.run_id),

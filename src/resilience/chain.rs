@@ -79,6 +79,17 @@ pub(super) fn next_link(
     })
 }
 
+/// The link behind this one that its provider may turn to by itself, in the middle of its work: where it
+/// takes its own turns, and the next model is one of its own.
+pub(super) fn own_fallback(chain: &[Link], index: usize) -> Option<&Link> {
+    let link = chain.get(index)?;
+    let next = chain.get(index + 1)?;
+    let is_its_own = link.provider.runs_own_tools()
+        && link.provider.endpoint() == next.provider.endpoint()
+        && link.model != next.model;
+    is_its_own.then_some(next)
+}
+
 fn window(link: &Link) -> Option<u64> {
     link.facts.as_ref()?.max_input_tokens
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::attempt::{Around, Attempted, OnLink, is_final, max_output_tokens};
 use super::call::{Answer, CallContext, CallError, CallErrorKind, FallbackReport, Link};
-use super::chain::{next_link, without_foreign};
+use super::chain::{next_link, own_fallback, without_foreign};
 use super::endpoint::{EndpointState, Wish};
 use super::limiter::Ask;
 use super::prompt::prompt_size;
@@ -100,6 +100,7 @@ impl Resilience {
             let prompt = prompt_size(request, counted);
             let next = |kind: &CallErrorKind| next_link(chain, index, kind, prompt.likely_tokens());
             let on_link = OnLink {
+                fallback: own_fallback(chain, index),
                 prompt,
                 max_output_tokens: max_output_tokens(link),
                 // Whoever has another model to fall back on does not wait for a breaker.
@@ -158,7 +159,7 @@ impl Resilience {
         around: Around<'_>,
         link: &Link,
         request: &mut Request,
-        mut on_link: OnLink,
+        mut on_link: OnLink<'_>,
         tally: &mut Tally,
     ) -> Result<Box<Reply>, Failure> {
         let endpoint = self.endpoint(link);

@@ -27,7 +27,7 @@ use super::settings::Tier;
 use super::turn::{self, Turn};
 use super::unavailable::Unavailable;
 use super::view::{PlanError, plan};
-use crate::process::{self, Caps, Cause, Entry, Finished, Input};
+use crate::process::{self, Caps, Cause, Finished, Input};
 
 /// How often a workspace is looked at again when it changes under our eyes.
 const LOOKS: u32 = 5;
@@ -247,11 +247,6 @@ impl Outcome {
 }
 
 impl Child {
-    /// What to remember of it, to find it again after a crash.
-    pub fn entry(&self) -> Entry {
-        self.helper.entry()
-    }
-
     /// Sends a signal to the command itself; nothing when it is gone already.
     pub fn signal(&self, signal: Signal) {
         // The helper may be gone.

@@ -13,6 +13,7 @@ const STEPS: &[&[&str]] = &[&[
     include_str!("migrations/001/runs.sql"),
     include_str!("migrations/001/claude.sql"),
     include_str!("migrations/001/quotas.sql"),
+    include_str!("migrations/001/children.sql"),
 ]];
 
 /// Marks a SQLite file as a store of this program: `orch` in ASCII.

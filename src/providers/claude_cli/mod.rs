@@ -191,7 +191,7 @@ impl ClaudeCli {
     async fn tell_of_wait(&self, places: u32, events: &Events) {
         events
             .emit(EventKind::Throttled {
-                reason: format!("{places} CLIs run already, which is as many as may"),
+                reason: format!("for a free CLI ({places} of {places} in use)"),
                 wait_ms: None,
                 endpoint: self.spec.name.clone(),
             })

@@ -245,3 +245,58 @@ async fn who_stands_behind_one_that_waits_for_a_breaker_need_not_wait_with_him()
     assert!(lab.elapsed() > seconds(24));
     assert_eq!(other, ("other/model".to_owned(), seconds(1) + SOON));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_with_turns_of_its_own_is_told_of_its_next_model_and_kept_within_the_budget() {
+    let named = |script: &Arc<Script>, model: &str, times: u64| {
+        let plain = link(script, settings());
+        let dear = PriceOverride {
+            input: PRICE.input.times(times),
+            output: PRICE.output.times(times),
+            ..PRICE
+        };
+        Link {
+            model: model.to_owned(),
+            price: Some(dear),
+            ..plain
+        }
+    };
+    let mut worst = Vec::new();
+    for (behind, expected) in [
+        (vec![("cli", "opus")], Some("opus")),
+        (vec![("cli", "opus"), ("lab", "m")], Some("opus")),
+        (vec![], None),
+        (vec![("cli", "sonnet")], None),
+        (vec![("lab", "opus"), ("cli", "opus")], None),
+    ] {
+        let cli = good("cli", "a");
+        let mut chain = vec![named(&cli, "sonnet", 1)];
+        for (name, model) in behind {
+            let script = if name == "cli" {
+                Arc::clone(&cli)
+            } else {
+                good(name, "b")
+            };
+            chain.push(named(&script, model, 3));
+        }
+        let lab = Lab::new();
+        let mut context = context("solo");
+        let caps = crate::costs::BudgetSettings {
+            run_usd: Some("10".parse().unwrap()),
+            ..Default::default()
+        };
+        context.caps = Arc::new(crate::costs::Caps::new(&caps, None));
+        let mut request = request("solo", Delivery::Buffered);
+        let call = lab
+            .resilience
+            .call(&chain, &mut request, &context, &Events::nobody());
+        call.await.unwrap();
+        let own = &cli.seen()[0].request.own_loop;
+        assert_eq!(own.fallback_model.as_deref(), expected);
+        assert_eq!(own.budget, Some("10".parse().unwrap()));
+        worst.push(own.worst_reply);
+    }
+    assert!(worst[2] > Usd::ZERO);
+    let dear = worst[2].times(3);
+    assert_eq!(worst, [dear, dear, worst[2], worst[2], worst[2]]);
+}

@@ -52,6 +52,8 @@ struct Seen {
 /// A provider that follows a script.
 struct Script {
     endpoint: Endpoint,
+    /// Whether it takes its own turns.
+    own_turns: bool,
     seen: Mutex<Vec<Seen>>,
     act: Box<dyn Fn(&Seen) -> Act + Send + Sync>,
 }
@@ -69,6 +71,7 @@ impl Script {
                 key_fingerprint: key.to_owned(),
                 loopback: false,
             },
+            own_turns: name == "cli",
             seen: Mutex::default(),
             act: Box::new(act),
         })
@@ -163,6 +166,10 @@ impl Provider for Script {
 
     fn health(&self) -> BoxFuture<'_, Result<(), ProviderError>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn runs_own_tools(&self) -> bool {
+        self.own_turns
     }
 }
 

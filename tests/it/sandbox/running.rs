@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use orch::process::{Caps, Cause, Input, end_leftovers};
+use orch::process::{Caps, Cause, Input};
 use orch::redact::Redactor;
 use orch::sandbox::{Bind, Command, Program, SandboxError};
 use rustix::process::Signal;
@@ -206,54 +206,4 @@ async fn a_program_that_cannot_be_started_is_named() {
         matches!(&error, SandboxError::NotStarted { .. }) || error.to_string().contains("answer"),
         "{error:?}"
     );
-}
-
-#[tokio::test]
-async fn what_a_crash_left_is_ended_and_nobody_else() {
-    let place = Place::new();
-    let directory = place.path("work");
-    let start = || {
-        orch::process::Command {
-            program: "/bin/bash".into(),
-            arguments: ["-c", "setsid sleep 300 & sleep 300"]
-                .map(Into::into)
-                .into(),
-            environment: [("PATH".into(), super::path().into())].into(),
-            directory: directory.clone(),
-            input: Input::Null,
-        }
-        .spawn()
-        .unwrap()
-    };
-    let (mut left, mut other) = (start(), start());
-    let mut entry = left.entry();
-    // Another process that has the number now.
-    let recycled = orch::process::Entry {
-        marker: "another".to_owned(),
-        ..other.entry()
-    };
-    assert_eq!(end_leftovers(&[recycled]), 0);
-    until("the children of the child", || {
-        end_leftovers_would_find(&entry) >= 2
-    });
-    assert!(end_leftovers(std::slice::from_ref(&entry)) >= 2);
-    assert!(!left.wait().await.unwrap().success());
-    entry.pid = other.entry().pid;
-    assert_eq!(end_leftovers(&[entry]), 0);
-    other.end().await;
-}
-
-/// Processes that carry the marker of an entry.
-fn end_leftovers_would_find(entry: &orch::process::Entry) -> usize {
-    let marker = format!("{}={}", orch::process::MARKER, entry.marker);
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter(|process| {
-            let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
-            environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == marker.as_bytes())
-        })
-        .count()
 }
