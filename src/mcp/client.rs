@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::McpServer;
+use super::failure::{of_begin, of_request};
 use crate::message::ToolSpec;
 use crate::process::Input;
 use crate::providers::{ProxySettings, http_client};
@@ -70,7 +71,7 @@ pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
             return Err("its pipes are missing".to_owned());
         };
         let answered = async {
-            let service = ().serve((stdout, stdin)).await.map_err(|error| error.to_string())?;
+            let service = ().serve((stdout, stdin)).await.map_err(|error| of_begin(&error))?;
             finish(spec, service, limit).await
         };
         let connected = timeout(limit, answered)
@@ -90,7 +91,7 @@ pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
     };
     let transport = http_transport(url, spec)?;
     let answered = async {
-        let service = ().serve(transport).await.map_err(|error| error.to_string())?;
+        let service = ().serve(transport).await.map_err(|error| of_begin(&error))?;
         finish(spec, service, limit).await
     };
     timeout(limit, answered)
@@ -146,7 +147,7 @@ async fn finish(
     let listed = service
         .list_all_tools()
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| of_request(&error))?;
     let mut own_names = BTreeMap::new();
     let mut tools = Vec::new();
     for tool in listed {

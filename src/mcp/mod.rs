@@ -4,6 +4,7 @@
 
 pub mod bridge;
 mod client;
+mod failure;
 pub mod relay;
 mod servers;
 mod settings;

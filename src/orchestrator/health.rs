@@ -50,6 +50,14 @@ impl Health {
             message,
         }
     }
+
+    /// The same with what else is wrong.
+    fn and(mut self, other: Option<Self>) -> Self {
+        if let Some(other) = other {
+            self.message = format!("{}; {}", self.message, other.message);
+        }
+        self
+    }
 }
 
 impl Orchestrator {
@@ -115,11 +123,11 @@ impl Orchestrator {
                 let broken = broken.next().flatten();
                 let provider = chain.first().map_or("", |link| link.provider.name());
                 let health = match checked.get(provider) {
-                    Some(Err(error)) => Health::bad(
-                        failure::fault_class(&error.kind),
-                        error.to_string(),
-                        error.hint.as_deref(),
-                    ),
+                    Some(Err(error)) => {
+                        let class = failure::fault_class(&error.kind);
+                        let bad = Health::bad(class, error.to_string(), error.hint.as_deref());
+                        bad.and(broken)
+                    }
                     _ => broken.unwrap_or_else(|| Health::good(&format!("{provider} answers"))),
                 };
                 ((*name).to_owned(), health)

@@ -50,9 +50,10 @@ impl Herd {
         context.write("memory/runs", "");
         let cli = context.work().join("claude");
         std::fs::set_permissions(&cli, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let agents: String = (0..AGENTS)
+        let agents: Vec<String> = (0..AGENTS)
             .map(|agent| format!("  a{agent}: {{role: R, provider: claude, model: a{agent}}}\n"))
             .collect();
+        let agents = agents.concat();
         context.write(
             "orch.yaml",
             format!(

@@ -56,6 +56,10 @@ class Bench:
         (self.work / "orch.yaml").write_text(json.dumps(config))
         config["providers"]["claude"]["native_tools"] = True
         (self.work / "native.yaml").write_text(json.dumps(config))
+        config["providers"]["claude"].update(native_tools=False, max_concurrency=1)
+        config["agents"]["a"].update(role="You test otherwise.", delegates=["b"], max_turns=2)
+        config["agents"]["b"] = {"role": "You help.", "provider": "claude", "model": "haiku"}
+        (self.work / "other.yaml").write_text(json.dumps(config))
 
     def command(self, scenario, *arguments, config="orch.yaml"):
         environment = {
@@ -159,6 +163,31 @@ def measure(bench):
         check("a conversation goes on", second["output"] == 'user texts: ["one", "two"]'
               and second["cost_usd"] == first["cost_usd"], (second["output"], second["cost_usd"]), took)
 
+        code, third, took = bench.run("echo", "--prompt", "three", "--session", "s", config="other.yaml")
+        system = json.dumps(bench.requests()[0]["system"])
+        check("a changed system prompt takes effect", third["output"] == 'user texts: ["one", "two", "three"]'
+              and "You test otherwise." in system, (code, third["output"]), took)
+
+        code, result, took = bench.run(scenario_tool("mcp__orch__delegate", agent="b", prompt="help me"),
+                                       "--prompt", "hi", "--budget", "1", config="other.yaml")
+        check("an agent on the CLI calls another one", code == 0 and result["tools"][0]["tool"] == "delegate"
+              and result["tools"][0]["ok"] and result["attempts"] == 2,
+              (code, result.get("output", "")[:60], result.get("cost_usd")), took)
+        code, result, took = bench.run(scenario_tool("mcp__orch__list_dir", path=".") + ".always", "--prompt", "hi",
+                                       config="other.yaml")
+        check("max_turns", code == 10 and len(bench.requests()) == 2, (code, len(bench.requests())), took)
+
+        resets = int(time.time()) + 3600
+        code, result, took = bench.run(f"limit.{resets}", "--prompt", "hi")
+        error = result["error"]
+        check("a used-up limit tells when it is refilled", code == 5 and 3000 < (error["retry_after_s"] or 0) < 3700,
+              (code, error["message"], error["retry_after_s"]), took)
+        code, result, took = bench.run("text", "--prompt", "hi")
+        check("and nobody asks before", code == 5 and not bench.requests(), (code, result["error"]["message"]), took)
+        (bench.state / "orch.db").unlink()
+        for rest in bench.state.glob("orch.db-*"):
+            rest.unlink()
+
         for status, exit_code, kind, requests in ((401, 4, "auth", 1), (429, 5, "provider", 4),
                                                   (529, 5, "provider", 4), (400, 5, "provider", None)):
             code, result, took = bench.run(str(status), "--prompt", "hi")
@@ -192,6 +221,19 @@ def measure(bench):
                 left = bench.left()
             check(f"{name} in a tool", not left, (run.returncode, f"{len(left)} processes left"),
                   time.monotonic() - began)
+        fled = scenario_tool("Bash", command="setsid sleep 1000 & sleep 999", description="x")
+        words = ("--prompt", "hi", "--sandbox", "off")
+        run = subprocess.Popen(**bench.command(fled, *words, config="native.yaml"))
+        began = time.monotonic()
+        while not any(b"1000" in line for line in bench.left()) and time.monotonic() - began < 20:
+            time.sleep(0.1)
+        run.kill()
+        run.communicate(timeout=30)
+        time.sleep(1)
+        left = len(bench.left())
+        code, result, took = bench.run("text", *words)
+        check("what a killed orch left ends at the next start", code == 0 and left > 0 and not bench.left(),
+              f"{left} processes left, then {len(bench.left())}", took)
     finally:
         stub.terminate()
     print(f"{'all as it must be' if not failures else f'{failures} failed'}")

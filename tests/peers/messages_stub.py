@@ -6,7 +6,8 @@ http://127.0.0.1:PORT/SCENARIO. Every request is appended to the log as one JSON
 
   text                 answers `Hello from stub`
   echo                 answers with every user text it was sent, as JSON
-  tool.NAME.HEXJSON    calls tool NAME with these parameters (JSON in hex), then answers with its result
+  tool.NAME.HEXJSON    calls tool NAME with these parameters (JSON in hex), then answers with its result;
+                       with `.always` behind it, calls it again and again
   hang                 never answers
   drip                 one word a second, for a hundred seconds
   stall                begins to answer and goes silent
@@ -128,10 +129,10 @@ class Stub(BaseHTTPRequestHandler):
         elif scenario == "echo":
             self.send_text(body, "user texts: " + json.dumps(texts(body["messages"], "user")))
         elif scenario.startswith("tool."):
+            _, name, arguments, *always = scenario.split(".")
             result = tool_result(body["messages"])
-            if result is not None:
+            if result is not None and not always:
                 return self.send_text(body, result)
-            _, name, arguments = scenario.split(".", 2)
             self.send_tool(body, name, bytes.fromhex(arguments).decode())
         else:
             self.send_text(body, "Hello from stub")

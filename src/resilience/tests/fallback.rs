@@ -287,9 +287,8 @@ async fn a_provider_with_turns_of_its_own_is_told_of_its_next_model_and_kept_wit
         };
         context.caps = Arc::new(crate::costs::Caps::new(&caps, None));
         let mut request = request("solo", Delivery::Buffered);
-        let call = lab
-            .resilience
-            .call(&chain, &mut request, &context, &Events::nobody());
+        let nobody = Events::nobody();
+        let call = lab.resilience.call(&chain, &mut request, &context, &nobody);
         call.await.unwrap();
         let own = &cli.seen()[0].request.own_loop;
         assert_eq!(own.fallback_model.as_deref(), expected);
