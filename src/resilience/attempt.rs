@@ -94,13 +94,10 @@ impl Around<'_> {
     ) -> Attempted {
         let meter = Arc::new(Meter::default());
         let mut attempt = self.ledger_attempt(link, on_link, tally.attempts + 1);
-        let fallback = on_link.fallback;
         request.own_loop.budget = None;
-        request.own_loop.fallback_model = fallback.map(|link| link.model.clone());
-        let fallback = fallback.map(|link| self.ledger_attempt(link, on_link, tally.attempts + 1));
+        request.own_loop.fallback_model = on_link.fallback.map(|link| link.model.clone());
         if link.provider.runs_own_tools()
-            && let Err(error) =
-                self.give_all(&mut attempt, fallback.as_ref(), &mut request.own_loop)
+            && let Err(error) = self.give_all(&mut attempt, on_link, &mut request.own_loop)
         {
             let refused = costs::Refused::Store(error);
             return Attempted::NotMade(Box::new(Failure::of_ledger(refused)));
@@ -209,12 +206,12 @@ impl Around<'_> {
     }
 
     /// Gives a provider that takes its own turns all that the budgets leave, or half of it where others
-    /// need some meanwhile; that is held while it runs. It looks at its budget after a reply, so one reply is kept within half of it, also one of
-    /// the model that it may turn to.
+    /// need some meanwhile; that is held while it runs. It looks at its budget after a reply, so one reply
+    /// is kept within half of it, also one of the model that it may turn to.
     fn give_all(
         self,
         attempt: &mut costs::Attempt,
-        fallback: Option<&costs::Attempt>,
+        on_link: &OnLink<'_>,
         own: &mut OwnLoop,
     ) -> Result<(), StoreError> {
         own.worst_reply = Usd::ZERO;
@@ -227,8 +224,11 @@ impl Around<'_> {
         attempt.most = Some(left);
         let half = left.fraction(0.5);
         let least = LEAST_OUTPUT_TOKENS;
-        for model in std::iter::once(&attempt.clone()).chain(fallback) {
-            let within = self.ledger.reply_within(model, OWN_GROWTH, least, half);
+        let fallback = on_link
+            .fallback
+            .map(|link| self.ledger_attempt(link, on_link, attempt.attempt));
+        for asked in std::iter::once(attempt.clone()).chain(fallback) {
+            let within = self.ledger.reply_within(&asked, OWN_GROWTH, least, half);
             if let Some((tokens, worst)) = within {
                 attempt.max_output_tokens = attempt.max_output_tokens.min(tokens);
                 own.worst_reply = own.worst_reply.max(worst);
