@@ -199,6 +199,16 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// Whether it is a part of an answer, or takes parts of one back.
+    fn is_words(&self) -> bool {
+        matches!(
+            self,
+            Self::TextDelta { .. } | Self::ReasoningDelta { .. } | Self::StreamReset
+        )
+    }
+}
+
 /// The sending side of the event channel, with the names of whom it speaks for.
 #[derive(Clone, Debug)]
 pub struct Events {
@@ -207,6 +217,7 @@ pub struct Events {
     agent: Arc<str>,
     step: Option<Arc<str>>,
     is_delegate: bool,
+    is_mute: bool,
     said: Option<Said>,
 }
 
@@ -242,6 +253,7 @@ impl Events {
             agent: "".into(),
             step: None,
             is_delegate: false,
+            is_mute: false,
             said: None,
         };
         (events, receiver)
@@ -255,6 +267,7 @@ impl Events {
             agent: "".into(),
             step: None,
             is_delegate: false,
+            is_mute: false,
             said: None,
         }
     }
@@ -275,6 +288,16 @@ impl Events {
             is_delegate: true,
             said: None,
             ..self.for_agent(agent)
+        }
+    }
+
+    /// The same channel, for a call whose answer is for the program alone: it passes no words on.
+    #[must_use]
+    pub fn without_words(&self) -> Self {
+        Self {
+            is_mute: true,
+            said: None,
+            ..self.clone()
         }
     }
 
@@ -313,6 +336,9 @@ impl Events {
         if let Some(said) = &self.said {
             said.note(&kind);
         }
+        if self.is_mute && kind.is_words() {
+            return;
+        }
         if let Some(sender) = &self.sender {
             // A watcher that is gone is no fault: events are for eyes.
             drop(sender.send(self.event(kind)).await);
@@ -323,6 +349,9 @@ impl Events {
     pub fn try_emit(&self, kind: EventKind) {
         if let Some(said) = &self.said {
             said.note(&kind);
+        }
+        if self.is_mute && kind.is_words() {
+            return;
         }
         if let Some(sender) = &self.sender {
             drop(sender.try_send(self.event(kind)));

@@ -19,6 +19,7 @@ pub(crate) mod testing;
 mod tests;
 mod tool_calls;
 mod turns;
+mod window;
 
 pub use delegation::Team;
 pub use journal::{Journal, Recorded};

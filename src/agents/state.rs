@@ -74,6 +74,29 @@ impl State {
         self.result.warnings.push(words.to_owned());
     }
 
+    /// The same, said once however often it happens.
+    pub(super) fn warn_once(&mut self, words: String) {
+        if !self.result.warnings.contains(&words) {
+            self.result.warnings.push(words);
+        }
+    }
+
+    /// Takes in what a summary of older turns took.
+    pub(super) fn summed_up(&mut self, answer: &Answer) {
+        let result = &mut self.result;
+        result.add_cost(answer.usage, answer.cost, answer.cost_source);
+        result.attempts += answer.attempts;
+        result.retries += u32::try_from(answer.failures.len()).unwrap_or(u32::MAX);
+        for warning in &answer.warnings {
+            self.warn_once(warning.clone());
+        }
+    }
+
+    /// What was counted is no longer what is sent.
+    pub(super) fn uncount(&mut self) {
+        self.counted = None;
+    }
+
     /// What the vendor counted of the conversation so far.
     pub(super) fn counted(&self) -> Option<Counted> {
         self.counted
@@ -237,6 +260,7 @@ impl State {
         Finished {
             result: self.result,
             messages,
+            compaction: None,
         }
     }
 

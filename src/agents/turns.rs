@@ -11,6 +11,7 @@ use super::delegation::{self, Team};
 use super::journal::{Journal, Recorded};
 use super::state::{State, Stop};
 use super::tool_calls::{self, Asked, Batch, lost};
+use super::window::Window;
 use super::{AgentSettings, RunResult, log};
 use crate::cancel::Cancel;
 use crate::costs::{Caps, Purpose};
@@ -20,6 +21,7 @@ use crate::message::{Assistant, Message, ToolSpec};
 use crate::providers::{BoxFuture, Delivery, OwnLoop, Request, Seconds};
 use crate::redact::Redactor;
 use crate::resilience::{Answer, CallContext, Link, Resilience};
+use crate::sessions::compaction::Compaction;
 use crate::store::Durability;
 use crate::tools::ToolContext;
 
@@ -88,6 +90,8 @@ pub struct Finished {
     pub result: RunResult,
     /// The whole turn, prompt first; empty when nothing was said and done.
     pub messages: Vec<Message>,
+    /// What has given way to a summary in the history that it was asked with.
+    pub compaction: Option<Compaction>,
 }
 
 /// Runs an agent on a prompt. Whatever happens, what was said, done and spent by then is in the return
@@ -137,10 +141,13 @@ pub async fn run(
     if !around.may_delegate() {
         request.tools.retain(|tool| tool.name != delegation::TOOL);
     }
-    let ended = with_tools(&around, &mut state, &mut request).await;
+    let mut window = Window::default();
+    let ended = with_tools(&around, &mut state, &mut request, &mut window).await;
     servers.close().await;
     let said_before = ask.history.len();
-    state.close(agent, request.messages.split_off(said_before), ended.err())
+    let mut finished = state.close(agent, request.messages.split_off(said_before), ended.err());
+    finished.compaction = window.compaction();
+    finished
 }
 
 /// [`run`] for an agent that another one calls: a type that is known ends the recursion.
@@ -178,6 +185,7 @@ async fn with_tools(
     around: &Around<'_>,
     state: &mut State,
     request: &mut Request,
+    window: &mut Window,
 ) -> Result<(), Stop> {
     let agent = around.agent;
     for failed in &around.servers.failed {
@@ -197,14 +205,14 @@ async fn with_tools(
         bridge: bridged.as_ref().map(Bridged::address),
         ..OwnLoop::default()
     };
-    turns(around, state, request, &mut bridged).await
+    turns(around, state, request, (window, &mut bridged)).await
 }
 
 async fn turns(
     around: &Around<'_>,
     state: &mut State,
     request: &mut Request,
-    bridged: &mut Option<Bridged>,
+    (window, bridged): (&mut Window, &mut Option<Bridged>),
 ) -> Result<(), Stop> {
     let mut repaired = false;
     let mut place = around.ask.journal.clone();
@@ -212,18 +220,28 @@ async fn turns(
         around.events.emit(EventKind::TurnStarted { turn }).await;
         let mut journal = place.under(&format!("t{turn}"));
         state.turn(turn);
+        let mut messages = request.messages.len();
         let (answer, asked) = match journal.recall().map_err(lost)? {
             Recorded::Done(answer) => (recalled(around, answer).await, Asked::Before),
             known => {
                 let begun = known == Recorded::Begun;
                 // What follows from an answer of now was never done before.
                 (place, journal) = (place.anew(), journal.anew());
-                let answer =
-                    ask_model(around, state, request, turn, (&journal, begun, bridged)).await?;
+                let answer = loop {
+                    let mut view = window.fit(around, state, request, turn).await?;
+                    let sent = view.as_mut().unwrap_or(request);
+                    messages = sent.messages.len();
+                    let place = (&journal, begun, &mut *bridged);
+                    match ask_model(around, state, sent, turn, place).await {
+                        Err(Stop::Call(error))
+                            if window.tightens(&error, request, around.ask.history.len()) => {}
+                        answer => break answer?,
+                    }
+                };
                 (answer, Asked::Now)
             }
         };
-        let message = state.answered(answer, request.messages.len());
+        let message = state.answered(answer, messages);
         let calls = message.calls.clone();
         request.messages.push(Message::Assistant(message));
         if calls.is_empty() {
@@ -264,19 +282,10 @@ async fn ask_model(
     turn: u32,
     (journal, begun, bridged): (&Journal, bool, &mut Option<Bridged>),
 ) -> Result<Answer, Stop> {
-    let (agent, ask) = (around.agent, around.ask);
+    let agent = around.agent;
     let context = CallContext {
-        run_id: Arc::clone(&ask.run_id),
-        task: ask.task.clone(),
-        step: ask.step.clone(),
-        session: ask.session.clone(),
-        agent: Arc::clone(&agent.name),
-        turn,
-        purpose: ask.purpose,
-        delegators: ask.delegators.clone(),
-        deadline: ask.deadline,
-        caps: Arc::clone(&agent.caps),
         counted: state.counted(),
+        ..call_context(around, turn, around.ask.purpose)
     };
     // Only a provider that runs tools itself does work whose end may be missed.
     if agent
@@ -320,6 +329,24 @@ async fn ask_model(
         }
     }
     Ok(answer)
+}
+
+/// Who asks, for whom, and until when.
+pub(super) fn call_context(around: &Around<'_>, turn: u32, purpose: Purpose) -> CallContext {
+    let (agent, ask) = (around.agent, around.ask);
+    CallContext {
+        run_id: Arc::clone(&ask.run_id),
+        task: ask.task.clone(),
+        step: ask.step.clone(),
+        session: ask.session.clone(),
+        agent: Arc::clone(&agent.name),
+        turn,
+        purpose,
+        delegators: ask.delegators.clone(),
+        deadline: ask.deadline,
+        caps: Arc::clone(&agent.caps),
+        counted: None,
+    }
 }
 
 /// Whether an answer ends a turn of a conversation at once, so that what enters the store with that turn

@@ -51,11 +51,14 @@ impl Orchestrator {
         let document = &self.config.document;
         let own = document.providers.get(&resolved.vendor);
         let provider = self.provider(agent, &resolved.vendor, own);
-        let facts = self
+        let mut facts = self
             .prices
             .facts(&resolved.canonical, &resolved.vendor)
             .as_ref()
             .map(model_facts);
+        if let Some(window) = own.and_then(|own| own.windows.get(&resolved.model)) {
+            facts.get_or_insert_default().max_input_tokens = Some(*window);
+        }
         let place = match resolved.vendor.as_str() {
             "ollama" => Place::Ollama,
             "claude" => Place::AgentCli,

@@ -215,15 +215,19 @@ impl KeptRun {
     /// Keeps what became of the run.
     pub(super) async fn end(self, result: &mut RunResult) {
         let job = self.ending(result);
-        self.keep(job, result).await;
+        self.keep(job.into_iter().collect(), result).await;
     }
 
-    /// Keeps an end with nothing else. Whoever goes on with the run finds all that it finished, only not
+    /// Keeps an end without a turn. Whoever goes on with the run finds all that it finished, only not
     /// that it is at its end.
-    pub(super) async fn keep(&self, job: Option<Job>, result: &mut RunResult) {
-        if let (Some(store), Some(job)) = (&self.store, job)
-            && let Err(error) = store.write(Durability::Normal, job).await
-        {
+    pub(super) async fn keep(&self, jobs: Vec<Job>, result: &mut RunResult) {
+        let Some(store) = self.store.as_ref().filter(|_| !jobs.is_empty()) else {
+            return;
+        };
+        let kept = store.write(Durability::Normal, move |transaction| {
+            jobs.into_iter().try_for_each(|job| job(transaction))
+        });
+        if let Err(error) = kept.await {
             result
                 .warnings
                 .push(format!("the end of the run could not be kept: {error}"));

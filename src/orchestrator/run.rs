@@ -15,6 +15,7 @@ use crate::event::{EventKind, Events};
 use crate::message::Message;
 use crate::providers::Delivery;
 use crate::resilience::Resilience;
+use crate::sessions::compaction::Compaction;
 use crate::sessions::{self, Session};
 use crate::store::{Job, StoreError};
 
@@ -59,6 +60,8 @@ pub struct Done {
     pub session: Session,
     /// What it added to the conversation.
     pub messages: Vec<Message>,
+    /// What has given way to a summary in the conversation as it was before.
+    pub compaction: Option<Compaction>,
 }
 
 /// An agent that can be asked, and the conversation that it is asked in.
@@ -150,6 +153,7 @@ impl Orchestrator {
         for notice in &notices {
             events.notice(notice.clone()).await;
         }
+        let said_before = history.len();
         let ask = Ask {
             run_id: Arc::clone(&order.run_id),
             session: Some(session.id.as_str().into()),
@@ -166,20 +170,26 @@ impl Orchestrator {
         let Finished {
             mut result,
             messages,
+            compaction,
         } = Box::pin(agents::run(&agent, ask, calls, &team, &events, cancel)).await;
         result.session = Some(session.name.clone().unwrap_or_else(|| session.id.clone()));
         result.warnings.splice(0..0, notices);
-        let ending = ending(&mut result);
+        let summing_up = compaction.as_ref().map(|compaction| {
+            let kept = said_before.saturating_sub(compaction.messages);
+            sessions::summing_up(&session, kept, &self.masked(&compaction.summary))
+        });
+        let jobs = summing_up.into_iter().chain(ending(&mut result)).collect();
         if messages.is_empty() {
-            run.keep(ending, &mut result).await;
+            run.keep(jobs, &mut result).await;
         } else {
-            self.remember(&mut session, &order.run_id, &messages, ending, &mut result)
+            self.remember(&mut session, &order.run_id, &messages, jobs, &mut result)
                 .await;
         }
         Done {
             result,
             session,
             messages,
+            compaction,
         }
     }
 
@@ -189,12 +199,12 @@ impl Orchestrator {
         session: &mut Session,
         run_id: &str,
         messages: &[Message],
-        ending: Option<Job>,
+        also: Vec<Job>,
         result: &mut RunResult,
     ) {
         let Some(store) = &self.store else { return };
         let masked = self.masked(messages);
-        match sessions::append(store, session, run_id, &masked, ending).await {
+        match sessions::append(store, session, run_id, &masked, also).await {
             Ok(turns) => session.turns = turns,
             Err(error) => {
                 let message = format!("the conversation could not be kept: {error}");

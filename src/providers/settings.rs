@@ -126,6 +126,8 @@ pub struct ProviderSettings {
     pub headers: BTreeMap<String, String>,
     /// Prices of this provider's models, over the built-in table.
     pub prices: BTreeMap<String, PriceOverride>,
+    /// Tokens of prompt and answer that this provider's models hold, over the built-in table.
+    pub windows: BTreeMap<String, u64>,
     /// `claude`: the CLI's path or name.
     pub cli_path: Option<String>,
     /// `claude`: hand the CLI its own tools back.

@@ -231,6 +231,13 @@ impl Repl<'_> {
         let Some((session, messages)) = self.conversations.get(&self.agent) else {
             return Err(usage("nothing was said yet", "there is nothing to export"));
         };
+        // The whole of it, also where older turns have given way to a summary.
+        let whole = self
+            .orchestrator
+            .store()
+            .map(|store| sessions::transcript(store, session));
+        let whole = whole.transpose().map_err(|error| unreadable(&error))?;
+        let messages = whole.as_ref().unwrap_or(messages);
         let path = Path::new(file);
         let text = if path.extension().is_some_and(|ending| ending == "json") {
             format!("{:#}\n", sessions::json(session, messages))

@@ -53,6 +53,9 @@ impl Repl<'_> {
             .entry(agent.to_owned())
             .or_insert_with(|| (done.session.clone(), Vec::new()));
         entry.0 = done.session;
+        if let Some(compaction) = done.compaction {
+            entry.1.splice(..compaction.messages, compaction.summary);
+        }
         entry.1.extend(done.messages);
         Ok(Next::Prompt)
     }

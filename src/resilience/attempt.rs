@@ -72,7 +72,7 @@ pub(super) struct OnLink<'a> {
 }
 
 /// The output tokens to ask a link for.
-pub(super) fn max_output_tokens(link: &Link) -> u64 {
+pub fn max_output_tokens(link: &Link) -> u64 {
     link.max_output_tokens.unwrap_or_else(|| {
         let most = link
             .facts

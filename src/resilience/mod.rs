@@ -21,6 +21,7 @@ mod tally;
 mod wait;
 mod words;
 
+pub use attempt::max_output_tokens;
 pub use breaker::{Breaker, BreakerSettings, BreakerStatistics, Gate, Permit, State, Verdict};
 pub use call::{
     Answer, AttemptReport, CallContext, CallError, CallErrorKind, Counted, FallbackReport, Link,

@@ -2,13 +2,15 @@
 //!
 //! May use the vocabulary and `store`.
 
+pub mod compaction;
 mod export;
 
 pub use export::{json, markdown};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::message::Message;
@@ -95,24 +97,89 @@ pub fn list(store: &Store, agent: &str, most: u32) -> Result<Vec<Session>, Store
     })
 }
 
-/// What was said in a conversation in as many turns as it is known to have, oldest first.
+/// What was said in a conversation in as many turns as it is known to have, oldest first; where older turns
+/// have given way to a summary, the summary and what followed.
 ///
 /// # Errors
 /// When the store cannot be read, or a turn in it is damaged.
 pub fn history(store: &Store, session: &Session) -> Result<Vec<Message>, StoreError> {
     let (id, turns) = (session.id.clone(), session.turns);
     store.read(move |connection| {
-        let mut statement = connection.prepare(
-            "SELECT messages FROM session_turns WHERE session = ?1 AND turn <= ?2 ORDER BY turn",
+        let summed = connection
+            .prepare_cached(
+                "SELECT turn, messages FROM session_summaries
+                 WHERE session = ?1 AND turn <= ?2 ORDER BY turn DESC LIMIT 1",
+            )?
+            .query_row(params![id, turns], |row| {
+                Ok((row.get::<_, i64>(0)?, messages(row.get_ref(1)?)?))
+            })
+            .optional()?;
+        let (from, mut history) = summed.unwrap_or_default();
+        said_after(connection, (&id, from, turns), &mut history)?;
+        Ok(history)
+    })
+}
+
+/// All that was said in a conversation, oldest first.
+///
+/// # Errors
+/// When the store cannot be read, or a turn in it is damaged.
+pub fn transcript(store: &Store, session: &Session) -> Result<Vec<Message>, StoreError> {
+    let (id, turns) = (session.id.clone(), session.turns);
+    store.read(move |connection| {
+        let mut transcript = Vec::new();
+        said_after(connection, (&id, 0, turns), &mut transcript)?;
+        Ok(transcript)
+    })
+}
+
+fn said_after(
+    connection: &Connection,
+    (id, from, turns): (&str, i64, i64),
+    said: &mut Vec<Message>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "SELECT messages FROM session_turns WHERE session = ?1 AND turn > ?2 AND turn <= ?3
+         ORDER BY turn",
+    )?;
+    let mut rows = statement.query(params![id, from, turns])?;
+    while let Some(row) = rows.next()? {
+        said.extend(messages(row.get_ref(0)?)?);
+    }
+    Ok(())
+}
+
+fn messages(column: ValueRef<'_>) -> rusqlite::Result<Vec<Message>> {
+    serde_json::from_str(column.as_str()?).map_err(|error| invalid_column(error.into()))
+}
+
+/// Keeps a summary that stands for all of a conversation but the last `kept` messages, as a part of a
+/// transaction. A turn of which only a part was summed up stays whole.
+pub fn summing_up(session: &Session, kept: usize, summary: &[Message]) -> Job {
+    let (id, known) = (session.id.clone(), session.turns);
+    let summary = serde_json::to_string(summary).unwrap_or_default();
+    let mut left = i64::try_from(kept).unwrap_or(i64::MAX);
+    Box::new(move |transaction| {
+        let mut until = known;
+        let mut lengths = transaction.prepare(
+            "SELECT json_array_length(messages) FROM session_turns
+             WHERE session = ?1 AND turn <= ?2 ORDER BY turn DESC",
         )?;
-        let mut rows = statement.query(params![id, turns])?;
-        let mut messages = Vec::new();
-        while let Some(row) = rows.next()? {
-            let turn: Vec<Message> = serde_json::from_str(row.get_ref(0)?.as_str()?)
-                .map_err(|error| invalid_column(error.into()))?;
-            messages.extend(turn);
+        let mut rows = lengths.query(params![id, known])?;
+        while left > 0
+            && let Some(row) = rows.next()?
+        {
+            left -= row.get::<_, i64>(0)?;
+            until -= 1;
         }
-        Ok(messages)
+        if until > 0 {
+            transaction.execute(
+                "INSERT OR REPLACE INTO session_summaries (session, turn, at_ms, messages)
+                 VALUES (?1, ?2, ?3, ?4)",
+                params![id, until, now_ms(), summary],
+            )?;
+        }
+        Ok(())
     })
 }
 
@@ -123,7 +190,7 @@ fn invalid_column(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::
 /// Appends a whole turn and gives the number of turns; the conversation enters the store with its
 /// first. A turn that another process appended meanwhile stays, and this one follows it. A turn of the
 /// same run behind those that `session` knows of is one that broke off: the new one takes its place.
-/// `also` is done in the same transaction.
+/// What `also` says is done in the same transaction.
 ///
 /// # Errors
 /// When it is not on the disk.
@@ -132,16 +199,16 @@ pub async fn append(
     session: &Session,
     run: &str,
     messages: &[Message],
-    also: Option<Job>,
+    also: Vec<Job>,
 ) -> Result<i64, StoreError> {
     let (session, run) = (session.clone(), run.to_owned());
     let text = serde_json::to_string(messages).unwrap_or_default();
     store
         .write(Durability::Full, move |transaction| {
-            if let Some(also) = also {
-                also(transaction)?;
-            }
             enter(transaction, &session)?;
+            for job in also {
+                job(transaction)?;
+            }
             let replaced = transaction
                 .prepare_cached(
                     "UPDATE session_turns SET messages = ?4, at_ms = ?5
@@ -205,6 +272,11 @@ pub async fn fork(
                  SELECT ?2, turn, run, at_ms, messages FROM session_turns WHERE session = ?1",
                 params![original, written.id],
             )?;
+            transaction.execute(
+                "INSERT INTO session_summaries (session, turn, at_ms, messages)
+                 SELECT ?2, turn, at_ms, messages FROM session_summaries WHERE session = ?1",
+                params![original, written.id],
+            )?;
             transaction.query_row(
                 "UPDATE sessions SET turns = (SELECT count(*) FROM session_turns WHERE session = ?1)
                  WHERE id = ?1 RETURNING turns",
@@ -238,17 +310,17 @@ mod tests {
         let store = Store::in_memory().unwrap();
         assert_eq!(last(&store, "a").unwrap(), None);
         let named = Session::begin("a", Some("n"));
-        append(&store, &named, "r1", &[user("1")], None)
+        append(&store, &named, "r1", &[user("1")], Vec::new())
             .await
             .unwrap();
         // It broke off, and the run went on.
-        append(&store, &named, "r2", &[user("broken")], None)
+        append(&store, &named, "r2", &[user("broken")], Vec::new())
             .await
             .unwrap();
-        let turns = append(&store, &named, "r2", &[user("2"), user("3")], None).await;
+        let turns = append(&store, &named, "r2", &[user("2"), user("3")], Vec::new()).await;
         assert_eq!(turns.unwrap(), 2);
         let other = Session::begin("b", Some("n"));
-        append(&store, &other, "r3", &[user("x")], None)
+        append(&store, &other, "r3", &[user("x")], Vec::new())
             .await
             .unwrap();
 
@@ -263,7 +335,7 @@ mod tests {
         );
 
         let mut copy = fork(&store, &found, Some("m")).await.unwrap();
-        let fourth = append(&store, &copy, "r4", &[user("4")], None).await;
+        let fourth = append(&store, &copy, "r4", &[user("4")], Vec::new()).await;
         // Until it is known, the turn is not part of the conversation as it was.
         assert_eq!(history(&store, &copy).unwrap().len(), 3);
         copy.turns = fourth.unwrap();
@@ -278,5 +350,50 @@ mod tests {
         );
         assert!(fork(&store, &found, Some("m")).await.is_err());
         assert_eq!(list(&store, "a", 10).unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_summary_stands_for_older_turns_and_nothing_is_lost() {
+        let store = Store::in_memory().unwrap();
+        let mut session = Session::begin("a", None);
+        let turns = [vec![user("1"), user("2")], vec![user("3")], vec![user("4")]];
+        for (number, turn) in turns.iter().enumerate() {
+            let run = format!("r{number}");
+            session.turns = append(&store, &session, &run, turn, Vec::new())
+                .await
+                .unwrap();
+        }
+        // As it was a turn earlier, a summary of the first turn and of half of the second.
+        let earlier = Session {
+            turns: 2,
+            ..session.clone()
+        };
+        let sum = |session: &Session, kept, text| summing_up(session, kept, &[user(text)]);
+        let also = vec![sum(&earlier, 1, "sum")];
+        append(&store, &earlier, "r2", &turns[2], also)
+            .await
+            .unwrap();
+        assert_eq!(
+            history(&store, &session).unwrap(),
+            [user("sum"), user("3"), user("4")]
+        );
+        assert_eq!(transcript(&store, &session).unwrap().len(), 4);
+        let copy = fork(&store, &session, None).await.unwrap();
+        assert_eq!(history(&store, &copy).unwrap().len(), 3);
+        for (kept, expected) in [(0, 1), (1, 2), (2, 3)] {
+            let mut other = fork(&store, &copy, None).await.unwrap();
+            other.turns = 3;
+            let job = sum(&other, kept, "later");
+            store.write(Durability::Full, job).await.unwrap();
+            assert_eq!(history(&store, &other).unwrap().len(), expected, "{kept}");
+        }
+        // All of it is kept: there is nothing to stand for.
+        let mut whole = Session::begin("a", None);
+        whole.turns = append(&store, &whole, "r", &turns[0], Vec::new())
+            .await
+            .unwrap();
+        let job = sum(&whole, 1, "half a turn");
+        store.write(Durability::Full, job).await.unwrap();
+        assert_eq!(history(&store, &whole).unwrap(), turns[0]);
     }
 }

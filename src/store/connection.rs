@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
@@ -105,18 +106,30 @@ enum Index {
     Ready,
 }
 
-/// An index begins with its header, twice; the thirteenth byte of it says that it was made.
+/// Whether an index can be read by somebody who writes nothing to it: its header was made, and is there
+/// twice, and one of the marks that readers lock is set, or the log is moved as a whole.
 /// Source: sqlite.org/walformat.html, "The WAL-Index Header".
 fn index_of(path: &Path) -> Index {
     const HEADER: usize = 48;
     const IS_MADE: usize = 12;
+    const FRAMES: usize = 16;
+    const MOVED: usize = 2 * HEADER;
+    const MARKS: Range<usize> = MOVED + 8..MOVED + 24;
     let Ok(mut file) = File::open(path) else {
         return Index::Missing;
     };
-    let mut headers = [0; 2 * HEADER];
-    let read = file.read_exact(&mut headers).is_ok();
-    let (one, two) = headers.split_at(HEADER);
-    if read && one == two && one.get(IS_MADE).is_some_and(|made| *made != 0) {
+    let mut bytes = [0; MARKS.end];
+    if file.read_exact(&mut bytes).is_err() {
+        return Index::Unfinished;
+    }
+    let number = |at: usize| {
+        let word = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        word.map_or(0, |word| u32::from_ne_bytes(*word))
+    };
+    let is_made = bytes.get(IS_MADE).is_some_and(|made| *made != 0);
+    let is_twice = bytes.get(..HEADER) == bytes.get(HEADER..MOVED);
+    let is_marked = MARKS.step_by(4).any(|mark| number(mark) <= number(FRAMES));
+    if is_made && is_twice && (is_marked || number(MOVED) == number(FRAMES)) {
         Index::Ready
     } else {
         Index::Unfinished

@@ -23,6 +23,7 @@ mod claude_herd;
 mod claude_killed;
 mod claude_outcomes;
 mod claude_sessions;
+mod compaction;
 mod faults;
 mod lists;
 mod mcp;

@@ -24,3 +24,14 @@ CREATE TABLE session_turns (
     messages    TEXT NOT NULL,
     PRIMARY KEY (session, turn)
 ) WITHOUT ROWID;
+
+-- What older turns were summed up to, so that the rest fits the window of a model.
+CREATE TABLE session_summaries (
+    session     TEXT NOT NULL REFERENCES sessions (id),
+    -- It stands for the turns up to this one.
+    turn        INTEGER NOT NULL,
+    at_ms       INTEGER NOT NULL,
+    -- What is said in their place: a turn of its own, in the same form.
+    messages    TEXT NOT NULL,
+    PRIMARY KEY (session, turn)
+) WITHOUT ROWID;
