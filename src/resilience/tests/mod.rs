@@ -4,6 +4,7 @@ mod cancel;
 mod delivery;
 mod fallback;
 mod herd;
+mod random;
 mod retries;
 mod sharing;
 

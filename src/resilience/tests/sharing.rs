@@ -2,12 +2,12 @@ use super::*;
 use crate::store::Durability;
 
 /// Two processes on one machine, as far as limits are concerned.
-struct Two {
+pub(super) struct Two {
     store: Store,
-    labs: [Lab; 2],
+    pub(super) labs: [Lab; 2],
 }
 
-fn two() -> Two {
+pub(super) fn two() -> Two {
     let store = Store::in_memory().unwrap();
     let lab = || {
         let ledger = Ledger::new(store.clone(), Arc::new(Prices::built_in()));
