@@ -2,7 +2,9 @@
 //! is paid for twice: the real binary against a server that does everything wrong.
 
 mod bodies;
+mod chain;
 mod delays;
+mod messages;
 mod row;
 mod script;
 mod server;

@@ -101,7 +101,7 @@ pub fn check_all(rows: &[Row]) {
     let next = Mutex::new(rows.iter());
     let wrong = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..6 {
+        for _ in 0..10 {
             scope.spawn(|| {
                 loop {
                     let row = next.lock().unwrap().next();
@@ -125,7 +125,7 @@ pub fn check_all(rows: &[Row]) {
 }
 
 /// What differs from the row; empty when nothing does.
-fn check(row: &Row) -> String {
+pub fn check(row: &Row) -> String {
     let server = Server::start(&row.script, row.secure);
     let context = Context::new();
     let url = row.url.clone().unwrap_or_else(|| server.url());

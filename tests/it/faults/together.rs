@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Context, Ran, Stub, ran, stub};
+use crate::support::stub::{self, Seen};
+use crate::support::{Context, Ran, Stub, ran};
 
 /// Agents `a0`, `a1` … of one model of a server.
 fn team(url: &str, count: usize, settings: &str) -> String {
@@ -58,11 +59,13 @@ fn errors(result: &Value) -> Vec<&Value> {
         .collect()
 }
 
-fn gaps(stub: &Stub) -> Vec<Duration> {
-    let seen = stub.chats();
-    seen.windows(2)
-        .map(|pair| pair[1].at - pair[0].at)
-        .collect()
+/// Requests come at least 5 ms apart. They are seen when the machine has time for it, which may push some
+/// together, so many in a row are looked at.
+fn assert_paced(seen: &[Seen]) {
+    for many in seen.windows(21) {
+        let span = many[20].at - many[0].at;
+        assert!(span >= 20 * Duration::from_millis(5), "{span:?} for 20");
+    }
 }
 
 #[test]
@@ -103,11 +106,74 @@ fn a_server_that_recovers_serves_a_hundred_agents_one_by_one() {
     args.extend(["--timeout", "60"]);
     let result = context.run(&args).exits(0).json();
     assert!(errors(&result).is_empty());
-    // What comes after the first tries comes paced. The clock of a busy machine may push two together.
-    let gaps = &gaps(&server)[99..];
-    let close = gaps.iter().filter(|gap| **gap < Duration::from_millis(5));
-    assert!(close.count() <= gaps.len() / 10, "{gaps:?}");
-    assert!(gaps.iter().sum::<Duration>() > Duration::from_secs(2));
+    assert_paced(&server.chats()[100..]);
+}
+
+#[test]
+fn only_one_call_tries_an_endpoint_that_rests() {
+    let trial = Duration::from_millis(1500);
+    let server = Stub::start(move |seen| match seen.number {
+        0..=4 => stub::status(500, &[], "dead"),
+        5 => [vec![stub::Do::Wait(trial)], stub::text("yes")].concat(),
+        _ => stub::text("yes"),
+    });
+    let context = Context::new();
+    let settings = "max_retries: 0, timeout: 60, circuit_breaker_timeout: 1";
+    context.write("orch.yaml", team(&server.url(), 5, settings));
+    context.run(ALL).exits(5);
+    assert_eq!(server.chats().len(), 5);
+    context.write("orch.yaml", team(&server.url(), 100, settings));
+    context.run(ALL).exits(0);
+    let seen = server.chats();
+    assert_eq!(seen.len(), 105);
+    let beside_it = seen[6..]
+        .iter()
+        .filter(|other| other.at < seen[5].at + trial);
+    assert_eq!(beside_it.count(), 0);
+}
+
+#[test]
+fn a_rate_limit_that_fifty_met_is_left_one_by_one() {
+    let server = Stub::start(|seen| match seen.number {
+        0..50 => stub::status(429, &[("retry-after", "1")], "slow"),
+        _ => stub::text("yes"),
+    });
+    let context = Context::new();
+    context.write("orch.yaml", team(&server.url(), 50, ""));
+    let result = context.run(ALL).exits(0).json();
+    assert!(errors(&result).is_empty());
+    let seen = server.chats();
+    assert_eq!(seen.len(), 100);
+    assert!(seen[50].at - seen[0].at > Duration::from_secs(1));
+    assert_paced(&seen[50..]);
+}
+
+#[test]
+fn a_run_that_is_stopped_in_the_line_leaves_the_line_as_it_was() {
+    let server = Stub::replies([vec![stub::Do::Hang]]);
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        team(&server.url(), 3, "rate_limit_per_minute: 2"),
+    );
+    let child = start(&context, ALL);
+    let started = Instant::now();
+    while server.chats().len() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    crate::bad_input::kill(child.id(), libc::SIGINT);
+    assert_eq!(end(child).code, 130);
+    assert_eq!(server.chats().len(), 2);
+    let status = status(&context);
+    let used = &status["limits"][0]["requests_per_minute"];
+    assert_eq!(
+        *used,
+        serde_json::json!({"used": 2, "limit": 2}),
+        "what went stays counted"
+    );
+    assert_eq!(status["costs"]["total_requests"], 2);
+    assert_eq!(status["breakers"], serde_json::json!([]));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Connections that are refused, reset, cut, slow or not secured as they should be.
 
+use serde_json::json;
+
 use super::row::{Charged, Row, answered, check_all, failed};
-use super::script::{all, answer, head, send, status, wait};
+use super::script::{all, answer, choice, events, head, send, status, wait};
 use super::server::{Secure, Step};
 
 fn again(name: &str, bad: Vec<Step>, charged: Charged) -> Row {
@@ -107,6 +109,52 @@ fn a_server_that_is_not_there_is_tried_as_often_as_allowed() {
         says: vec!["Connection refused", "running on this machine?"],
         ..failed("refused", vec![], 5, [("network", Charged::Nothing); 3])
     }]);
+}
+
+#[test]
+fn a_connection_that_is_kept_may_be_gone_when_it_is_needed_again() {
+    let call = json!({"tool_calls": [{"index": 0, "id": "c1", "type": "function",
+        "function": {"name": "list_dir", "arguments": "{}"}}]});
+    let body = events(&[
+        choice(&call, Some("tool_calls")),
+        json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}),
+    ]);
+    let body = format!("{body}data: [DONE]\n\n");
+    let kept = vec![
+        Step::Read,
+        send(&format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )),
+    ];
+    let told = ("answered", Charged::Told);
+    check_all(&[
+        Row {
+            ledger: vec![told, told],
+            ..answered("closed between two turns", vec![kept.clone(), answer()])
+        },
+        Row {
+            ledger: vec![told, told],
+            connections: Some(1),
+            ..answered("kept", vec![all([kept.clone(), answer()])])
+        },
+        Row {
+            ledger: vec![told, ("network", Charged::Held), told],
+            connections: Some(2),
+            ..answered(
+                "reset in the second turn",
+                vec![all([kept.clone(), vec![Step::Read, Step::Reset]]), answer()],
+            )
+        },
+        Row {
+            ledger: vec![told, ("network", Charged::Held), told],
+            connections: Some(2),
+            ..answered(
+                "closed in the second turn",
+                vec![all([kept, vec![Step::Read]]), answer()],
+            )
+        },
+    ]);
 }
 
 #[test]
