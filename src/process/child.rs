@@ -16,7 +16,7 @@ use rustix::process::{
 use tokio::net::unix::pipe;
 
 use super::registry::next_marker;
-use super::table::{MARKER, processes};
+use super::table::{MARKER, family};
 use super::tree::{Tree, adopted, kill, kill_one};
 
 /// The children that this process started and did not reap yet.
@@ -232,7 +232,7 @@ fn kill_strays(pid: i32) -> usize {
     if known.iter().any(|other| *other != pid) {
         return 0;
     }
-    let table = processes();
+    let table = family();
     let strays: Vec<_> = adopted(&table, own(), &known)
         .into_iter()
         .filter(|process| !process.zombie)
@@ -247,7 +247,7 @@ fn kill_strays(pid: i32) -> usize {
 fn reap_adopted() {
     // Locked all along: what starts meanwhile is nobody's orphan.
     let known = started();
-    for process in adopted(&processes(), own(), &known) {
+    for process in adopted(&family(), own(), &known) {
         if process.zombie
             && let Some(pid) = Pid::from_raw(process.pid)
         {

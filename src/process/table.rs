@@ -27,6 +27,38 @@ pub(super) fn processes() -> Vec<Process> {
         .collect()
 }
 
+/// This process and its descendants: whatever a child of a subreaper starts stays below it. Takes the longer
+/// the more they are, however many processes the machine has.
+pub(super) fn family() -> Vec<Process> {
+    if !std::path::Path::new("/proc/thread-self/children").exists() {
+        // The kernel was built without these lists.
+        return processes();
+    }
+    let mut found = Vec::new();
+    let mut pids = vec![i32::try_from(std::process::id()).unwrap_or(0)];
+    while let Some(pid) = pids.pop() {
+        pids.extend(children(pid));
+        found.extend(process(pid));
+    }
+    found
+}
+
+/// The children of all threads of a process, unreaped ones included; none of one that is gone.
+fn children(pid: i32) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let lists =
+        threads.into_iter().flatten().flatten().map(|thread| {
+            std::fs::read_to_string(thread.path().join("children")).unwrap_or_default()
+        });
+    lists
+        .flat_map(|list| {
+            let pids = list.split_whitespace().map(str::parse);
+            pids.collect::<Vec<Result<i32, _>>>()
+        })
+        .flatten()
+        .collect()
+}
+
 fn process(pid: i32) -> Option<Process> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let process = parse_stat(pid, &stat)?;
@@ -103,6 +135,32 @@ mod tests {
     fn markers() {
         assert_eq!(marker(b"A=1\0ORCH_CHILD=x\0"), Some("x".to_owned()));
         assert_eq!(marker(b"NOT_ORCH_CHILD=x\0ORCH_CHILDREN=y\0"), None);
+    }
+
+    #[test]
+    fn a_family_is_this_process_and_what_descends_from_it() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a process that is none of the children"
+        )]
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "sleep 300 & wait"])
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let mut below = Vec::new();
+        while below.is_empty() {
+            let family = family();
+            assert!(family.iter().all(|process| process.pid != 1));
+            assert!(family.iter().any(|process| process.pid == pid));
+            below = family
+                .into_iter()
+                .filter(|process| process.parent == pid)
+                .collect();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        super::super::tree::kill_one(&below[0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait};
 
-use super::table::{Process, processes, start_time};
+use super::table::{Process, family, start_time};
 
 /// What belongs to one child: its own number, where it still runs, and its marker.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Tree<'a> {
 /// Kills every process of the tree that is found now; tells how many there were. A process that forks
 /// faster than it is found is found in the next round.
 pub(super) fn kill(tree: Tree<'_>) -> usize {
-    let table = processes();
+    let table = family();
     let doomed = members(&table, tree);
     for process in &doomed {
         kill_one(process);
@@ -28,16 +28,13 @@ pub(super) fn kill(tree: Tree<'_>) -> usize {
 
 /// The descendants of this process that still run.
 pub(crate) fn descendants() -> Vec<i32> {
-    below(&processes())
-        .iter()
-        .map(|process| process.pid)
-        .collect()
+    below(&family()).iter().map(|process| process.pid).collect()
 }
 
 /// Kills all descendants of this process, which must be a subreaper with no other way to reap, and reaps them.
 pub(crate) fn end_descendants() {
     loop {
-        for process in below(&processes()) {
+        for process in below(&family()) {
             kill_one(process);
         }
         // Until there is none left; one that was killed ends soon.

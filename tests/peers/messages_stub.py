@@ -47,8 +47,9 @@ def texts(messages, role):
 
 
 def tool_result(messages):
-    """The text of the last tool result, if the last message holds one."""
-    content = messages[-1]["content"]
+    """The text of the last tool result, if the last message of the user holds one."""
+    # The CLI may add a message of its own behind it, with what is left of the budget.
+    content = [message for message in messages if message["role"] == "user"][-1]["content"]
     for block in reversed(content if isinstance(content, list) else []):
         if block["type"] == "tool_result":
             inner = block.get("content", "")
