@@ -177,9 +177,6 @@ pub(crate) struct OutputArgs {
     /// Print the answer and errors, nothing else
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// Say more; twice for still more
-    #[arg(short, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
     /// When to use colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorArg,
@@ -191,6 +188,12 @@ pub(crate) struct CommonArgs {
     /// The configuration; else $ORCH_CONFIG, ./orch.yaml, ./config.yaml, the user's
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
+    /// Say what is done; twice for more. `RUST_LOG` chooses more finely
+    #[arg(short, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Write what is done as JSON, one object a line; full files become FILE.1 to FILE.4
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 /// The forms of output.

@@ -4,13 +4,14 @@
 //! shows, or a result that says why there is none.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
 use super::args::{Cli, House, OutputForm};
+use super::diagnosis::{self, SharedRedactor};
 use crate::agents::{ErrorReport, RunResult};
-use crate::config::Env;
+use crate::config::{Config, Env};
 use crate::error::OrchError;
 use crate::orchestrator::new_run_id;
 use crate::redact::Redactor;
@@ -26,6 +27,7 @@ pub(crate) struct Call {
     run_id: OnceLock<Arc<str>>,
     /// Lines of `stream-json` that were written.
     sequence: Arc<AtomicU64>,
+    redactor: SharedRedactor,
 }
 
 impl Call {
@@ -39,6 +41,7 @@ impl Call {
         Self {
             form,
             kind: kind(&cli),
+            redactor: Arc::new(Mutex::new(Redactor::new(env.secrets()))),
             cli,
             env,
             screen,
@@ -153,14 +156,26 @@ impl Call {
         _ = self.view(&self.redactor()).finish(result);
     }
 
+    /// Begins to tell what is done, where that is asked for.
+    pub(super) fn begin_diagnosis(&self) -> Result<(), OrchError> {
+        diagnosis::begin(&self.cli, &self.env, &self.redactor)
+    }
+
+    /// What the configuration adds to the secrets is known from here on.
+    pub(super) fn learn(&self, config: &Config) {
+        let mut redactor = self.redactor.lock().unwrap_or_else(PoisonError::into_inner);
+        *redactor = Redactor::new(config.secrets());
+    }
+
     fn say(&self, report: &ErrorReport) {
         let text = render::error_text(report, self.screen);
         render::stderr_line(&self.redactor().mask(&text));
     }
 
-    /// What the environment holds is masked; what the configuration adds is not known here.
+    /// Of the secrets that are known by now.
     fn redactor(&self) -> Redactor {
-        Redactor::new(self.env.secrets())
+        let redactor = self.redactor.lock().unwrap_or_else(PoisonError::into_inner);
+        redactor.clone()
     }
 }
 

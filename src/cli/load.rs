@@ -55,7 +55,16 @@ fn load(call: &Call, named: Option<&Path>) -> Result<Config, OrchError> {
         tools: &names,
     };
     let env: Env = call.env.clone();
-    config::load(source, env).map_err(|error| OrchError::new(ErrorClass::Config, error.to_string()))
+    let config = config::load(source, env)
+        .map_err(|error| OrchError::new(ErrorClass::Config, error.to_string()))?;
+    call.learn(&config);
+    tracing::info!(
+        file = config.file,
+        agents = config.document.agents.len(),
+        state = %config.state_dir.display(),
+        "configuration read"
+    );
+    Ok(config)
 }
 
 /// A configuration that was found and asks for much: a terminal is asked once, a script is told how.

@@ -6,9 +6,11 @@ mod approve;
 mod args;
 mod call;
 mod costs;
+mod diagnosis;
 mod house;
 mod lists;
 mod load;
+mod log_file;
 mod mistake;
 mod plan;
 mod run;
@@ -47,6 +49,9 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
     let screen = screen(&cli, &env);
     raise_open_files();
     let call = Call::new(cli, env, screen);
+    if let Err(error) = call.begin_diagnosis() {
+        return ExitCode::from(call.fail(error));
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -198,7 +203,7 @@ fn screen(cli: &Cli, env: &Env) -> Screen {
         ColorArg::Always => Some(true),
         ColorArg::Never => Some(false),
     };
-    Screen::detect(cli.output.quiet, cli.output.verbose, choice, hints(env))
+    Screen::detect(cli.output.quiet, cli.common.verbose, choice, hints(env))
 }
 
 /// What the environment says of colours; an empty variable says nothing.

@@ -124,7 +124,7 @@ impl Orchestrator {
         store: Option<Store>,
     ) -> Result<Self, OrchError> {
         let prices = Arc::new(policy::prices(&config)?);
-        let redactor = Redactor::new(config.env.secrets());
+        let redactor = Redactor::new(config.secrets());
         let recorder = options
             .record
             .as_ref()
@@ -152,7 +152,7 @@ impl Orchestrator {
     pub fn renewed(&self, config: Option<Arc<Config>>, options: Options) -> Self {
         let config = config.unwrap_or_else(|| Arc::clone(&self.config));
         Self {
-            redactor: Redactor::new(config.env.secrets()),
+            redactor: Redactor::new(config.secrets()),
             store: self.store.clone(),
             prices: Arc::clone(&self.prices),
             resilience: self.resilience.clone(),

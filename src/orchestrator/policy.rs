@@ -50,6 +50,12 @@ impl Orchestrator {
         if let Some((_, workspace)) = open.iter().find(|(known, _)| *known == rights) {
             return Ok(Arc::clone(workspace));
         }
+        tracing::info!(
+            tier = rights.tier.name(),
+            network = ?rights.network,
+            workspace = %self.config.working_dir.display(),
+            "sandbox of the tools"
+        );
         let policy = policy(&self.config, &rights)?;
         let workspace = Workspace::open(Arc::new(policy)).map_err(|error| {
             let path = self.config.working_dir.display();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Orchestrator;
 use super::kept::{AgentsPlan, KeptRun};
@@ -171,7 +172,11 @@ impl Orchestrator {
             mut result,
             messages,
             compaction,
-        } = Box::pin(agents::run(&agent, ask, calls, &team, &events, cancel)).await;
+        } = Box::pin(
+            agents::run(&agent, ask, calls, &team, &events, cancel)
+                .instrument(tracing::info_span!("run", id = %order.run_id, agent = order.agent)),
+        )
+        .await;
         result.session = Some(session.name.clone().unwrap_or_else(|| session.id.clone()));
         result.warnings.splice(0..0, notices);
         let summing_up = compaction.as_ref().map(|compaction| {

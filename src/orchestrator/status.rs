@@ -1,5 +1,6 @@
 //! What is known about the whole: settings, agents, limits, spending.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
@@ -49,6 +50,22 @@ impl Orchestrator {
                 "network": settings.sandbox.network},
             "store": self.store.as_ref().and_then(|store| store.path()),
         }))
+    }
+
+    /// The providers that the agents use, by name: the address and whether a key is known. One that
+    /// cannot be used has no address.
+    pub fn endpoints(&self) -> BTreeMap<String, (String, bool)> {
+        let mut found = BTreeMap::new();
+        for (_, settings) in self.config.document.agents.iter() {
+            for link in self.chain(settings).0 {
+                let endpoint = link.provider.endpoint();
+                let has_key = !endpoint.key_fingerprint.is_empty();
+                found
+                    .entry(endpoint.provider.clone())
+                    .or_insert_with(|| (endpoint.base_url.clone(), has_key));
+            }
+        }
+        found
     }
 
     /// What was spent.

@@ -157,8 +157,16 @@ impl Target {
         model: &str,
         watch: &Watch,
     ) -> Result<Response, ProviderError> {
+        let host = self.base.host_str().unwrap_or_default();
+        let port = self.base.port_or_known_default();
+        tracing::debug!(provider = self.name(), host, port, model, "request sent");
         match watch.within(sending.send()).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                let id = self.request_id(response.headers());
+                let status = response.status().as_u16();
+                tracing::debug!(provider = self.name(), status, id, "response begun");
+                Ok(response)
+            }
             Ok(Err(error)) => Err(self.unreachable(&error, model, watch)),
             Err(late) => Err(self.late(late, model, watch)),
         }

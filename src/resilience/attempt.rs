@@ -150,6 +150,12 @@ impl Around<'_> {
             .deadline
             .map(|deadline| deadline.saturating_duration_since(began));
         tally.attempts += 1;
+        tracing::info!(
+            model = %link.canonical,
+            attempt = tally.attempts,
+            held_usd = %hold.amount(),
+            "asking"
+        );
         pass.sent();
         let result = self
             .ask(&mut pass, link.provider.as_ref(), request, &meter)
@@ -158,6 +164,8 @@ impl Around<'_> {
         match result {
             Ok(reply) => {
                 let tokens = reply.usage.as_ref().map(Usage::total_tokens);
+                let ms = (now - began).as_millis();
+                tracing::info!(model = %link.canonical, ms, tokens, "answered");
                 let now = (now, fastrand::f64());
                 let changes = pass.succeeded(tokens, &reply.limits, on_link.last_price, now);
                 let outcome = Outcome {
@@ -186,6 +194,9 @@ impl Around<'_> {
                     .failures
                     .push(report(tally.attempts, &link.canonical, &error, now - began));
                 let class = error.kind.class().to_owned();
+                let ms = (now - began).as_millis();
+                let id = error.request_id.as_deref();
+                tracing::warn!(model = %link.canonical, class, status = error.status, id, ms, "failed: {error}");
                 let outcome = Outcome {
                     ended: if error.partial.reached_model {
                         Ended::Failed { class }

@@ -223,6 +223,7 @@ impl Resilience {
                 } => {
                     on_link.last_price = Some(price);
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    tracing::info!(model = %link.canonical, delay_ms, told_by, "asking again");
                     if let Some(report) = tally.failures.last_mut() {
                         report.delay_ms = Some(delay_ms);
                     }
@@ -260,6 +261,7 @@ impl Resilience {
             events.emit(EventKind::StreamReset).await;
         }
         let class = failure.kind.class().to_owned();
+        tracing::warn!(from = %from.canonical, to = %to.canonical, class, "falling back");
         events
             .emit(EventKind::Fallback {
                 from: from.canonical.clone(),

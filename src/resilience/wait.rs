@@ -105,6 +105,8 @@ impl<'a> Place<'a> {
     }
 
     async fn tell(&self, wait: &Wait, now: Instant, events: &Events) {
+        let provider = &self.state.endpoint.provider;
+        tracing::info!(%provider, reason = ?wait.reason, "waiting");
         if !events.is_watched() {
             return;
         }

@@ -68,6 +68,7 @@ impl Store {
 
     fn open_patiently(state_dir: &Path, busy_tries: i32) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE_NAME);
+        tracing::debug!(path = %path.display(), "opening the store");
         connection::open_writer(&path, busy_tries)
             .and_then(|connection| Writer::start(connection, &path))
             .map(|writer| Self::new(Some(path.clone()), writer, None))
@@ -81,6 +82,7 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_direct(state_dir: &Path) -> Result<Self, StoreError> {
         let path = state_dir.join(FILE_NAME);
+        tracing::debug!(path = %path.display(), "opening the store for one run");
         let connection = connection::open_writer(&path, connection::BUSY_TRIES)
             .map_err(|error| error.at(&path))?;
         let direct = Direct::new(connection, &path);
@@ -94,6 +96,7 @@ impl Store {
     /// When it cannot be read, is damaged, of another program or of a newer schema.
     pub fn open_read_only(state_dir: &Path) -> Result<Option<Self>, StoreError> {
         let path = state_dir.join(FILE_NAME);
+        tracing::debug!(path = %path.display(), "opening the store to read");
         let reader = connection::open_untouched(&path).map_err(|error| error.at(&path))?;
         Ok(reader.map(|reader| Self::new(Some(path), Writer::Nobody, Some(reader))))
     }

@@ -112,6 +112,7 @@ pub async fn guarded(
             })
             .await;
     }
+    tracing::debug!(agent = %context.agent, tool = %call.name, "tool begun");
     let mut started = Instant::now();
     let mut ran = false;
     let answer = async {
@@ -130,6 +131,8 @@ pub async fn guarded(
     let elapsed = started.elapsed();
     let mut outcome = outcome(context, answer, elapsed)?;
     outcome.effect = guard.effect.filter(|_| ran);
+    let (status, ms) = (outcome.status, outcome.ms);
+    tracing::info!(agent = %context.agent, tool = %call.name, ?status, ms, "tool ended");
     if events.is_watched() {
         let first = outcome.content.lines().next().unwrap_or_default();
         events

@@ -24,6 +24,7 @@ mod claude_killed;
 mod claude_outcomes;
 mod claude_sessions;
 mod compaction;
+mod diagnosis;
 mod faults;
 mod lists;
 mod mcp;

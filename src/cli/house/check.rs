@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::surroundings;
 use crate::cli::{Call, lists, load};
 use crate::config::{Config, Origin};
 use crate::error::{ErrorClass, OrchError};
@@ -42,19 +43,26 @@ pub(in crate::cli) async fn check(
     }
     let mut status = json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "system": surroundings::system(),
         "configuration": config.path,
         "found": origin(config.origin),
         "workspace": config.working_dir,
         "logs": config.logs_dir,
         "outputs": config.outputs_dir,
         "state": config.state_dir,
+        "store": surroundings::store(&orchestrator),
         "agents": config.document.agents.len(),
         "servers": config.document.servers.len(),
         "tasks": config.document.tasks.len(),
+        "providers": surroundings::providers(&orchestrator),
+        "mcp_servers": surroundings::mcp_servers(&config),
+        "terminal": surroundings::terminal(call),
         "sandbox": config.document.settings.sandbox,
         "tiers": tiers.iter().map(|(tier, error)| (tier.name().to_owned(), tried(error.as_ref()))).collect::<Map<_, _>>(),
         "notices": config.notices,
     });
+    // A report is pasted where others read it.
+    orchestrator.redactor().mask_json(&mut status);
     let failed = tiers.into_iter().find_map(|(_, error)| error);
     if json {
         if let Some(fields) = status.as_object_mut() {
@@ -62,7 +70,8 @@ pub(in crate::cli) async fn check(
         }
         return Ok(call.print_verdict(&status, failed.as_ref().map(denied)));
     }
-    call.print(&text(&config, &status, &rights));
+    let text = text(&config, &status, &rights);
+    call.print(&orchestrator.redactor().mask(&text));
     failed.map_or(Ok(0), |error| Err(denied(&error)))
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod init;
 mod print;
+mod surroundings;
 mod trust;
 
 pub(super) use check::check;
