@@ -107,12 +107,12 @@ mod tests {
         .rev()
         .map(|path| std::fs::read_to_string(path).unwrap_or_default())
         .collect();
-        let expected: String = (0..10)
-            .map(|number| format!("first {number}\nsecond {number}\n"))
+        let mut wanted: Vec<String> = ["first", "second"]
+            .iter()
+            .flat_map(|name| (0..10).map(move |number| format!("{name} {number}")))
             .collect();
         // The lines are short enough that none is dropped with an old file.
         let mut found: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
-        let mut wanted: Vec<&str> = expected.lines().collect();
         found.sort_unstable();
         wanted.sort_unstable();
         assert_eq!(found, wanted);
