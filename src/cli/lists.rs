@@ -150,6 +150,17 @@ fn outline(text: &mut String, value: &Value, depth: usize) {
                 outline(text, value, depth + 1);
             }
             Value::Array(items) if items.is_empty() => {}
+            Value::Array(items) if items.iter().all(Value::is_object) => {
+                _ = writeln!(text, "{indent}{name}:");
+                for item in items {
+                    let mut entry = String::new();
+                    outline(&mut entry, item, depth + 2);
+                    // The first line of each has the dash of a list.
+                    let entry =
+                        entry.replacen(&"  ".repeat(depth + 2), &format!("{indent}  - "), 1);
+                    text.push_str(&entry);
+                }
+            }
             Value::Array(items) => {
                 let words: Vec<String> = items.iter().map(word).collect();
                 _ = writeln!(text, "{indent}{name}: {}", words.join(", "));

@@ -47,7 +47,7 @@ pub(super) fn mask_line(line: &str, above: &str, redactor: &Redactor) -> String 
         rest = behind;
     }
     masked.push_str(rest);
-    mask_shapes(&mask_url_passwords(&masked), redactor)
+    mask_shapes(&mask_urls(&masked), redactor)
 }
 
 /// Whether a mapping key announces a secret.
@@ -139,7 +139,7 @@ fn is_key_value(line: &str) -> bool {
 
 /// A text without what is shaped like a key, and without passwords of URLs.
 pub(super) fn mask_text(text: &str, redactor: &Redactor) -> String {
-    mask_url_passwords(&redactor.mask(text))
+    mask_urls(&redactor.mask(text))
 }
 
 /// What is shaped like a key becomes stars, so that columns stay what they are.
@@ -157,6 +157,31 @@ fn mask_shapes(line: &str, redactor: &Redactor) -> String {
         masked.push_str(&stars(secret));
         masked.push_str(piece);
         rest = behind.strip_prefix(piece).unwrap_or_default();
+    }
+    masked
+}
+
+/// Addresses without passwords and without what their queries give to a name that sounds secret.
+fn mask_urls(text: &str) -> String {
+    mask_queries(&mask_url_passwords(text))
+}
+
+/// `?key=secret&a=b` without the secret.
+fn mask_queries(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    for (index, part) in text.split_inclusive(['?', '&']).enumerate() {
+        let value = match part.split_once('=') {
+            Some((name, value)) if index > 0 && !name.contains(' ') && sounds_secret(name) => value,
+            _ => {
+                masked.push_str(part);
+                continue;
+            }
+        };
+        let is_edge = |c: char| c.is_whitespace() || "\"'`,}]#&?".contains(c);
+        let (secret, behind) = value.split_at(value.find(is_edge).unwrap_or(value.len()));
+        masked.push_str(part.strip_suffix(value).unwrap_or_default());
+        masked.push_str(&stars(secret));
+        masked.push_str(behind);
     }
     masked
 }
@@ -233,6 +258,12 @@ mod tests {
                 "  url: https://me***@host/x",
             ),
             ("  url: https://me@host/x", "", "  url: https://me@host/x"),
+            (
+                "  {url: 'https://host/x?a=b&api_key=hunter2&c=d', token_count: 1}",
+                "",
+                "  {url: 'https://host/x?a=b&api_key=*******&c=d', token_count: 1}",
+            ),
+            ("  when: a & key=b", "", "  when: a & key=b"),
             ("  url: me:pw@host", "", "  url: me***@host"),
             ("  jump: ops@jump:22", "", "  jump: ops@jump:22"),
             ("  note: a: b: c", "", "  note: a: b: c"),

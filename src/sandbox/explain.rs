@@ -1,5 +1,6 @@
 //! A policy in words: every right, and the rule behind it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::policy::Policy;
@@ -66,7 +67,7 @@ impl Policy {
                 "configuration in use",
             );
         }
-        for dir in &self.configuration_dirs {
+        for dir in self.configuration_dirs.iter().collect::<BTreeSet<_>>() {
             line(
                 format!(
                     "not write orch.yaml, config.yaml, config.yml in {}",
