@@ -39,6 +39,16 @@ pub fn user(context: Option<&str>, prompt: &str, piped: Option<&str>) -> String 
     text
 }
 
+/// A prompt with files behind it, each in a block of its own.
+pub fn with_files(prompt: &str, files: &[(String, String)]) -> String {
+    let mut text = prompt.to_owned();
+    for (path, content) in files {
+        let content = content.trim_end_matches('\n');
+        text.push_str(&format!("\n\n<file path=\"{path}\">\n{content}\n</file>"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +79,10 @@ mod tests {
         ] {
             assert_eq!(user(context, prompt, piped), expected);
         }
+        let files = [("a.rs".to_owned(), "fn a() {}\n".to_owned())];
+        assert_eq!(
+            with_files("see @a.rs", &files),
+            "see @a.rs\n\n<file path=\"a.rs\">\nfn a() {}\n</file>"
+        );
     }
 }

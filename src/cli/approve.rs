@@ -54,6 +54,7 @@ fn answer(mut terminal: File, mut requests: mpsc::Receiver<ApprovalRequest>) {
         let question = question(&request);
         // Nothing is drawn over the question while it stands.
         render::hold();
+        render::set_aside(&terminal);
         if terminal.write_all(question.as_bytes()).is_err() {
             render::release();
             return;

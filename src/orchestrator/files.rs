@@ -6,9 +6,32 @@ use std::path::PathBuf;
 use super::Orchestrator;
 use crate::agents::RunResult;
 use crate::agents::log::{Entry, Log};
+use crate::error::OrchError;
 use crate::files::Directory;
+use crate::tools::{self, ToolError};
 
 impl Orchestrator {
+    /// The text of a file as the `read` tool gives it, where every one of these agents may see it; else
+    /// why not.
+    ///
+    /// # Errors
+    /// When there is no such agent, or its workspace cannot be opened.
+    pub fn file_for(
+        &self,
+        agents: &[&str],
+        path: &str,
+    ) -> Result<Result<String, ToolError>, OrchError> {
+        let mut text = Err(ToolError::refused("nobody is asked"));
+        for agent in agents {
+            let workspace = self.workspace(self.settings_of(agent)?)?;
+            text = tools::text_of(&workspace, path, &self.redactor);
+            if text.is_err() {
+                break;
+            }
+        }
+        Ok(text)
+    }
+
     /// Writes the answer of a run to `outputs/<agent>/<run>.md`, noted in the agent's log.
     ///
     /// # Errors

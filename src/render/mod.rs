@@ -4,6 +4,7 @@
 
 mod diff;
 mod json;
+mod keys;
 mod lines;
 mod live;
 mod markdown;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use diff::diff;
 pub use json::event_line;
+pub(crate) use keys::{early, mute, set_aside};
 pub use lines::progress_line;
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
@@ -77,6 +79,16 @@ pub fn stdout_takes_a_line() -> bool {
         tv_nsec: 0,
     };
     poll(&mut asked, Some(&at_once)).is_ok_and(|ready| ready > 0)
+}
+
+/// A text without what a terminal would obey; its lines stay.
+pub fn harmless(text: &str) -> String {
+    let mut clean = String::new();
+    for line in text.lines() {
+        markdown::clean(line, &mut clean);
+        clean.push('\n');
+    }
+    clean
 }
 
 /// Whether standard output is a terminal.

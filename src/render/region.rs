@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::Closed;
+use super::{Closed, keys};
 
 static ROWS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -64,11 +64,13 @@ pub(crate) fn hold() {
     // A screen that is gone has no rows.
     _ = write(&frame(rows, "", &[]));
     rows.clear();
+    keys::listen();
 }
 
 /// Rows may be drawn again.
 pub(crate) fn release() {
     HELD.store(false, Ordering::SeqCst);
+    keys::listened();
 }
 
 /// Whether nothing is to be drawn.

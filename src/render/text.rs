@@ -164,14 +164,15 @@ fn summary(result: &RunResult) -> String {
         1 => ", 1 tool call".to_owned(),
         count => format!(", {count} tool calls"),
     };
+    let model = if result.model.is_empty() {
+        &result.requested_model
+    } else {
+        &result.model
+    };
+    // Several agents have no model in common.
+    let mark = if model.is_empty() { "" } else { " · " };
     format!(
-        "{} · {} · {cost}{tools} · {}.{} s",
-        if result.model.is_empty() {
-            &result.requested_model
-        } else {
-            &result.model
-        },
-        tokens,
+        "{model}{mark}{tokens} · {cost}{tools} · {}.{} s",
         result.duration_ms / 1000,
         result.duration_ms % 1000 / 100
     )

@@ -18,7 +18,9 @@ pub(super) struct Changed {
 impl Repl<'_> {
     /// Keeps what was changed since the last time, as the work of a line.
     pub(super) fn keep_changes(&mut self, line: &str) {
-        let changes = self.changes.take();
+        let mut changes = self.changes.take();
+        // Calls run side by side; the order of one file stays.
+        changes.sort_by(|one, other| one.name().cmp(other.name()));
         if changes.is_empty() {
             return;
         }

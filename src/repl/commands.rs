@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::input::COMMANDS;
-use super::{Next, Repl};
+use super::{Asks, Next, Repl};
 use crate::cli;
 use crate::costs::report::{Filter, report_text};
 use crate::error::{ErrorClass, OrchError};
@@ -31,10 +31,12 @@ impl Repl<'_> {
             "costs" => self.costs(arguments).await?,
             "health" => self.health().await?,
             "reload" => self.reload()?,
-            "all" if arguments.is_empty() => {
+            "all" if arguments.is_empty() => self.asks = Asks::All,
+            "edit" if self.editable => self.edit(arguments).await?,
+            "edit" => {
                 return Err(usage(
-                    "`/all` needs a prompt",
-                    "write it behind the command: `/all TEXT`",
+                    "there is no terminal to edit on",
+                    "write the prompt as a line",
                 ));
             }
             "all" => return self.all(arguments).await,
@@ -253,11 +255,9 @@ impl Repl<'_> {
 
     fn tools(&self, arguments: &str) -> Result<(), OrchError> {
         if arguments == "last" {
-            let mut text = String::new();
-            for tool in &self.last_tools {
-                let mark = if tool.ok { "ok  " } else { "FAIL" };
-                _ = writeln!(text, "  {mark} {} ({} ms)", tool.tool, tool.ms);
-            }
+            let calls = self.last_calls.iter();
+            let texts: Vec<String> = calls.map(|call| call.text(self.call.screen.out)).collect();
+            let text = self.orchestrator.redactor().mask_owned(texts.concat());
             self.say(if text.is_empty() {
                 "no tool ran in the last turn"
             } else {
@@ -373,8 +373,10 @@ fn help() -> String {
     text.push_str(
         "\n  anything else is a prompt; `//` begins one with a slash\n  \
          @agent text          ask another agent without switching\n  \
+         @path                in a prompt: take the file along\n  \
          !command             run a shell line of your own\n  \
-         Ctrl-C stops the turn, twice leaves; a trailing \\ or Alt-Enter begins a new line\n",
+         Ctrl-C stops the turn, twice leaves; a trailing \\ or Alt-Enter begins a new line\n  \
+         Tab completes; Ctrl-X Ctrl-E opens the line in your editor\n",
     );
     text
 }

@@ -2,23 +2,29 @@
 //!
 //! The editor blocks, so it lives on a thread of its own.
 
+use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
+use rustyline::hint::{Hinter, HistoryHinter};
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Context, Helper};
+use rustyline::{
+    Cmd, ConditionalEventHandler, Context, Event, EventContext, EventHandler, Helper, KeyEvent,
+    RepeatCount,
+};
 use tokio::sync::mpsc;
 
-use super::input::COMMANDS;
+use super::complete::{Grey, Known, candidates, hint};
 use crate::error::{ErrorClass, OrchError};
+use crate::render::Style;
 
 /// Lines of history that are kept.
 const HISTORY: usize = 5_000;
@@ -26,15 +32,20 @@ const HISTORY: usize = 5_000;
 /// What came of waiting for a line.
 pub(super) enum Line {
     Text(String),
+    /// The line so far is to be written in the user's own editor.
+    Edit(String),
     Interrupted,
     End,
     Broken(String),
 }
 
-/// What the thread is asked: the prompt, and the names that Tab completes.
-struct Question {
-    prompt: String,
-    agents: Vec<String>,
+/// What the thread is asked.
+pub(super) struct Question {
+    pub(super) prompt: String,
+    /// What Tab completes.
+    pub(super) known: Known,
+    /// What stands there already.
+    pub(super) draft: String,
 }
 
 pub(super) struct Editor {
@@ -45,7 +56,7 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    pub(super) fn start(history: &Path) -> Result<Self, OrchError> {
+    pub(super) fn start(history: &Path, style: Style) -> Result<Self, OrchError> {
         let (questions, asked) = blocking::channel();
         let (answer, lines) = mpsc::channel(1);
         let before = tcgetattr(std::io::stdin()).ok();
@@ -54,7 +65,7 @@ impl Editor {
             .name("editor".to_owned())
             .spawn(move || {
                 if std::io::stdin().is_terminal() {
-                    edit(&history, &asked, &answer);
+                    edit(&history, style, &asked, &answer);
                 } else {
                     read_plain(&asked, &answer);
                 }
@@ -70,12 +81,9 @@ impl Editor {
     }
 
     /// Asks for the next line.
-    pub(super) fn ask(&mut self, prompt: &str, agents: Vec<String>) {
+    pub(super) fn ask(&mut self, question: Question) {
         // A thread that is gone has said why through `lines`.
-        drop(self.questions.send(Question {
-            prompt: prompt.to_owned(),
-            agents,
-        }));
+        drop(self.questions.send(question));
     }
 
     /// The next line, once it is there.
@@ -107,8 +115,14 @@ fn read_plain(asked: &blocking::Receiver<Question>, answer: &mpsc::Sender<Line>)
     }
 }
 
-fn edit(history: &Path, asked: &blocking::Receiver<Question>, answer: &mpsc::Sender<Line>) {
-    let mut editor = match new_editor() {
+fn edit(
+    history: &Path,
+    style: Style,
+    asked: &blocking::Receiver<Question>,
+    answer: &mpsc::Sender<Line>,
+) {
+    let to_edit = Arc::default();
+    let mut editor = match new_editor(style, &to_edit) {
         Ok(editor) => editor,
         Err(error) => {
             drop(answer.blocking_send(Line::Broken(error.to_string())));
@@ -116,15 +130,22 @@ fn edit(history: &Path, asked: &blocking::Receiver<Question>, answer: &mpsc::Sen
         }
     };
     let kept = prepare(history).is_ok();
-    if kept {
-        // A history that cannot be read starts empty.
-        drop(editor.load_history(history));
-    }
+    let mut seen = None;
     while let Ok(question) = asked.recv() {
         if let Some(words) = editor.helper_mut() {
-            words.agents = question.agents;
+            words.known = question.known;
         }
-        let line = match editor.readline(&question.prompt) {
+        // Other sessions write to the same history.
+        let now = std::fs::metadata(history)
+            .and_then(|file| Ok((file.modified()?, file.len())))
+            .ok();
+        if kept && seen != now {
+            seen = now;
+            // A history that cannot be read is an empty one.
+            drop(editor.clear_history());
+            drop(editor.load_history(history));
+        }
+        let line = match editor.readline_with_initial(&question.prompt, (&question.draft, "")) {
             Ok(text) => {
                 if kept && !text.trim().is_empty() && !text.starts_with(' ') {
                     // History is a convenience: a line that cannot be kept is said all the same.
@@ -133,7 +154,13 @@ fn edit(history: &Path, asked: &blocking::Receiver<Question>, answer: &mpsc::Sen
                 }
                 Line::Text(text)
             }
-            Err(ReadlineError::Interrupted) => Line::Interrupted,
+            Err(ReadlineError::Interrupted) => {
+                let text = to_edit
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                text.map_or(Line::Interrupted, Line::Edit)
+            }
             Err(ReadlineError::Eof) => Line::End,
             Err(error) => Line::Broken(error.to_string()),
         };
@@ -144,7 +171,10 @@ fn edit(history: &Path, asked: &blocking::Receiver<Question>, answer: &mpsc::Sen
     }
 }
 
-fn new_editor() -> rustyline::Result<rustyline::Editor<Words, FileHistory>> {
+fn new_editor(
+    style: Style,
+    to_edit: &Arc<Mutex<Option<String>>>,
+) -> rustyline::Result<rustyline::Editor<Words, FileHistory>> {
     let config = rustyline::Config::builder()
         .max_history_size(HISTORY)?
         .history_ignore_space(true)
@@ -152,9 +182,15 @@ fn new_editor() -> rustyline::Result<rustyline::Editor<Words, FileHistory>> {
         .completion_type(rustyline::CompletionType::List)
         .build();
     let mut editor = rustyline::Editor::with_config(config)?;
-    editor.set_helper(Some(Words::default()));
-    let newline = rustyline::KeyEvent::alt('\r');
-    editor.bind_sequence(newline, rustyline::Cmd::Newline);
+    editor.set_helper(Some(Words {
+        known: Known::default(),
+        history: HistoryHinter::new(),
+        style,
+    }));
+    editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
+    let keys = Event::KeySeq(vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('E')]);
+    let to_editor = EventHandler::Conditional(Box::new(ToEditor(Arc::clone(to_edit))));
+    editor.bind_sequence(keys, to_editor);
     Ok(editor)
 }
 
@@ -174,69 +210,11 @@ fn prepare(history: &Path) -> std::io::Result<()> {
         .map(drop)
 }
 
-/// What Tab completes and which lines go on.
-#[derive(Default)]
+/// What Tab completes, what stands grey behind a line, and which lines go on.
 struct Words {
-    agents: Vec<String>,
-}
-
-impl Words {
-    fn candidates(&self, line: &str) -> (usize, Vec<String>) {
-        let start = line.rfind(char::is_whitespace).map_or(0, |space| space + 1);
-        let word = line.get(start..).unwrap_or_default();
-        let matching = |names: &mut dyn Iterator<Item = String>| -> Vec<String> {
-            names.filter(|name| name.starts_with(word)).collect()
-        };
-        let found = if start == 0 && word.starts_with('/') {
-            matching(&mut COMMANDS.iter().map(|command| format!("/{}", command.name)))
-        } else if start == 0 && word.starts_with('@') {
-            matching(&mut self.agents.iter().map(|agent| format!("@{agent}")))
-        } else if line.starts_with("/agent ") || line.starts_with("/logs ") {
-            matching(&mut self.agents.iter().cloned())
-        } else {
-            paths(word)
-        };
-        (start, found)
-    }
-}
-
-/// The files and directories that begin like a word.
-fn paths(word: &str) -> Vec<String> {
-    let word = word
-        .strip_prefix('@')
-        .map_or((word, ""), |rest| (rest, "@"));
-    let (typed, mark) = word;
-    if typed.is_empty() && mark.is_empty() {
-        return Vec::new();
-    }
-    let path = PathBuf::from(typed);
-    let (directory, begin) = match typed.rsplit_once('/') {
-        Some((directory, begin)) => (format!("{directory}/"), begin),
-        None => (String::new(), path.to_str().unwrap_or_default()),
-    };
-    let look = if directory.is_empty() {
-        "."
-    } else {
-        directory.as_str()
-    };
-    let Ok(entries) = std::fs::read_dir(look) else {
-        return Vec::new();
-    };
-    let mut found: Vec<String> = entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let hidden = name.starts_with('.') && !begin.starts_with('.');
-            let slash = if entry.file_type().ok()?.is_dir() {
-                "/"
-            } else {
-                ""
-            };
-            (name.starts_with(begin) && !hidden).then(|| format!("{mark}{directory}{name}{slash}"))
-        })
-        .collect();
-    found.sort();
-    found
+    known: Known,
+    history: HistoryHinter,
+    style: Style,
 }
 
 impl Completer for Words {
@@ -247,7 +225,8 @@ impl Completer for Words {
         position: usize,
         _context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok(self.candidates(line.get(..position).unwrap_or_default()))
+        let line = line.get(..position).unwrap_or_default();
+        Ok(candidates(&self.known, line))
     }
 }
 
@@ -263,31 +242,36 @@ impl Validator for Words {
 }
 
 impl Hinter for Words {
-    type Hint = String;
+    type Hint = Grey;
+    fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<Grey> {
+        // Without colours it could not be told from what was typed.
+        if position < line.len() || !self.style.color {
+            return None;
+        }
+        hint(line, self.history.hint(line, position, context))
+    }
 }
-impl Highlighter for Words {}
+
+impl Highlighter for Words {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        Cow::Owned(self.style.dim(hint))
+    }
+}
+
 impl Helper for Words {}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Takes the line to the user's own editor.
+struct ToEditor(Arc<Mutex<Option<String>>>);
 
-    #[test]
-    fn tab_knows_commands_and_agents() {
-        let words = Words {
-            agents: vec!["coder".into(), "critic".into()],
-        };
-        for (line, start, expected) in [
-            ("/ag", 0, vec!["/agents", "/agent"]),
-            ("@c", 0, vec!["@coder", "@critic"]),
-            ("/agent cr", 7, vec!["critic"]),
-            ("hello ", 6, vec![]),
-        ] {
-            assert_eq!(
-                words.candidates(line),
-                (start, expected.iter().map(|s| (*s).to_owned()).collect()),
-                "{line}"
-            );
-        }
+impl ConditionalEventHandler for ToEditor {
+    fn handle(
+        &self,
+        _event: &Event,
+        _count: RepeatCount,
+        _positive: bool,
+        context: &EventContext<'_>,
+    ) -> Option<Cmd> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.line().to_owned());
+        Some(Cmd::Interrupt)
     }
 }

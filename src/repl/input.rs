@@ -9,6 +9,24 @@ pub(crate) struct Command {
     pub(crate) arguments: &'static str,
     /// What it does, for the help.
     pub(crate) about: &'static str,
+    /// What Tab completes behind it.
+    pub(crate) takes: Takes,
+}
+
+/// What stands behind a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    Nothing,
+    /// A prompt.
+    Text,
+    /// This word.
+    One(&'static str),
+    Agent,
+    Model,
+    Session,
+    Run,
+    Task,
+    File,
 }
 
 /// Every slash command, in the order of the help.
@@ -17,126 +35,157 @@ pub(crate) const COMMANDS: &[Command] = &[
         name: "status",
         arguments: "",
         about: "Show configuration, limits and costs",
+        takes: Takes::Nothing,
     },
     Command {
         name: "agents",
         arguments: "",
         about: "List the agents",
+        takes: Takes::Nothing,
     },
     Command {
         name: "agent",
         arguments: "NAME",
         about: "Switch to an agent",
+        takes: Takes::Agent,
     },
     Command {
         name: "models",
         arguments: "",
         about: "List the models and their aliases",
+        takes: Takes::Nothing,
     },
     Command {
         name: "model",
         arguments: "NAME",
         about: "Use another model in this session",
+        takes: Takes::Model,
     },
     Command {
         name: "logs",
         arguments: "[NAME]",
         about: "Show the last entries of an agent's log",
+        takes: Takes::Agent,
     },
     Command {
         name: "costs",
         arguments: "[reset]",
         about: "Show what was spent",
+        takes: Takes::One("reset"),
     },
     Command {
         name: "health",
         arguments: "",
         about: "Check every agent's provider",
+        takes: Takes::Nothing,
     },
     Command {
         name: "reload",
         arguments: "",
         about: "Read the configuration again",
+        takes: Takes::Nothing,
     },
     Command {
         name: "all",
         arguments: "[TEXT]",
         about: "Ask every agent, in parallel",
+        takes: Takes::Text,
     },
     Command {
         name: "session",
         arguments: "[NAME]",
         about: "Show or switch the conversation",
+        takes: Takes::Session,
     },
     Command {
         name: "sessions",
         arguments: "",
         about: "List the agent's conversations",
+        takes: Takes::Nothing,
     },
     Command {
         name: "fork",
         arguments: "[NAME]",
         about: "Go on in a copy of the conversation",
+        takes: Takes::Nothing,
     },
     Command {
         name: "export",
         arguments: "FILE",
         about: "Write the conversation as .md or .json",
+        takes: Takes::File,
     },
     Command {
         name: "new",
         arguments: "",
         about: "Start a new conversation",
+        takes: Takes::Nothing,
     },
     Command {
         name: "tools",
         arguments: "[last]",
         about: "List the agent's tools, or its last calls",
+        takes: Takes::One("last"),
     },
     Command {
         name: "diff",
         arguments: "",
         about: "Show what the last turn changed in files",
+        takes: Takes::Nothing,
     },
     Command {
         name: "undo",
         arguments: "",
         about: "Take back what the last turn changed in files",
+        takes: Takes::Nothing,
     },
     Command {
         name: "budget",
         arguments: "[USD]",
         about: "Show the budgets, or cap this session",
+        takes: Takes::Nothing,
     },
     Command {
         name: "task",
         arguments: "NAME [k=v]",
         about: "Run a task",
+        takes: Takes::Task,
     },
     Command {
         name: "tasks",
         arguments: "",
         about: "List the tasks",
+        takes: Takes::Nothing,
     },
     Command {
         name: "runs",
         arguments: "",
         about: "List the runs",
+        takes: Takes::Nothing,
     },
     Command {
         name: "resume",
         arguments: "ID",
         about: "Go on with a run that was stopped",
+        takes: Takes::Run,
+    },
+    Command {
+        name: "edit",
+        arguments: "[TEXT]",
+        about: "Write the next prompt in your editor",
+        takes: Takes::Text,
     },
     Command {
         name: "help",
         arguments: "",
         about: "Show this help",
+        takes: Takes::Nothing,
     },
     Command {
         name: "quit",
         arguments: "",
         about: "Leave; /exit and Ctrl-D do too",
+        takes: Takes::Nothing,
     },
 ];
 

@@ -2,10 +2,15 @@
 //!
 //! May use everything.
 
+mod attach;
+mod calls;
 mod changes;
 mod commands;
+mod complete;
+mod draft;
 mod editor;
 mod input;
+mod shell;
 mod tasks;
 mod turn;
 
@@ -15,7 +20,6 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::agents::ToolReport;
 use crate::cli::{self, Call};
 use crate::error::{ErrorClass, OrchError};
 use crate::message::Message;
@@ -24,8 +28,10 @@ use crate::render;
 use crate::sessions::Session;
 use crate::tools::Changes;
 
+use calls::LastCall;
 use changes::Changed;
-use editor::{Editor, Line};
+use complete::Known;
+use editor::{Editor, Line, Question};
 use input::Input;
 
 /// What a session holds that changes.
@@ -37,14 +43,31 @@ struct Repl<'a> {
     agent: String,
     /// The conversation of each agent that was asked.
     conversations: BTreeMap<String, (Session, Vec<Message>)>,
-    /// The tools of the last turn.
-    last_tools: Vec<ToolReport>,
+    /// The tool calls of the last turn.
+    last_calls: Vec<LastCall>,
+    /// What the next line is.
+    asks: Asks,
+    /// What stands at the next prompt already.
+    draft: Option<String>,
+    /// What was typed ahead and not taken yet.
+    early: String,
+    /// Whether lines come from a terminal.
+    editable: bool,
     /// Where the tools keep what they change.
     changes: Changes,
     /// The lines that changed files, the last one last.
     changed: Vec<Changed>,
     interrupt: Signal,
     terminate: Signal,
+}
+
+/// What a line is taken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// Whatever its first letters say.
+    Anything,
+    /// A prompt for every agent.
+    All,
 }
 
 /// What follows a line.
@@ -85,14 +108,18 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
         orchestrator,
         agent,
         conversations: BTreeMap::new(),
-        last_tools: Vec::new(),
+        last_calls: Vec::new(),
+        asks: Asks::Anything,
+        draft: None,
+        early: String::new(),
+        editable: std::io::stdin().is_terminal(),
         changes,
         changed: Vec::new(),
         interrupt: watch(SignalKind::interrupt())?,
         terminate: watch(SignalKind::terminate())?,
     };
-    let mut editor = Editor::start(&history)?;
-    if std::io::stdin().is_terminal() {
+    let mut editor = Editor::start(&history, call.screen.out)?;
+    if repl.editable {
         repl.greet();
     }
     let code = repl.converse(&mut editor).await;
@@ -108,7 +135,11 @@ impl Repl<'_> {
             .path
             .as_ref()
             .map_or("no configuration".to_owned(), |path| {
-                path.display().to_string()
+                let here = std::env::current_dir().unwrap_or_default();
+                path.strip_prefix(&here)
+                    .unwrap_or(path)
+                    .display()
+                    .to_string()
             });
         let agents = config.document.agents.len();
         let plural = if agents == 1 { "agent" } else { "agents" };
@@ -120,21 +151,25 @@ impl Repl<'_> {
 
     async fn converse(&mut self, editor: &mut Editor) -> u8 {
         loop {
-            let names: Vec<String> = self
-                .orchestrator
-                .config()
-                .document
-                .agents
-                .names()
-                .map(str::to_owned)
-                .collect();
-            editor.ask(&format!("[{}] > ", self.agent), names.clone());
-            let line = tokio::select! {
-                line = editor.line() => line,
-                _ = self.terminate.recv() => return 143,
+            let asks = std::mem::replace(&mut self.asks, Asks::Anything);
+            let line = if let Some(line) = self.early_line() {
+                self.say(&format!("{}{line}", self.prompt(asks)));
+                Line::Text(line)
+            } else {
+                editor.ask(self.question(asks));
+                tokio::select! {
+                    line = editor.line() => line,
+                    _ = self.terminate.recv() => return 143,
+                }
             };
             let text = match line {
                 Line::Text(text) => text,
+                Line::Edit(text) => {
+                    self.asks = asks;
+                    let done = self.edit(&text).await;
+                    self.told(done.map(|()| Next::Prompt));
+                    continue;
+                }
                 // Ctrl-C at the prompt only empties the line.
                 Line::Interrupted => continue,
                 Line::End => return 0,
@@ -143,21 +178,74 @@ impl Repl<'_> {
                     return 1;
                 }
             };
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let done = self.obey(input::read(&text, &names)).await;
+            let done = match asks {
+                Asks::All if text.trim().is_empty() => Ok(Next::Prompt),
+                Asks::All => self.all(&text).await,
+                Asks::Anything => self.obey(&text).await,
+            };
             self.keep_changes(&text);
-            match done {
-                Ok(Next::Prompt) => {}
-                Ok(Next::Leave(code)) => return code,
-                Err(error) => {
-                    render::stderr_line(&render::error_text(&error.into(), self.call.screen));
-                }
+            if let Some(code) = self.told(done) {
+                return code;
             }
         }
     }
 
-    async fn obey(&mut self, input: Input<'_>) -> Result<Next, OrchError> {
-        match input {
+    /// Tells what went wrong; gives the exit code where the session ends.
+    fn told(&self, done: Result<Next, OrchError>) -> Option<u8> {
+        match done {
+            Ok(Next::Prompt) => None,
+            Ok(Next::Leave(code)) => Some(code),
+            Err(error) => {
+                render::stderr_line(&render::error_text(&error.into(), self.call.screen));
+                None
+            }
+        }
+    }
+
+    fn prompt(&self, asks: Asks) -> String {
+        match asks {
+            Asks::Anything => format!("[{}] > ", self.agent),
+            Asks::All => "[all agents] > ".to_owned(),
+        }
+    }
+
+    /// A line that was typed before a question was asked during the last turn.
+    fn early_line(&mut self) -> Option<String> {
+        self.early += &render::early();
+        let (line, rest) = self.early.split_once('\n')?;
+        let line = line.to_owned();
+        self.early = rest.to_owned();
+        Some(line)
+    }
+
+    fn question(&mut self, asks: Asks) -> Question {
+        let config = self.orchestrator.config();
+        let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+        let inputs = config.document.tasks.iter().map(|(name, task)| {
+            let inputs = owned(&mut task.inputs.keys().map(String::as_str));
+            (name.to_owned(), inputs)
+        });
+        Question {
+            prompt: self.prompt(asks),
+            known: Known {
+                agents: owned(&mut config.document.agents.names()),
+                tasks: inputs.collect(),
+                agent: self.agent.clone(),
+                store: self.orchestrator.store().cloned(),
+                workspace: config.working_dir.clone(),
+            },
+            draft: self
+                .draft
+                .take()
+                .unwrap_or_else(|| std::mem::take(&mut self.early)),
+        }
+    }
+
+    async fn obey(&mut self, line: &str) -> Result<Next, OrchError> {
+        let names = self.orchestrator.config().document.agents.names();
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        match input::read(line, &names) {
             Input::Empty => Ok(Next::Prompt),
             Input::Command("quit", _) => Ok(Next::Leave(0)),
             Input::Command(name, arguments) => self.command(name, arguments).await,
@@ -189,5 +277,11 @@ impl Repl<'_> {
     fn say(&self, text: &str) {
         // A session without a screen ends with its input.
         _ = render::stdout(&format!("{text}\n"));
+    }
+    /// Prints a line that is no answer.
+    fn aside(&self, text: &str) {
+        if !self.call.screen.quiet {
+            render::stderr_line(&self.call.screen.err.dim(text));
+        }
     }
 }

@@ -101,7 +101,14 @@ impl Repl<'_> {
             work(orchestrator, &events, &cancel).await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, &mut self.interrupt, &mut self.terminate, &canceller).await
+        let done = match stoppable(
+            work,
+            self.call.screen,
+            &mut self.interrupt,
+            &mut self.terminate,
+            &canceller,
+        )
+        .await
         {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),

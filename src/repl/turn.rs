@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
-use super::{Next, Repl};
+use super::{Next, Repl, calls};
 use crate::cancel::{Canceller, Cause, switch};
-use crate::error::{ErrorClass, OrchError};
+use crate::error::OrchError;
 use crate::event::Events;
 use crate::orchestrator::{AllOrder, Conversation, Order, new_run_id};
 use crate::providers::Delivery;
-use crate::render::{self, Form, View};
+use crate::render::{self, Form, Screen, View};
 
 /// A second Ctrl-C within this time leaves the session.
 const TWICE: Duration = Duration::from_secs(2);
@@ -19,6 +20,7 @@ const TWICE: Duration = Duration::from_secs(2);
 impl Repl<'_> {
     /// Asks an agent; the conversation goes on from turn to turn.
     pub(super) async fn turn(&mut self, agent: &str, prompt: &str) -> Result<Next, OrchError> {
+        let prompt = self.with_files(prompt, &[agent])?;
         let conversation = match self.conversations.get(agent) {
             Some((session, history)) => Conversation::Open(session.clone(), history.clone()),
             None => Conversation::New,
@@ -26,7 +28,7 @@ impl Repl<'_> {
         let order = Order {
             run_id: new_run_id(),
             agent: agent.to_owned(),
-            prompt: prompt.to_owned(),
+            prompt,
             conversation,
             deadline: None,
             delivery: Delivery::Live,
@@ -40,14 +42,21 @@ impl Repl<'_> {
             orchestrator.run_agent(order, &events, &cancel).await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, &mut self.interrupt, &mut self.terminate, &canceller).await
+        let done = match stoppable(
+            work,
+            self.call.screen,
+            &mut self.interrupt,
+            &mut self.terminate,
+            &canceller,
+        )
+        .await
         {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
         // What cannot be shown is in the log and in the conversation.
         _ = view.finish(&done.result);
-        self.last_tools.clone_from(&done.result.tools);
+        self.last_calls = calls::of(&done.result.tools, &done.messages);
         let entry = self
             .conversations
             .entry(agent.to_owned())
@@ -62,10 +71,12 @@ impl Repl<'_> {
 
     /// Asks every agent, in parallel.
     pub(super) async fn all(&mut self, prompt: &str) -> Result<Next, OrchError> {
+        let agents = &self.orchestrator.config().document.agents;
+        let prompt = self.with_files(prompt, &agents.names().collect::<Vec<_>>())?;
         let order = AllOrder {
             run_id: new_run_id(),
             only: Vec::new(),
-            prompt: prompt.to_owned(),
+            prompt,
             conversation: Conversation::New,
             deadline: None,
             at_once: crate::cli::at_once(),
@@ -86,7 +97,14 @@ impl Repl<'_> {
                 .await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, &mut self.interrupt, &mut self.terminate, &canceller).await
+        let done = match stoppable(
+            work,
+            self.call.screen,
+            &mut self.interrupt,
+            &mut self.terminate,
+            &canceller,
+        )
+        .await
         {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
@@ -94,32 +112,20 @@ impl Repl<'_> {
         _ = view.finish(&done);
         Ok(Next::Prompt)
     }
-
-    /// Runs a shell line of the user's own, with the user's own rights and terminal.
-    pub(super) async fn shell(&mut self, command: &str) -> Result<Next, OrchError> {
-        if command.is_empty() {
-            return Err(OrchError::new(ErrorClass::Usage, "`!` needs a command")
-                .with_hint("for example `!git status`"));
-        }
-        let failed = |error: std::io::Error| {
-            OrchError::new(ErrorClass::Failed, "the shell cannot be started").caused_by(&error)
-        };
-        // Ctrl-C is meant for the command, which has the terminal.
-        let status = users_own(command).status().await.map_err(failed)?;
-        if !status.success() {
-            render::stderr_line(&self.call.screen.err.dim(&format!("{status}")));
-        }
-        Ok(Next::Prompt)
-    }
 }
 
 /// Does work that Ctrl-C stops in good order; a second Ctrl-C or a SIGTERM leaves it and gives the exit code.
+///
+/// A Ctrl-C that came before, meant for something else, stops nothing.
 pub(super) async fn stoppable<T>(
     work: impl Future<Output = T>,
+    screen: Screen,
     interrupt: &mut Signal,
     terminate: &mut Signal,
     canceller: &Canceller,
 ) -> Result<T, u8> {
+    let _quiet = render::mute(screen);
+    while interrupt.recv().now_or_never().flatten().is_some() {}
     tokio::pin!(work);
     let mut interrupted: Option<Instant> = None;
     loop {
@@ -136,15 +142,4 @@ pub(super) async fn stoppable<T>(
             _ = terminate.recv() => return Err(143),
         }
     }
-}
-
-/// A shell line of the user's own: no agent wrote it, so it runs as if it had been typed into the shell.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the user's own command keeps the user's terminal, environment and process group"
-)]
-fn users_own(command: &str) -> tokio::process::Command {
-    let mut shell = tokio::process::Command::new("/bin/sh");
-    shell.args(["-c", command]).kill_on_drop(true);
-    shell
 }

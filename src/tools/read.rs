@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::search::{Stoppable, search};
 use super::workspace::OpenFile;
-use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, params};
+use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, Workspace, params};
 use crate::redact::Redactor;
 
 /// Bytes of text that one call gives.
@@ -72,6 +72,26 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         .await?;
         Ok(output)
     })
+}
+
+/// The text of a file, as a call for all of it gives it, secrets masked. Blocks for as long as the disk takes.
+///
+/// # Errors
+/// When the policy or the system does not let it be read, or it is no text; the words are for the user.
+pub fn text_of(
+    workspace: &Workspace,
+    path: &str,
+    redactor: &Redactor,
+) -> Result<String, ToolError> {
+    let params = Params {
+        path: path.to_owned(),
+        offset: None,
+        limit: None,
+        encoding: None,
+    };
+    let file = workspace.open_file(path)?;
+    let output = read(file, &params, None, redactor, &AtomicBool::new(false))?;
+    Ok(redactor.mask_owned(output.content))
 }
 
 fn encoding(label: Option<&str>) -> Result<Option<&'static Encoding>, ToolError> {

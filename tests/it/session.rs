@@ -1,6 +1,7 @@
 //! The interactive session in a real terminal.
 
 mod changes;
+mod editing;
 
 use std::process::Stdio;
 use std::time::Duration;

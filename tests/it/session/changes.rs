@@ -56,20 +56,20 @@ fn a_turn_is_shown_and_taken_back() {
     terminal.prompt("[a] >");
     let screen = terminal.screen();
     let expected = "since: write
+--- /dev/null
++++ b/new.txt
+@@ -0,0 +1 @@
++fresh
 --- a/old.txt
 +++ b/old.txt
 @@ -1,2 +1,2 @@
  one
 -two
 +2
---- /dev/null
-+++ b/new.txt
-@@ -0,0 +1 @@
-+fresh
 [a] >";
     assert!(screen.ends_with(expected), "{screen}");
     terminal.line("/undo");
-    terminal.shows("removed new.txt\nrestored old.txt");
+    terminal.shows("restored old.txt\nremoved new.txt");
     terminal.prompt("[a] >");
     assert_eq!(context.read("old.txt"), "one\ntwo\n");
     assert!(!context.work().join("new.txt").exists());

@@ -79,7 +79,7 @@ impl Terminal {
             .skip(text.chars().count().saturating_sub(10))
             .collect();
         self.wait(&format!("`{text}` typed"), |screen| {
-            row_at_cursor(screen).trim_end().ends_with(tail.trim_end())
+            before_cursor(screen).ends_with(tail.trim_end())
         });
         let typed = row_at_cursor(self.seen.state().parser.screen());
         self.keys("\r");
@@ -94,6 +94,14 @@ impl Terminal {
         self.wait(&format!("the prompt `{prompt}`"), |screen| {
             row_at_cursor(screen).trim_end() == prompt
                 && usize::from(screen.cursor_position().1) == prompt.len() + 1
+        });
+    }
+
+    /// Waits until this, and nothing more, stands between the beginning of the row and the cursor.
+    #[track_caller]
+    pub fn typed(&self, text: &str) {
+        self.wait(&format!("`{text}` before the cursor"), |screen| {
+            before_cursor(screen) == text.trim_end()
         });
     }
 
@@ -181,6 +189,15 @@ fn parser(columns: u16, rows: u16) -> vt100::Parser {
 
 fn size(cells: u16) -> std::num::NonZeroU16 {
     cells.try_into().expect("more than none")
+}
+
+fn before_cursor(screen: &vt100::Screen) -> String {
+    let (row, column) = screen.cursor_position();
+    let mut rows = screen.rows(0, column);
+    rows.nth(usize::from(row))
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }
 
 fn row_at_cursor(screen: &vt100::Screen) -> String {

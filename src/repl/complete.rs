@@ -1,0 +1,315 @@
+//! What Tab completes, and the grey words behind a line.
+
+use std::path::{Path, PathBuf};
+
+use rustyline::hint::Hint;
+
+use super::input::{COMMANDS, Command, Takes};
+use crate::providers;
+use crate::sessions;
+use crate::store::Store;
+use crate::tasks::runs;
+
+/// Conversations and runs that Tab looks through.
+const LISTED: u32 = 50;
+
+/// Columns of a grey word at the most: a line of history may be long.
+const WIDEST: usize = 60;
+
+/// The names that a line may use.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) agents: Vec<String>,
+    /// The tasks, each with its inputs.
+    pub(super) tasks: Vec<(String, Vec<String>)>,
+    /// The agent that is asked.
+    pub(super) agent: String,
+    /// Where conversations and runs are; they are looked up when Tab asks for them.
+    pub(super) store: Option<Store>,
+    /// Where the paths of a prompt begin.
+    pub(super) workspace: PathBuf,
+}
+
+/// What may stand where the cursor is, and where it begins.
+pub(super) fn candidates(known: &Known, line: &str) -> (usize, Vec<String>) {
+    if let Some((command, arguments)) = argument_of(line) {
+        let start = line.len() - arguments.len();
+        let found = match command.takes {
+            Takes::Nothing | Takes::Text => Vec::new(),
+            Takes::One(word) => beginning(arguments, [word]),
+            Takes::Agent => beginning(arguments, &known.agents),
+            Takes::Model => beginning(arguments, models()),
+            Takes::Session => beginning(arguments, known.sessions()),
+            Takes::Run => beginning(arguments, known.runs()),
+            Takes::File => paths(Path::new("."), arguments),
+            Takes::Task => return task(known, arguments, start),
+        };
+        if command.takes != Takes::Text {
+            return (start, found);
+        }
+    }
+    let start = line.rfind(char::is_whitespace).map_or(0, |space| {
+        space
+            + line
+                .get(space..)
+                .and_then(|rest| rest.chars().next())
+                .map_or(1, char::len_utf8)
+    });
+    let word = line.get(start..).unwrap_or_default();
+    let found = if start == 0 && word.starts_with('/') {
+        let names = COMMANDS.iter().map(|command| format!("/{}", command.name));
+        beginning(word, names)
+    } else if let Some(path) = word.strip_prefix('@') {
+        let agents = known.agents.iter().filter(|_| start == 0);
+        let mut found = beginning(word, agents.map(|agent| format!("@{agent}")));
+        let paths = paths(&known.workspace, path);
+        found.extend(paths.into_iter().map(|path| format!("@{path}")));
+        found
+    } else if word.is_empty() {
+        Vec::new()
+    } else if line.starts_with('!') {
+        paths(Path::new("."), word)
+    } else {
+        paths(&known.workspace, word)
+    };
+    (start, found)
+}
+
+impl Known {
+    fn sessions(&self) -> Vec<String> {
+        let list = |store| sessions::list(store, &self.agent, LISTED).ok();
+        let list = self.store.as_ref().and_then(list).unwrap_or_default();
+        let named = list.into_iter();
+        named
+            .map(|session| session.name.unwrap_or(session.id))
+            .collect()
+    }
+
+    fn runs(&self) -> Vec<String> {
+        let list = self
+            .store
+            .as_ref()
+            .and_then(|store| runs::list(store, LISTED).ok());
+        list.unwrap_or_default()
+            .into_iter()
+            .map(|run| run.run_id)
+            .collect()
+    }
+}
+
+fn models() -> impl Iterator<Item = &'static str> {
+    providers::available_models()
+        .into_iter()
+        .map(|alias| alias.name)
+}
+
+/// The command of a line that has come to its arguments, and these.
+fn argument_of(line: &str) -> Option<(&'static Command, &str)> {
+    let (name, arguments) = line.strip_prefix('/')?.split_once(' ')?;
+    let command = COMMANDS.iter().find(|command| command.name == name)?;
+    Some((command, arguments.trim_start()))
+}
+
+/// A task's name, then its inputs.
+fn task(known: &Known, arguments: &str, start: usize) -> (usize, Vec<String>) {
+    let Some((name, _)) = arguments.split_once(' ') else {
+        let names = known.tasks.iter().map(|(name, _)| name);
+        return (start, beginning(arguments, names));
+    };
+    let inputs = known.tasks.iter().find(|(task, _)| task == name);
+    let word = arguments.rfind(' ').map_or(0, |space| space + 1);
+    let inputs = inputs
+        .map(|(_, inputs)| inputs.as_slice())
+        .unwrap_or_default();
+    let inputs = inputs.iter().map(|input| format!("{input}="));
+    (
+        start + word,
+        beginning(arguments.get(word..).unwrap_or_default(), inputs),
+    )
+}
+
+/// The names that begin like a word, each once.
+fn beginning<T: AsRef<str>>(word: &str, names: impl IntoIterator<Item = T>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        let name = name.as_ref();
+        if name.starts_with(word) && !found.iter().any(|other| other == name) {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+/// The files and directories that begin like a word, which is relative to a directory.
+fn paths(from: &Path, word: &str) -> Vec<String> {
+    let (directory, begin) = word
+        .rfind('/')
+        .map_or(("", word), |slash| word.split_at(slash + 1));
+    let Ok(entries) = std::fs::read_dir(from.join(directory)) else {
+        return Vec::new();
+    };
+    let mut found: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let hidden = name.starts_with('.') && !begin.starts_with('.');
+            if hidden || !name.starts_with(begin) {
+                return None;
+            }
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            Some(format!("{directory}{name}{slash}"))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// The grey words behind a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Grey {
+    shown: String,
+    /// What the right arrow takes over.
+    taken: Option<String>,
+}
+
+impl Hint for Grey {
+    fn display(&self) -> &str {
+        &self.shown
+    }
+
+    fn completion(&self) -> Option<&str> {
+        self.taken.as_deref()
+    }
+}
+
+/// What may follow a line: the rest of one that was said before, of a command's name, or what it takes.
+pub(super) fn hint(line: &str, said_before: Option<String>) -> Option<Grey> {
+    if line.is_empty() || line.contains('\n') {
+        return None;
+    }
+    if let Some(rest) = said_before.filter(|rest| !rest.is_empty() && !rest.contains('\n')) {
+        let mut shown: String = rest.chars().take(WIDEST).collect();
+        if shown.len() < rest.len() {
+            shown.push('…');
+        }
+        return Some(Grey {
+            shown,
+            taken: Some(rest),
+        });
+    }
+    let takes = |command: &Command, space: &str| {
+        (!command.arguments.is_empty()).then(|| format!("{space}{}", command.arguments))
+    };
+    if let Some((command, arguments)) = argument_of(line) {
+        let shown = takes(command, "").filter(|_| arguments.is_empty())?;
+        return Some(Grey { shown, taken: None });
+    }
+    let name = line.strip_prefix('/').filter(|name| !name.is_empty())?;
+    if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
+        let shown = takes(command, " ")?;
+        return Some(Grey { shown, taken: None });
+    }
+    let command = COMMANDS
+        .iter()
+        .find(|command| command.name.starts_with(name))?;
+    let rest = command.name.get(name.len()..)?.to_owned();
+    Some(Grey {
+        shown: format!("{rest}{}", takes(command, " ").unwrap_or_default()),
+        taken: Some(rest),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(workspace: &Path) -> Known {
+        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Known {
+            agents: strings(&["coder", "critic"]),
+            tasks: vec![("deploy".to_owned(), strings(&["target", "version"]))],
+            agent: "coder".to_owned(),
+            store: None,
+            workspace: workspace.to_owned(),
+        }
+    }
+
+    #[test]
+    fn tab_knows_what_may_stand_where_the_cursor_is() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("src")).unwrap();
+        for file in ["src/lib.rs", "src/live.rs", ".hidden", "coder.txt"] {
+            std::fs::write(directory.path().join(file), "").unwrap();
+        }
+        let known = known(directory.path());
+        for (line, start, expected) in [
+            ("/ag", 0, &["/agents", "/agent"][..]),
+            ("/agent cr", 7, &["critic"]),
+            ("/agent  cr", 8, &["critic"]),
+            ("/logs ", 6, &["coder", "critic"]),
+            ("/costs r", 7, &["reset"]),
+            ("/tools ", 7, &["last"]),
+            ("/status ", 8, &[]),
+            ("/task d", 6, &["deploy"]),
+            ("/task deploy ", 13, &["target=", "version="]),
+            ("/task deploy target=x v", 22, &["version="]),
+            ("/model gpt4o-m", 7, &["gpt4o-mini"]),
+            ("@c", 0, &["@coder", "@critic", "@coder.txt"]),
+            ("explain @c", 8, &["@coder.txt"]),
+            ("explain @src/li", 8, &["@src/lib.rs", "@src/live.rs"]),
+            ("/all see @sr", 9, &["@src/"]),
+            ("see .h", 4, &[".hidden"]),
+            ("hello ", 6, &[]),
+            ("漢字\u{3000}sr", 9, &["src/"]),
+        ] {
+            let (from, mut found) = candidates(&known, line);
+            if line.starts_with("/model") {
+                found.truncate(1);
+            }
+            assert_eq!(
+                (from, found.as_slice()),
+                (
+                    start,
+                    &*expected
+                        .iter()
+                        .map(|text| (*text).to_owned())
+                        .collect::<Vec<_>>()
+                ),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn grey_words_tell_what_may_follow() {
+        let before = |rest: &str| Some(rest.to_owned());
+        for (line, said, shown, taken) in [
+            ("", before("x"), None, None),
+            (
+                "fix",
+                before(" the tests"),
+                Some(" the tests"),
+                Some(" the tests"),
+            ),
+            ("fix", before(" it\nand"), None, None),
+            ("fix", None, None, None),
+            ("/und", None, Some("o"), Some("o")),
+            ("/ex", None, Some("port FILE"), Some("port")),
+            ("/agent", None, Some(" NAME"), None),
+            ("/agent ", None, Some("NAME"), None),
+            ("/agent x", None, None, None),
+            ("/status", None, None, None),
+            ("/", None, None, None),
+        ] {
+            let grey = hint(line, said);
+            let expected = shown.map(|shown: &str| Grey {
+                shown: shown.to_owned(),
+                taken: taken.map(str::to_owned),
+            });
+            assert_eq!(grey, expected, "{line}");
+        }
+        let long = hint("a", Some("b".repeat(100))).unwrap();
+        assert_eq!(long.display(), format!("{}…", "b".repeat(60)));
+        assert_eq!(long.completion(), Some("b".repeat(100).as_str()));
+    }
+}

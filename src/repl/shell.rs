@@ -1,0 +1,35 @@
+//! Programs of the user's own.
+
+use super::{Next, Repl};
+use crate::error::{ErrorClass, OrchError};
+use crate::render;
+
+impl Repl<'_> {
+    /// Runs a shell line of the user's own, with the user's own rights and terminal.
+    pub(super) async fn shell(&mut self, command: &str) -> Result<Next, OrchError> {
+        if command.is_empty() {
+            return Err(OrchError::new(ErrorClass::Usage, "`!` needs a command")
+                .with_hint("for example `!git status`"));
+        }
+        let failed = |error: std::io::Error| {
+            OrchError::new(ErrorClass::Failed, "the shell cannot be started").caused_by(&error)
+        };
+        // Ctrl-C is meant for the command, which has the terminal.
+        let status = users_own(command).status().await.map_err(failed)?;
+        if !status.success() {
+            render::stderr_line(&self.call.screen.err.dim(&format!("{status}")));
+        }
+        Ok(Next::Prompt)
+    }
+}
+
+/// A shell line of the user's own: no agent wrote it, so it runs as if it had been typed into the shell.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the user's own command keeps the user's terminal, environment and process group"
+)]
+pub(super) fn users_own(command: &str) -> tokio::process::Command {
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell.args(["-c", command]).kill_on_drop(true);
+    shell
+}

@@ -1,0 +1,310 @@
+//! Typing: completion, grey words, history, files, the user's own editor, keys that come early.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Context, Stub, agent_config, stub, terminal::Terminal};
+
+fn start(context: &Context) -> Terminal {
+    let mut command = context.command(&["--config", "orch.yaml"]);
+    command
+        .env("TERM", "xterm")
+        .env("EDITOR", "./editor.sh --wait");
+    let terminal = Terminal::start(command, 80, 24);
+    terminal.prompt("[a] >");
+    terminal
+}
+
+fn echo() -> Stub {
+    Stub::start(|seen| stub::text(&format!("heard {}", seen.last_text().replace('\n', " / "))))
+}
+
+#[test]
+fn tab_completes_what_may_stand_there() {
+    let server = echo();
+    let context = Context::with_agent(
+        &server.url(),
+        "tasks:\n  deploy: {inputs: {target: {default: x}}, steps: [{agent: a, prompt: go}]}\n",
+    );
+    context.write("notes.txt", "six\n");
+    let mut terminal = start(&context);
+    terminal.line("/session plan");
+    terminal.prompt("[a] >");
+    terminal.line("keep this");
+    terminal.shows("heard keep this");
+    terminal.prompt("[a] >");
+    terminal.line("/task deploy");
+    terminal.shows("heard go");
+    terminal.prompt("[a] >");
+    let runs = context.orch(&["--runs", "--json"]).exits(0).json();
+    let run = runs[0]["run_id"].as_str().unwrap();
+    let begun = format!("/resume {}", &run[..run.len() - 4]);
+    for (typed, expected) in [
+        ("/und", "/undo"),
+        ("/agent ", "/agent a"),
+        ("/task d", "/task deploy"),
+        ("/task deploy t", "/task deploy target="),
+        ("/session p", "/session plan"),
+        ("/model gpt4o-m", "/model gpt4o-mini"),
+        (begun.as_str(), &format!("/resume {run}")),
+        ("see @no", "see @notes.txt"),
+    ] {
+        terminal.keys(&format!("{typed}\t"));
+        terminal.typed(&format!("[a] > {expected}"));
+        // Ctrl-U empties the line.
+        terminal.keys("\x15");
+        terminal.prompt("[a] >");
+    }
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn grey_words_are_taken_over_with_the_right_arrow() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = start(&context);
+    terminal.line("hello world");
+    terminal.shows("heard hello world");
+    terminal.prompt("[a] >");
+    terminal.keys("/agent");
+    terminal.shows("[a] > /agent NAME");
+    terminal.typed("[a] > /agent");
+    terminal.keys("\x15hel");
+    terminal.shows("[a] > hello world");
+    terminal.typed("[a] > hel");
+    terminal.keys("\x1b[C");
+    terminal.typed("[a] > hello world");
+    terminal.keys("!\r");
+    terminal.shows("heard hello world!");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn history_is_shared_while_sessions_run() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut one = start(&context);
+    let mut other = start(&context);
+    one.line("said in one");
+    one.shows("heard said in one");
+    one.prompt("[a] >");
+    one.line(" a secret of one");
+    one.shows("heard  a secret");
+    one.prompt("[a] >");
+    other.line("/agents");
+    other.prompt("[a] >");
+    other.keys("\x1b[A");
+    other.typed("[a] > /agents");
+    other.keys("\x1b[A");
+    other.typed("[a] > said in one");
+    let history = std::fs::read_to_string(context.state().join("history")).unwrap();
+    assert_eq!(history, "#V2\nsaid in one\n/agents\n");
+    let mode = std::fs::metadata(context.state().join("history"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    other.keys("\x15");
+    other.prompt("[a] >");
+    for mut terminal in [one, other] {
+        terminal.line("/quit");
+        terminal.ends(0);
+    }
+}
+
+#[test]
+fn a_file_that_a_prompt_names_is_taken_along() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    context.write("notes.txt", "six\n");
+    context.write(".env", "KEY=hidden\n");
+    let mut terminal = start(&context);
+    terminal.line("see @notes.txt, @.env, @../x and me@notes.txt");
+    terminal.shows("attached notes.txt (4 bytes)");
+    terminal.shows("not attached: `.env` may hold secrets: reading and writing it is not allowed");
+    terminal.prompt("[a] >");
+    assert_eq!(
+        server.chats().last().unwrap().last_text(),
+        "see @notes.txt, @.env, @../x and me@notes.txt\n\n<file path=\"notes.txt\">\nsix\n</file>"
+    );
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn a_prompt_is_written_in_the_users_editor() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let script = "#!/bin/sh\n[ \"$1\" = --wait ] || exit 3\ngrep -q fail \"$2\" && exit 4\n\
+                  stat -c %a \"$2\" > mode\nprintf ' and\\nmore\\n' >> \"$2\"\n";
+    context.write("editor.sh", script);
+    let path = context.work().join("editor.sh");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut terminal = start(&context);
+    terminal.line("/edit one");
+    terminal.shows("[a] > one and\nmore");
+    terminal.keys("\r");
+    terminal.shows("heard one and / more");
+    terminal.prompt("[a] >");
+    terminal.keys("two");
+    terminal.typed("[a] > two");
+    terminal.keys("\x18\x05");
+    terminal.shows("[a] > two and\nmore");
+    terminal.keys("\r");
+    terminal.shows("heard two and / more");
+    terminal.prompt("[a] >");
+    assert_eq!(context.read("mode"), "600\n");
+    terminal.line("/edit fail");
+    terminal.shows("error: the editor `./editor.sh --wait` failed");
+    terminal.typed("[a] > fail");
+    terminal.keys("\x15");
+    terminal.prompt("[a] >");
+    let left = std::fs::read_dir(context.state()).unwrap();
+    let left = left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with("prompt-")
+    });
+    assert_eq!(left.count(), 0);
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn all_asks_for_its_prompt() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = start(&context);
+    terminal.line("/all");
+    terminal.prompt("[all agents] >");
+    terminal.line("");
+    terminal.prompt("[a] >");
+    terminal.line("/all");
+    terminal.prompt("[all agents] >");
+    terminal.line("/agents");
+    terminal.shows("── a \nheard /agents");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn the_last_calls_are_shown_with_what_they_gave() {
+    let server = Stub::replies([
+        stub::tool_calls(&[
+            ("c1", "read", json!({"path": "notes.txt"})),
+            ("c2", "read", json!({"path": "none.txt"})),
+        ]),
+        stub::text("done"),
+    ]);
+    let context = Context::with_agent(&server.url(), "");
+    context.write("notes.txt", "one\ntwo\n");
+    let mut terminal = start(&context);
+    terminal.line("/tools last");
+    terminal.shows("no tool ran in the last turn");
+    terminal.prompt("[a] >");
+    terminal.line("look");
+    terminal.shows("done");
+    terminal.prompt("[a] >");
+    terminal.line("/tools last");
+    terminal.shows("  path: notes.txt\n  | one\n  | two\nFAIL read");
+    terminal.shows("  path: none.txt\n  | `none.txt` does not exist\n[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn keys_that_come_early_are_kept_and_disturb_nothing() {
+    let server = Stub::start(|seen| match seen.last_text().as_str() {
+        "slow" => {
+            let says = |text: &str| stub::event(&stub::chunk(&json!({"content": text}), None));
+            vec![
+                stub::stream_head(),
+                says("one\n\n"),
+                stub::Do::Wait(Duration::from_millis(700)),
+                says("two"),
+                stub::event(&stub::chunk(&json!({}), Some("stop"))),
+                stub::event(&stub::usage(10, 5)),
+                stub::piece("data: [DONE]\n\n"),
+                stub::stream_end(),
+            ]
+        }
+        text => stub::text(&format!("heard {text}")),
+    });
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = start(&context);
+    terminal.line("slow");
+    terminal.shows("one");
+    terminal.keys("second\rthi");
+    terminal.shows("heard second");
+    terminal.typed("[a] > thi");
+    let screen = terminal.screen();
+    let lines: Vec<&str> = screen
+        .lines()
+        .filter(|line| !line.contains("stub-model ·"))
+        .collect();
+    let expected = [
+        "[a] > slow",
+        "one",
+        "",
+        "two",
+        "[a] > second",
+        "heard second",
+        "[a] > thi",
+    ];
+    assert_eq!(lines[1..], expected, "{screen}");
+    terminal.keys("rd\r");
+    terminal.shows("heard third");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn what_was_typed_before_a_question_is_no_answer_to_it() {
+    let server = Stub::start(|seen| {
+        if !seen.tool_messages().is_empty() {
+            return stub::text(&format!("heard {}", seen.last_text()));
+        }
+        let mut calls = stub::tool_calls(&[("c1", "write", json!({"path": "x", "content": "x"}))]);
+        calls.insert(0, stub::Do::Wait(Duration::from_millis(700)));
+        calls
+    });
+    let context = Context::new();
+    let config = agent_config(&server.url(), "");
+    let asked = "settings: {approvals: {rules: [{tool: write, action: ask}]}, ";
+    context.write("orch.yaml", config.replace("settings: {", asked));
+    let mut terminal = start(&context);
+    terminal.line("go");
+    terminal.keys("y\ry");
+    terminal.shows("allow? [y/N]");
+    assert!(!context.work().join("x").exists());
+    terminal.keys("n\r");
+    terminal.shows("[a] > y\n");
+    terminal.typed("[a] > y");
+    assert!(!context.work().join("x").exists());
+    terminal.keys("\x15");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn an_interrupt_that_was_meant_for_a_command_stops_no_turn() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = start(&context);
+    terminal.line("!echo begun; sleep 60");
+    terminal.shows("sleep 60\nbegun");
+    terminal.keys("\x03");
+    terminal.prompt("[a] >");
+    terminal.line("hello");
+    terminal.shows("heard hello");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
