@@ -223,8 +223,8 @@ fn floods_are_cut_off_and_not_held_in_memory() {
         ),
         cut("a document of 100 MB", flood("{\"x\": \"", ""), long),
         cut(
-            "a packed document of 1 GB",
-            status(200, "content-encoding: gzip", bomb("{\"x\": \"", 1 << 30)),
+            "a packed document of 300 MB",
+            status(200, "content-encoding: gzip", bomb("{\"x\": \"", 300 << 20)),
             long,
         ),
         Row {
@@ -253,8 +253,8 @@ fn floods_are_cut_off_and_not_held_in_memory() {
         Row {
             memory: Some(150),
             ..failed(
-                "a packed refusal of 1 GB",
-                vec![status(401, "content-encoding: gzip", bomb("", 1 << 30))],
+                "a packed refusal of 300 MB",
+                vec![status(401, "content-encoding: gzip", bomb("", 300 << 20))],
                 4,
                 [("auth", Charged::Nothing)],
             )

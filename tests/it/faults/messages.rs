@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::row::{Charged, Row, answered, check_all, failed};
 use super::script::{all, chunk, last_chunk, send, status, stream, wait};
-use super::server::Step;
+use super::server::{Secure, Server, Step};
+use crate::support::Context;
 
 fn event(data: &Value) -> Step {
     let name = data["type"].as_str().unwrap();
@@ -252,4 +253,69 @@ fn streams() {
             Charged::Nothing,
         ),
     ]);
+}
+
+#[test]
+fn a_long_loop_of_tools_pays_the_cached_price() {
+    let call = |number: usize| {
+        let block = json!({"type": "content_block_start", "index": 0, "content_block":
+            {"type": "tool_use", "id": format!("toolu_{number}"), "name": "list_dir", "input": {}}});
+        all([
+            stream(),
+            vec![started(), event(&block)],
+            closed("tool_use"),
+            stopped(),
+        ])
+    };
+    let server = Server::start(&[call(1), call(2), call(3), answer()], Secure::No);
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        format!(
+            "providers:\n  lab: {{kind: anthropic, base_url: \"{}\"}}\n\
+             agents:\n  a: {{role: R, provider: lab, model: m, tools: [list_dir, read]}}\n",
+            server.url()
+        ),
+    );
+    context.orch(&["--agent", "a", "--prompt", "x"]).exits(0);
+    let bodies: Vec<Value> = server
+        .connections()
+        .into_iter()
+        .flat_map(|connection| connection.requests)
+        .collect();
+    assert_eq!(bodies.len(), 4);
+    let mut before: Vec<Value> = Vec::new();
+    for body in &bodies {
+        let marked =
+            |list: &str| body[list].as_array().unwrap().last().unwrap()["cache_control"].clone();
+        let ephemeral = json!({"type": "ephemeral"});
+        assert_eq!(
+            (marked("tools"), marked("system")),
+            (ephemeral.clone(), ephemeral.clone())
+        );
+        let messages = body["messages"].as_array().unwrap();
+        let tail = messages.last().unwrap()["content"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap();
+        assert_eq!(tail["cache_control"], ephemeral);
+        assert!(
+            body.to_string().matches("cache_control").count() <= 4,
+            "{body}"
+        );
+        // What was sent before is sent again letter by letter, else nothing of it is in the cache.
+        let unmarked: Vec<Value> = messages.iter().cloned().map(without_marks).collect();
+        assert_eq!(unmarked[..before.len()], before);
+        before = unmarked;
+        assert_eq!(body["tools"], bodies[0]["tools"]);
+        assert_eq!(body["system"], bodies[0]["system"]);
+    }
+}
+
+fn without_marks(mut message: Value) -> Value {
+    for block in message["content"].as_array_mut().unwrap() {
+        block.as_object_mut().unwrap().remove("cache_control");
+    }
+    message
 }

@@ -12,3 +12,4 @@ mod statuses;
 mod streams;
 mod together;
 mod transport;
+mod visible;
