@@ -211,7 +211,7 @@ fn kind(cli: &Cli) -> &'static str {
         Some(House::Prices { .. }) => "prices",
         Some(House::Schema { .. }) => "schema",
         Some(House::Completions { .. }) => "completions",
-        Some(House::Man) => "man",
+        Some(House::Man { .. }) => "man",
         None => chosen
             .into_iter()
             .find_map(|(asked, kind)| asked.then_some(kind))

@@ -43,6 +43,14 @@ pub(crate) fn reload(call: &Call, before: &Config) -> Result<Config, OrchError> 
     })
 }
 
+/// The environment with the `.env` file of this directory, whatever configuration there is.
+pub(super) fn environment(call: &Call) -> Env {
+    match std::env::current_dir() {
+        Ok(current_dir) => config::environment(&current_dir, call.env.clone()),
+        Err(_) => call.env.clone(),
+    }
+}
+
 fn load(call: &Call, named: Option<&Path>) -> Result<Config, OrchError> {
     let current_dir = std::env::current_dir().map_err(|error| {
         OrchError::new(ErrorClass::Config, "the current directory cannot be found")

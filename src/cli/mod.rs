@@ -81,7 +81,7 @@ async fn dispatch(mut call: Call) -> u8 {
 
 async fn house(call: &Call, house: House) -> Result<u8, OrchError> {
     match house {
-        House::Init { force } => house::init(call, force),
+        House::Init { force } => house::init(call, force).await,
         House::Check {
             explain,
             store,
@@ -112,7 +112,7 @@ async fn house(call: &Call, house: House) -> Result<u8, OrchError> {
         } => house::prices(call, model.as_deref(), update.as_deref()),
         House::Schema { tools } => Ok(house::schema(call, tools)),
         House::Completions { shell } => Ok(house::completions(call, shell)),
-        House::Man => house::man(call),
+        House::Man { command } => house::man(call, command.as_deref()),
     }
 }
 

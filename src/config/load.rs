@@ -120,6 +120,12 @@ fn display_name(path: Option<&Path>, source: Source<'_>, origin: Origin) -> Stri
     }
 }
 
+/// The environment with the `.env` file of a directory, for those who have no configuration yet.
+pub fn environment(current_dir: &Path, mut env: Env) -> Env {
+    read_dotenv_files(current_dir, None, &mut env, &mut Vec::new());
+    env
+}
+
 fn read_dotenv_files(
     current_dir: &Path,
     file_dir: Option<&Path>,

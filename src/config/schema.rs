@@ -10,6 +10,9 @@ use super::Document;
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
+    if let Some(fields) = schema.as_object_mut() {
+        fields.insert("title".to_owned(), "orch configuration".into());
+    }
     // A section with nothing but comments is null.
     let sections = schema.get_mut("properties").and_then(Value::as_object_mut);
     for section in sections

@@ -72,7 +72,7 @@ pub(super) fn anthropic(written: &str) -> String {
 }
 
 /// `OLLAMA_HOST` is `host:port`, and Ollama's own API has no `/v1`.
-pub(super) fn ollama(written: &str) -> String {
+pub(crate) fn ollama(written: &str) -> String {
     let base = written.trim_end_matches('/');
     let mut base = if base.contains("://") {
         base.to_owned()

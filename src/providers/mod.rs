@@ -39,6 +39,7 @@ pub mod vendors;
 mod watch;
 
 pub use crate::costs::PriceOverride;
+pub(crate) use address::ollama as ollama_base_url;
 pub use aliases::{Alias, Resolved, available_models, resolve, resolve_fallback};
 pub use connect::{ConnectSpec, Variables, connect};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};

@@ -1,45 +1,21 @@
 //! `orch init`: a configuration for what this machine has.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
-use crate::cli::Call;
-use crate::config::Env;
+use super::found::{self, Found};
+use crate::cli::{Call, load};
 use crate::error::{ErrorClass, OrchError};
 
-/// Where Ollama listens.
-const OLLAMA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 11434);
-
-/// A provider that this machine can use, and how that was found out.
-struct Found {
-    provider: &'static str,
-    model: &'static str,
-    why: String,
-}
-
-/// Keys that may be set, the provider each opens and a model of it for daily work.
-const KEYS: &[(&str, &str, &str)] = &[
-    ("ANTHROPIC_API_KEY", "anthropic", "sonnet"),
-    ("OPENAI_API_KEY", "openai", "gpt"),
-    ("GEMINI_API_KEY", "gemini", "gemini-pro"),
-    ("GOOGLE_API_KEY", "gemini", "gemini-pro"),
-    ("MISTRAL_API_KEY", "mistral", "mistral-large"),
-    ("GROQ_API_KEY", "groq", "groq"),
-    ("DEEPSEEK_API_KEY", "deepseek", "deepseek-pro"),
-    ("XAI_API_KEY", "xai", "grok"),
-    (
-        "OPENROUTER_API_KEY",
-        "openrouter",
-        "openrouter/anthropic/claude-sonnet-5.5",
-    ),
-];
+const NOTHING: &str = "\
+no key, no Claude Code CLI and no model of Ollama were found: copy .env.example to .env and put a key there,
+or change `default_provider` in orch.yaml
+";
 
 /// Writes `orch.yaml` and `.env.example` here.
-pub(in crate::cli) fn init(call: &Call, force: bool) -> Result<u8, OrchError> {
-    let found = find(&call.env);
-    let yaml = configuration(&found);
+pub(in crate::cli) async fn init(call: &Call, force: bool) -> Result<u8, OrchError> {
+    let env = load::environment(call);
+    let found = found::all(&env).await;
+    let yaml = configuration(found.first());
     let mut said = String::new();
     for (name, content) in [("orch.yaml", yaml.as_str()), (".env.example", ENVIRONMENT)] {
         match write(Path::new(name), content, force) {
@@ -62,54 +38,25 @@ pub(in crate::cli) fn init(call: &Call, force: bool) -> Result<u8, OrchError> {
             }
         }
     }
-    said.push_str(&format!("\n{}\n", found.why));
+    said.push('\n');
+    match found.split_first() {
+        Some((first, others)) => {
+            said.push_str(&format!("the agents use {}\n", first.why));
+            for other in others {
+                let Found {
+                    provider,
+                    model,
+                    why,
+                } = other;
+                said.push_str(&format!(
+                    "also there: {why}; an agent uses it with `provider: {provider}`, `model: {model}`\n"
+                ));
+            }
+        }
+        None => said.push_str(NOTHING),
+    }
     said.push_str("try it:  orch --agent assistant --prompt \"What is in this directory?\"\n");
     Ok(call.print(&said))
-}
-
-fn find(env: &Env) -> Found {
-    for (variable, provider, model) in KEYS {
-        if env.get(variable).is_some() {
-            return Found {
-                provider,
-                model,
-                why: format!("the agent uses {provider}: `{variable}` is set"),
-            };
-        }
-    }
-    if installed(env, "claude") {
-        return Found {
-            provider: "claude",
-            model: "sonnet",
-            why: "the agent uses the Claude Code CLI, which is installed".to_owned(),
-        };
-    }
-    if TcpStream::connect_timeout(&OLLAMA, Duration::from_millis(200)).is_ok() {
-        return Found {
-            provider: "ollama",
-            model: "local",
-            why: format!("the agent uses Ollama, which answers at {OLLAMA}"),
-        };
-    }
-    Found {
-        provider: "openai",
-        model: "gpt",
-        why: "no key, no Claude Code CLI and no Ollama were found: copy .env.example to .env and put a \
-              key there,\nor change `provider` in orch.yaml"
-            .to_owned(),
-    }
-}
-
-fn installed(env: &Env, program: &str) -> bool {
-    let Some(path) = env.process("PATH") else {
-        return false;
-    };
-    std::env::split_paths(path).any(|directory| {
-        directory
-            .join(program)
-            .metadata()
-            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    })
 }
 
 /// A new file with a temporary name first, so that it is there whole or not at all.
@@ -120,9 +67,12 @@ fn write(path: &Path, content: &str, force: bool) -> std::io::Result<()> {
     crate::files::write_whole(path, content.as_bytes(), 0o644)
 }
 
-fn configuration(found: &Found) -> String {
+fn configuration(found: Option<&Found>) -> String {
+    let (provider, model) = found.map_or(("openai", "gpt"), |found| (found.provider, &found.model));
     format!(
-        "# Agents, and what they may do. `orch check` tells what is wrong here; `orch schema` prints the schema.
+        "# Agents, and what they may do. `orch check` tells what is wrong here.
+# Editors complete this file after `orch schema > orch.schema.json`, with this as its first line:
+# `# yaml-language-server: $schema=orch.schema.json`
 
 settings:
   default_provider: {provider}
@@ -145,8 +95,7 @@ agents:
       You look for bugs first and for style last.
     tools: [read, glob, grep, list_dir]
 ",
-        provider = found.provider,
-        model = found.model
+        model = serde_json::Value::from(model)
     )
 }
 

@@ -1,6 +1,7 @@
 //! The house: what looks after the program and its files and never runs an agent.
 
 mod check;
+mod found;
 mod init;
 mod print;
 mod surroundings;

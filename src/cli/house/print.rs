@@ -11,7 +11,7 @@ use crate::config;
 use crate::costs::prices::Asked;
 use crate::costs::{self, Prices, Pricing};
 use crate::error::{ErrorClass, OrchError};
-use crate::orchestrator::PRICE_FILE;
+use crate::orchestrator::{PRICE_FILE, nearest};
 use crate::providers;
 use crate::tools;
 
@@ -21,9 +21,26 @@ pub(in crate::cli) fn completions(call: &Call, shell: clap_complete::Shell) -> u
     call.print(&String::from_utf8_lossy(&bytes))
 }
 
-pub(in crate::cli) fn man(call: &Call) -> Result<u8, OrchError> {
+/// The manual page of the program, or of one of its commands.
+pub(in crate::cli) fn man(call: &Call, command: Option<&str>) -> Result<u8, OrchError> {
+    let mut page = Cli::command().disable_help_subcommand(true);
+    page.build();
+    if let Some(name) = command {
+        let names: Vec<&str> = page
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
+        let unknown = || {
+            let error = OrchError::new(ErrorClass::Usage, format!("there is no command `{name}`"));
+            error.with_hint(match nearest(name, &names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the commands are {}", names.join(", ")),
+            })
+        };
+        page = page.find_subcommand(name).cloned().ok_or_else(unknown)?;
+    }
     let mut bytes = Vec::new();
-    clap_mangen::Man::new(Cli::command())
+    clap_mangen::Man::new(page)
         .render(&mut bytes)
         .map_err(|error| {
             OrchError::new(ErrorClass::Failed, "cannot write the manual").caused_by(&error)
