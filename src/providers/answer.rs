@@ -113,7 +113,8 @@ impl Answer {
             Some(_) => {}
         }
         for call in &mut self.calls {
-            if call.arguments.trim().is_empty() {
+            // Some models write `null` for a tool that needs nothing.
+            if matches!(call.arguments.trim(), "" | "null") {
                 "{}".clone_into(&mut call.arguments);
             }
             call.malformed = serde_json::from_str::<IgnoredAny>(&call.arguments).is_err();

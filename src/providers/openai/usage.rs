@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::providers::json::tokens;
 use crate::usage::{Usage, Usd};
 
 /// xAI's unit of cost: 10⁻¹⁰ dollars, a hundred picodollars.
@@ -9,7 +10,7 @@ const PICO_A_TICK: f64 = 100.0;
 
 /// The counts of a `usage` object; `None` when it has none.
 pub(super) fn usage(told: &Value) -> Option<Usage> {
-    let count = |names: &[&str]| names.iter().find_map(|name| number(told.pointer(name)?));
+    let count = |names: &[&str]| names.iter().find_map(|name| tokens(told.pointer(name)?));
     let input = count(&["/prompt_tokens", "/input_tokens"]);
     let output = count(&["/completion_tokens", "/output_tokens"]);
     if input.is_none() && output.is_none() {
@@ -57,18 +58,6 @@ pub(super) fn cost(told: &Value) -> Option<Usd> {
     (0.0..=1e18)
         .contains(&pico)
         .then(|| Usd::from_pico(pico as i64))
-}
-
-fn number(value: &Value) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be a count; some servers write counts as floats"
-    )]
-    value.as_u64().or_else(|| {
-        let float = value.as_f64()?;
-        (0.0..=1e15).contains(&float).then_some(float as u64)
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! is paid for twice: the real binary against a server that does everything wrong.
 
 mod bodies;
+mod calls;
 mod chain;
 mod delays;
 mod messages;
