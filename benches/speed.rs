@@ -38,6 +38,14 @@ struct Took {
     first_byte: Duration,
 }
 
+/// A CLI that answers at once.
+const CLI: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo '2.1.330 (Claude Code)'; exit; }
+read -r prompt
+echo '{"type":"system","subtype":"init","session_id":"s","model":"m","apiKeySource":"ANTHROPIC_API_KEY","mcp_servers":[]}'
+echo '{"type":"result","subtype":"success","is_error":false,"num_turns":1,"result":"Hello","total_cost_usd":0.01,"modelUsage":{},"model_usage_since_last_result":{"m":{"inputTokens":1,"outputTokens":1,"costUSD":0.01}}}'
+"#;
+
 fn main() {
     let quick = std::env::args().any(|arg| arg == "quick");
     let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -51,6 +59,7 @@ fn main() {
     };
     bench.version();
     bench.one_prompt();
+    bench.agent_cli();
     bench.stream();
     bench.all(1_000, "400 ms (aim 320), 80 MB");
     bench.turns();
@@ -127,6 +136,40 @@ impl Bench {
             "  peak memory {:.1} MB (under 12, aim 10)",
             peak(&ours) as f64 / 1024.0
         );
+    }
+
+    /// What the driver of the Claude CLI adds to one that answers at once.
+    fn agent_cli(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        let cli = self.directory.join("claude");
+        std::fs::write(&cli, CLI).unwrap();
+        std::fs::set_permissions(&cli, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let yaml = format!(
+            "settings: {{rate_limit_per_minute: 100000}}\nproviders:\n  claude: {{cli_path: {}}}\n\
+             agents:\n  a0: {{role: R, provider: claude, model: sonnet}}\n",
+            cli.display()
+        );
+        std::fs::write(self.directory.join("orch.yaml"), yaml).unwrap();
+        for tier in ["full", "off"] {
+            let words = ["--agent", "a0", "--prompt", "Say hello.", "--sandbox", tier];
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..60 {
+                ours.push(run(self.orch(&words)));
+                theirs.push(run(Command::new(&cli)));
+            }
+            let (mine, alone) = (
+                median(&ours, |took| took.wall),
+                median(&theirs, |took| took.wall),
+            );
+            println!(
+                "the Claude CLI, sandbox {tier}: {} wall, the CLI alone {}, difference {} (under 15 ms); \
+                 peak memory {:.1} MB (3 MB more than one prompt)",
+                ms(mine),
+                ms(alone),
+                ms(mine.saturating_sub(alone)),
+                peak(&ours) as f64 / 1024.0
+            );
+        }
     }
 
     fn curl(&self, url: &str) -> Command {

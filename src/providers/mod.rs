@@ -45,7 +45,7 @@ pub use connect::{ConnectSpec, Variables, connect};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
 pub use facts::ModelFacts;
 pub(crate) use http::http_client;
-pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, ToolBridge};
+pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, Seat, ToolBridge};
 pub use proxy::ProxySettings;
 pub use replay::{RecordFile, Recorder};
 pub use settings::{ClockSettings, Clocks, ProviderKind, ProviderSettings, Seconds};
@@ -94,6 +94,13 @@ pub trait Provider: Send + Sync {
         meter: &'a Meter,
         events: &'a Events,
     ) -> BoxFuture<'a, Result<Reply, ProviderError>>;
+
+    /// Waits for one of the seats of a provider that takes only so many calls at once, and tells of the
+    /// wait; `None` where there is nothing to wait for. It is asked before the clock of a call starts: what
+    /// others do is none of its time.
+    fn seat<'a>(&'a self, _: &'a Request, _: &'a Events) -> BoxFuture<'a, Option<Seat>> {
+        Box::pin(async { None })
+    }
 
     /// Looks whether the endpoint answers and accepts the key, without spending tokens.
     ///

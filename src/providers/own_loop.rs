@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::usage::Usd;
 
@@ -30,6 +31,8 @@ pub struct OwnLoop {
     /// Whether others make calls out of the same budgets while it runs: agents that it calls, or its
     /// siblings.
     pub shares: bool,
+    /// Its seat among the calls that the provider takes at once, where one was waited for.
+    pub seat: Option<Seat>,
     /// Where it finds our tools; `None` when it gets none of them.
     pub bridge: Option<ToolBridge>,
 }
@@ -44,6 +47,20 @@ pub struct ToolBridge {
     pub relay: Vec<OsString>,
     /// Calls that run right now: while there are some, the provider's silence is no stall.
     pub running: Running,
+}
+
+/// A seat among the calls that a provider takes at once, until the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl From<OwnedSemaphorePermit> for Seat {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permit: Arc::new(permit),
+        }
+    }
 }
 
 /// How many calls run right now.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::attempt::{Around, Attempted, OnLink, is_final, max_output_tokens};
 use super::call::{Answer, CallContext, CallError, CallErrorKind, FallbackReport, Link};
@@ -20,7 +20,7 @@ use super::wait::Place;
 use super::words;
 use crate::costs::Ledger;
 use crate::event::{EventKind, Events};
-use crate::providers::{Endpoint, FaultKind, ProviderError, Reply, Request};
+use crate::providers::{Endpoint, FaultKind, ProviderError, Reply, Request, Seat};
 
 /// More output than this is not counted before it has come: few answers are that long.
 const COUNTED_OUTPUT_TOKENS: u64 = 4096;
@@ -74,10 +74,29 @@ impl Resilience {
         context: &CallContext,
         events: &Events,
     ) -> Result<Answer, Box<CallError>> {
-        let mut tally = Tally::default();
         let Some(first) = chain.first() else {
-            return Err(tally.error(None, Failure::no_model()));
+            return Err(Tally::default().error(None, Failure::no_model()));
         };
+        if first.provider.runs_own_tools() {
+            let seat = Box::pin(seat(first, request, context, events)).await;
+            request.own_loop.seat =
+                seat.map_err(|late| Tally::default().error(Some(first), late))?;
+        }
+        let result = self.call_seated(chain, first, request, context, events);
+        let result = result.await;
+        request.own_loop.seat = None;
+        result
+    }
+
+    async fn call_seated(
+        &self,
+        chain: &[Link],
+        first: &Link,
+        request: &mut Request,
+        context: &CallContext,
+        events: &Events,
+    ) -> Result<Answer, Box<CallError>> {
+        let mut tally = Tally::default();
         let started = Instant::now();
         let total = first.clocks.total.map(|total| started + total);
         let around = Around {
@@ -320,5 +339,23 @@ fn retry_event(
         told_by,
         request_id: error.request_id.clone(),
         endpoint: error.provider.clone(),
+    }
+}
+
+/// Waits for a seat at a provider that has only so many. The clock of the call does not run yet, that of the
+/// run does.
+async fn seat(
+    link: &Link,
+    request: &Request,
+    context: &CallContext,
+    events: &Events,
+) -> Result<Option<Seat>, Failure> {
+    let seat = link.provider.seat(request, events);
+    match context.deadline {
+        Some(deadline) => timeout_at(deadline, seat).await.map_err(|_| {
+            let message = "the time was up while others were served";
+            Failure::late(message, Some("max_concurrency"))
+        }),
+        None => Ok(seat.await),
     }
 }

@@ -1,7 +1,9 @@
 //! How many CLIs run at once: each takes about 200 MB, so that a fan-out of agents must not take the
 //! machine down.
 
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What one CLI takes at its peak, bytes; 172 to 206 MB were measured.
 const EACH: u64 = 200 << 20;
@@ -13,7 +15,7 @@ const MOST: u64 = 32;
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     configured: Option<u32>,
-    places: OnceCell<(Semaphore, u32)>,
+    places: OnceLock<(Arc<Semaphore>, u32)>,
 }
 
 impl Gate {
@@ -22,7 +24,7 @@ impl Gate {
     pub(super) fn new(configured: Option<u32>) -> Self {
         Self {
             configured,
-            places: OnceCell::new(),
+            places: OnceLock::new(),
         }
     }
 
@@ -31,22 +33,18 @@ impl Gate {
     pub(super) async fn enter(
         &self,
         waiting: impl AsyncFnOnce(u32),
-    ) -> Option<SemaphorePermit<'_>> {
-        let (places, count) = self
-            .places
-            .get_or_init(async || {
-                let count = self
-                    .configured
-                    .unwrap_or_else(|| fitting(free_memory()))
-                    .max(1);
-                (Semaphore::new(usize::try_from(count).unwrap_or(1)), count)
-            })
-            .await;
-        if let Ok(place) = places.try_acquire() {
+    ) -> Option<OwnedSemaphorePermit> {
+        let (places, count) = self.places.get_or_init(|| {
+            let count = self.configured.unwrap_or_else(|| fitting(free_memory()));
+            let count = count.max(1);
+            let places = Semaphore::new(usize::try_from(count).unwrap_or(1));
+            (Arc::new(places), count)
+        });
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return Some(place);
         }
         waiting(*count).await;
-        places.acquire().await.ok()
+        Arc::clone(places).acquire_owned().await.ok()
     }
 }
 

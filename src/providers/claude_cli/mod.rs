@@ -35,7 +35,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::ZonedDateTime;
 
 use crate::event::{EventKind, Events};
-use crate::providers::{BoxFuture, Endpoint, FaultKind, Provider, ProviderError, Reply, Request};
+use crate::providers::{
+    BoxFuture, Endpoint, FaultKind, Provider, ProviderError, Reply, Request, Seat,
+};
 use crate::sandbox::SandboxError;
 use crate::store::{Durability, Store};
 use crate::usage::{Meter, Usd};
@@ -82,17 +84,14 @@ impl ClaudeCli {
         let binary = version::find(&self.spec)?;
         let mut version = self.version(&binary).await?;
         let key = self.spec.store.as_ref().zip(sessions::key(request));
+        // Before the turn: whoever has a seat may wait for a turn, but not the other way round.
+        let _seat = match &request.own_loop.seat {
+            Some(_) => None,
+            None => self.free_seat(request, events).await,
+        };
         let _turn = match &request.session {
             Some(session) => Some(self.turn(session, &request.agent, events).await?),
             None => None,
-        };
-        let _place = if request.own_loop.nested {
-            // It is waited for by a run that has a place: to wait for one could be for ever.
-            None
-        } else {
-            self.gate
-                .enter(async |places| self.tell_of_wait(places, events).await)
-                .await
         };
         let known = match &key {
             Some((store, key)) => {
@@ -186,6 +185,15 @@ impl ClaudeCli {
         sessions::lock(&locks, session, agent, waiting)
             .await
             .map_err(|error| self.internal(&error))
+    }
+
+    async fn free_seat(&self, request: &Request, events: &Events) -> Option<Seat> {
+        if request.own_loop.nested {
+            // It is waited for by a run that has a seat: to wait for one could be for ever.
+            return None;
+        }
+        let tell = async |places| self.tell_of_wait(places, events).await;
+        self.gate.enter(tell).await.map(Seat::from)
     }
 
     async fn tell_of_wait(&self, places: u32, events: &Events) {
@@ -448,6 +456,10 @@ impl Provider for ClaudeCli {
 
     fn runs_own_tools(&self) -> bool {
         true
+    }
+
+    fn seat<'a>(&'a self, request: &'a Request, events: &'a Events) -> BoxFuture<'a, Option<Seat>> {
+        Box::pin(self.free_seat(request, events))
     }
 
     fn complete<'a>(

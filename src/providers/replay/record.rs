@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::recording::{Asked, Line, Said, VERSION};
 use crate::event::{EventKind, Events};
 use crate::message::ToolCall;
-use crate::providers::{BoxFuture, Endpoint, Provider, ProviderError, Reply, Request};
+use crate::providers::{BoxFuture, Endpoint, Provider, ProviderError, Reply, Request, Seat};
 use crate::redact::Redactor;
 use crate::usage::Meter;
 
@@ -179,6 +179,10 @@ impl Provider for Recorder {
 
     fn is_recorded(&self) -> bool {
         self.inner.is_recorded()
+    }
+
+    fn seat<'a>(&'a self, request: &'a Request, events: &'a Events) -> BoxFuture<'a, Option<Seat>> {
+        self.inner.seat(request, events)
     }
 
     fn complete<'a>(

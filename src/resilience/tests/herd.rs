@@ -291,3 +291,23 @@ async fn a_thousand_calls_wait_without_a_timer_each_passing_costs_little() {
     assert_eq!(lab.elapsed(), seconds(5));
     assert!(began.elapsed().unwrap() < seconds(20));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_seat_is_none_of_the_calls_time_but_of_the_runs() {
+    for (deadline, answered) in [(None, 4), (Some(seconds(500)), 2)] {
+        let cli = Script::new("cli", |_| Act::Answer(seconds(200)));
+        let mut chain = [link(&cli, settings())];
+        chain[0].clocks.total = Some(seconds(300));
+        let lab = Lab::new();
+        let ended = lab.herd(4, &chain, deadline).await;
+        let (good, bad): (Vec<_>, Vec<_>) = ended.into_iter().partition(|(_, _, end)| end.is_ok());
+        assert_eq!(good.len(), answered);
+        for (_, at, end) in bad {
+            // One was under way, the other had no seat.
+            assert!(at <= seconds(510), "{at:?}");
+            assert_eq!(end.unwrap_err().kind.class(), "deadline");
+        }
+        assert_eq!(cli.seats.available_permits(), 1);
+        lab.assert_nothing_is_taken();
+    }
+}

@@ -11,7 +11,7 @@ mod sharing;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -21,7 +21,7 @@ use crate::event::{Event, EventKind, Events};
 use crate::message::{Assistant, Message};
 use crate::providers::{
     BoxFuture, Clocks, Delivery, Endpoint, FaultKind, Finish, PriceOverride, Provider,
-    ProviderError, Reply, Request, StreamFault, ToolMode,
+    ProviderError, Reply, Request, Seat, StreamFault, ToolMode,
 };
 use crate::store::Store;
 use crate::usage::{CostSource, Meter, Usage, Usd};
@@ -55,6 +55,8 @@ struct Script {
     endpoint: Endpoint,
     /// Whether it takes its own turns.
     own_turns: bool,
+    /// Calls that it then takes at once: one.
+    seats: Arc<Semaphore>,
     seen: Mutex<Vec<Seen>>,
     act: Box<dyn Fn(&Seen) -> Act + Send + Sync>,
 }
@@ -73,6 +75,7 @@ impl Script {
                 loopback: false,
             },
             own_turns: name == "cli",
+            seats: Arc::new(Semaphore::new(1)),
             seen: Mutex::default(),
             act: Box::new(act),
         })
@@ -101,11 +104,14 @@ impl Script {
     ) -> Result<Reply, ProviderError> {
         let act = {
             let mut all = self.seen.lock().unwrap();
+            let mut request = request.clone();
+            // Who keeps it would sit there for ever.
+            request.own_loop.seat = None;
             let seen = Seen {
                 n: all.len(),
                 at: Instant::now(),
                 agent: Arc::clone(&request.agent),
-                request: request.clone(),
+                request,
             };
             let act = (self.act)(&seen);
             all.push(seen);
@@ -171,6 +177,11 @@ impl Provider for Script {
 
     fn runs_own_tools(&self) -> bool {
         self.own_turns
+    }
+
+    fn seat<'a>(&'a self, _: &'a Request, _: &'a Events) -> BoxFuture<'a, Option<Seat>> {
+        let seat = Arc::clone(&self.seats).acquire_owned();
+        Box::pin(async { seat.await.ok().map(Seat::from) })
     }
 }
 
