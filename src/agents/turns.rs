@@ -77,6 +77,8 @@ pub struct Ask {
     pub deadline: Option<Instant>,
     /// Who takes the answer.
     pub delivery: Delivery,
+    /// Whether others may be asked at the same time, out of the same budgets.
+    pub siblings: bool,
     /// The agents that called this one, outermost first.
     pub delegators: Vec<Arc<str>>,
     /// Where finished turns and tool calls are kept; what is there already is not done again.
@@ -201,7 +203,7 @@ async fn with_tools(
         max_turns: Some(agent.max_turns),
         workspace: agent.tools.workspace.policy().workspace.clone(),
         nested: !around.ask.delegators.is_empty(),
-        shares: around.may_delegate() || !around.ask.delegators.is_empty(),
+        shares: around.may_delegate() || around.ask.siblings || !around.ask.delegators.is_empty(),
         bridge: bridged.as_ref().map(Bridged::address),
         ..OwnLoop::default()
     };

@@ -162,6 +162,7 @@ impl Orchestrator {
             prompt: order.prompt,
             deadline: order.deadline,
             delivery: order.delivery,
+            siblings: run.plan.asked.len() > 1,
             journal,
             ..Ask::default()
         };

@@ -166,6 +166,7 @@ pub(super) async fn ask(
         purpose: asked.purpose,
         deadline: place.deadline,
         delivery: Delivery::Buffered,
+        siblings: true,
         journal: place.journal.clone(),
         ..Ask::default()
     };

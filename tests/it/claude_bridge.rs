@@ -248,3 +248,27 @@ fn a_cli_that_waits_for_another_one_says_so() {
     let line = "waiting at claude: for a free CLI (1 of 1 in use)";
     assert!(shown.stderr.contains(line), "{}", shown.stderr);
 }
+
+#[test]
+fn agents_on_the_cli_at_the_same_time_share_a_budget() {
+    let context = context(
+        "  a: {role: R, provider: claude, model: sonnet}\n  b: {role: R, provider: claude, model: sonnet}\n",
+        "",
+    );
+    let config = context
+        .read("orch.yaml")
+        .replace("max_concurrency: 1", "max_concurrency: 2");
+    context.write("orch.yaml", config);
+    let slow = context.read("claude").replace(
+        "prompt = sys.stdin.read()",
+        "prompt = sys.stdin.read(); time.sleep(1)",
+    );
+    context.write("claude", slow);
+    let words = ["--all", "--prompt", "hi", "--json", "--budget", "10"];
+    let result = context.orch(&words).exits(0).json();
+    assert_eq!(result["cost_usd"], "0.002000");
+    for cli in heard(&context) {
+        let budget: f64 = cli["budget"].as_str().unwrap().parse().unwrap();
+        assert!(budget > 0.0 && budget < 5.0, "{cli}");
+    }
+}
