@@ -4,6 +4,15 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+/// A test runs them.
+const EXAMPLES: &str = "\
+Examples:
+  orch init
+  orch --agent reviewer --prompt \"Review src/lib.rs\"
+  git diff | orch --agent reviewer --prompt \"Review this\" --budget 0.50
+  orch --all --prompt \"What would you change first?\" --json
+  orch --task feature --input what=\"a --version flag\" --dry-run";
+
 /// Run teams of LLM agents from a shell script or an interactive session.
 ///
 /// Without an action an interactive session starts.
@@ -12,7 +21,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
     name = "orch",
     version,
     subcommand_precedence_over_arg = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = EXAMPLES
 )]
 #[command(group = ArgGroup::new("action").args([
     "all", "task", "resume", "agents", "models", "status", "health", "costs", "tasks", "runs", "logs",

@@ -33,6 +33,7 @@ mod mcp_http;
 mod offline;
 mod planted;
 mod programs;
+mod readme;
 mod sandbox;
 mod schema;
 mod session;

@@ -10,7 +10,7 @@ fn root() -> &'static Path {
 }
 
 /// Copies what git tracks, as a clone would have it.
-fn clone_into(directory: &Path) {
+pub fn clone_into(directory: &Path) {
     let list = Command::new("git")
         .args(["ls-files", "-z"])
         .current_dir(root())
