@@ -1,8 +1,9 @@
 //! Tasks from the command line: run, parked, continued, drawn, refused.
 
 mod agents;
+mod all;
 mod kill;
-mod speed;
+mod wide;
 
 use std::path::PathBuf;
 
