@@ -24,8 +24,8 @@ const PATHS: &[&str] = &[
     "/proc/$PPID/cwd",
     "/proc/1/environ",
     "/etc/shadow",
-    "/dev/shm/x",
-    "/tmp/x",
+    "/dev/shm/orch-fuzz",
+    "/tmp/orch-fuzz",
     "a",
     "sub",
     "sub/b",
@@ -44,7 +44,7 @@ const PATHS: &[&str] = &[
     "/proc/sys/kernel/core_pattern",
     "/sys",
     "/run",
-    "/var/tmp/x",
+    "/var/tmp/orch-fuzz",
     "./-x",
     "$(echo .e''nv)",
     "/proc/self/fd/0",
@@ -163,7 +163,7 @@ fn no_random_command_escapes() {
                 context()
             );
         }
-        for name in ["/tmp/x", "/var/tmp/x", "/dev/shm/x"] {
+        for name in ["/tmp/orch-fuzz", "/var/tmp/orch-fuzz", "/dev/shm/orch-fuzz"] {
             assert!(!Path::new(name).exists(), "{name} was made: {}", context());
         }
     }
