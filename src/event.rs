@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::usage::{Usage, Usd};
 
@@ -30,7 +30,15 @@ pub struct Event {
     pub is_delegate: bool,
     /// What.
     pub kind: EventKind,
+    /// Dropped with the event: whoever told it may wait for it to be shown.
+    pub shown: Option<Shown>,
 }
+
+/// Held by an event until it was shown, or until nobody can show it any more.
+#[derive(Clone, Debug)]
+pub struct Shown(
+    #[expect(dead_code, reason = "it is there to be dropped")] Arc<oneshot::Sender<()>>,
+);
 
 /// The kinds of events, serialised as the interface names them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -345,6 +353,18 @@ impl Events {
         }
     }
 
+    /// Tells an event and waits until it was shown, or until nobody shows it any more: what comes next on
+    /// the same screen, on a way of its own, does not overtake it.
+    pub async fn emit_shown(&self, kind: EventKind) {
+        let Some(sender) = &self.sender else { return };
+        let (shown, seen) = oneshot::channel::<()>();
+        let mut event = self.event(kind);
+        event.shown = Some(Shown(Arc::new(shown)));
+        drop(sender.send(event).await);
+        // Nothing is ever sent: the other end is dropped.
+        drop(seen.await);
+    }
+
     /// Tells an event from where waiting is impossible, such as `Drop`; lost when the watcher is behind.
     pub fn try_emit(&self, kind: EventKind) {
         if let Some(said) = &self.said {
@@ -371,6 +391,7 @@ impl Events {
             step: self.step.clone(),
             is_delegate: self.is_delegate,
             kind,
+            shown: None,
         }
     }
 }

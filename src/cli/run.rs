@@ -78,7 +78,12 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         if call.cli.run.dry_run {
             return super::plan::agent(call, &orchestrator, &order);
         }
-        let mut view = call.view(orchestrator.redactor());
+        // Nobody looks it up who does not see it.
+        let left = call
+            .screen
+            .live
+            .then(|| orchestrator.left(&order.run_id, Some(agent), None));
+        let mut view = call.view(orchestrator.redactor()).with_left(left.flatten());
         let (events, mut receiver) = Events::channel(&order.run_id);
         let running = async {
             // Dropping the events ends the view.

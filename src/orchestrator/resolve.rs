@@ -207,7 +207,7 @@ impl Orchestrator {
             .collect()
     }
 
-    fn caps(&self, name: &str, settings: &AgentSettings) -> Caps {
+    pub(super) fn caps(&self, name: &str, settings: &AgentSettings) -> Caps {
         let mut budget = self.config.document.settings.budget;
         budget.session_usd = self.options.session_budget.or(budget.session_usd);
         Caps::new(&budget, self.options.budget).with_agent(name, settings.budget_usd)

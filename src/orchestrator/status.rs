@@ -1,16 +1,44 @@
 //! What is known about the whole: settings, agents, limits, spending.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
 use super::Orchestrator;
+use crate::agents::AgentSettings;
 use crate::costs::report::{self, Filter, Report};
+use crate::costs::{Attempt, Ledger};
 use crate::error::{ErrorClass, OrchError};
 use crate::store::StoreError;
+use crate::usage::Usd;
 
 impl Orchestrator {
+    /// What the tightest budget leaves to a run that begins: of this agent in this conversation, or of
+    /// several agents; `None` where no budget covers it, or where that cannot be told.
+    pub fn left(
+        &self,
+        run_id: &Arc<str>,
+        agent: Option<&str>,
+        session: Option<&str>,
+    ) -> Option<Usd> {
+        let attempt = Attempt {
+            run_id: Arc::clone(run_id),
+            agent: agent.unwrap_or_default().into(),
+            session: session.map(Into::into),
+            ..Attempt::default()
+        };
+        let settings = AgentSettings::default();
+        let caps = match agent {
+            Some(name) => self.caps(name, self.settings_of(name).ok()?),
+            None => self.caps("", &settings),
+        };
+        let ledger = Ledger::new(self.store.clone()?, Arc::clone(&self.prices));
+        // It is only shown: the ledger decides by itself.
+        ledger.left(&attempt, &caps).ok().flatten()
+    }
+
     /// As `--status --json` prints it. Writes nothing.
     ///
     /// # Errors

@@ -28,7 +28,9 @@ pub(crate) struct Muted(());
 
 /// Stops the echo where the cursor is moved over the screen. What is typed is there for the next prompt.
 pub(crate) fn mute(screen: Screen) -> Option<Muted> {
-    screen.live.then(|| {
+    let stdin = std::io::stdin();
+    let echoes = tcgetattr(&stdin).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ECHO));
+    (screen.live && echoes).then(|| {
         keys().muted = true;
         echo(false);
         Muted(())

@@ -147,7 +147,15 @@ impl View {
                 live.end_text();
                 return;
             }
-            EventKind::Approval { granted: None, .. } if answers => live.end_text(),
+            EventKind::Approval { granted: None, .. } => {
+                if answers {
+                    live.end_text();
+                }
+                // The question is printed as soon as this event is gone. A screen that is closed is
+                // met by the next frame.
+                _ = self.draw();
+                return;
+            }
             _ => {}
         }
         let Some(line) = live_line(live, event) else {

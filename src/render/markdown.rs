@@ -141,7 +141,7 @@ impl Markdown {
 }
 
 /// A whole text, rendered.
-pub(super) fn rendered(text: &str, style: Style, width: usize) -> String {
+pub fn rendered(text: &str, style: Style, width: usize) -> String {
     let mut markdown = Markdown::new(style);
     let mut shown = markdown.push(text, width);
     shown.push_str(&markdown.finish(width));

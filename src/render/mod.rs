@@ -23,6 +23,7 @@ pub use diff::diff;
 pub use json::event_line;
 pub(crate) use keys::{early, mute, set_aside};
 pub use lines::progress_line;
+pub use markdown::rendered;
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
 pub use status::Finished;

@@ -1,5 +1,7 @@
 //! Output for people.
 
+use std::io;
+
 use super::{Closed, Screen, View, lines, markdown, stderr_line, stdout};
 use crate::agents::{ErrorReport, RunResult};
 use crate::event::{Event, EventKind};
@@ -30,6 +32,10 @@ impl View {
                     stdout("\n")?;
                 }
             }
+            // The question comes on its own way and begins a line.
+            EventKind::Approval { granted: None, .. } if super::stdout_is_terminal() => {
+                self.end_line()?;
+            }
             EventKind::StreamReset if self.stream_text => {
                 self.end_line()?;
                 self.show_progress(event);
@@ -52,15 +58,16 @@ impl View {
             }
         }
         if let Some(line) = lines::progress_line(&event.kind, self.screen.err) {
-            // Progress that cuts into a line of the answer starts on a line of its own on a screen.
-            if self.open_line && super::stdout_is_terminal() {
+            // Progress that cuts into a line of the answer starts on a line of its own where both are seen.
+            let cut = self.open_line && are_one();
+            if cut {
                 self.open_line = false;
-                _ = stdout("\n");
             }
+            let begin = if cut { "\n" } else { "" };
             stderr_line(&if several {
-                format!("[{who}] {line}")
+                format!("{begin}[{who}] {line}")
             } else {
-                line
+                format!("{begin}{line}")
             });
         }
     }
@@ -99,6 +106,20 @@ impl View {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Whether both streams end in the same place: a terminal, or what `2>&1` leads to.
+fn are_one() -> bool {
+    let same = |out: rustix::fs::Stat, err: rustix::fs::Stat| {
+        (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)
+    };
+    match (
+        rustix::fs::fstat(io::stdout()),
+        rustix::fs::fstat(io::stderr()),
+    ) {
+        (Ok(out), Ok(err)) => same(out, err),
+        _ => false,
     }
 }
 

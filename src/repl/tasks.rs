@@ -94,7 +94,10 @@ impl Repl<'_> {
         let (canceller, cancel) = switch();
         let orchestrator = &self.orchestrator;
         let redactor = orchestrator.redactor();
-        let mut view = View::new(Form::Text, self.call.screen, redactor).of_task();
+        let left = orchestrator.left(&run_id.into(), None, None);
+        let mut view = View::new(Form::Text, self.call.screen, redactor)
+            .with_left(left)
+            .of_task();
         let (events, mut receiver) = Events::channel(run_id);
         let running = async {
             let events = events;

@@ -33,8 +33,14 @@ impl Repl<'_> {
             deadline: None,
             delivery: Delivery::Live,
         };
+        let session = match &order.conversation {
+            Conversation::Open(session, _) => Some(session.id.as_str()),
+            _ => None,
+        };
+        let left = self.orchestrator.left(&order.run_id, Some(agent), session);
         let (canceller, cancel) = switch();
-        let mut view = View::new(Form::Text, self.call.screen, self.orchestrator.redactor());
+        let mut view =
+            View::new(Form::Text, self.call.screen, self.orchestrator.redactor()).with_left(left);
         let (events, mut receiver) = Events::channel(&order.run_id);
         let orchestrator = &self.orchestrator;
         let running = async {
@@ -82,8 +88,10 @@ impl Repl<'_> {
             at_once: crate::cli::at_once(),
         };
         let (canceller, cancel) = switch();
-        let mut view =
-            View::new(Form::Text, self.call.screen, self.orchestrator.redactor()).without_text();
+        let left = self.orchestrator.left(&order.run_id, None, None);
+        let mut view = View::new(Form::Text, self.call.screen, self.orchestrator.redactor())
+            .with_left(left)
+            .without_text();
         let (events, mut receiver) = Events::channel(&order.run_id);
         let (orchestrator, screen) = (&self.orchestrator, self.call.screen);
         let finished = view.finished();

@@ -282,8 +282,12 @@ async fn confirm(
         action: action.clone(),
         granted,
     };
-    events.emit(told(None)).await;
     let approver = &around.commands.approver;
+    if approver.is_a_person() {
+        events.emit_shown(told(None)).await;
+    } else {
+        events.emit(told(None)).await;
+    }
     let asking = approver.ask(&place.scope.task, GATE, &action);
     let over = async {
         match place.deadline {

@@ -252,7 +252,12 @@ async fn approve(
         action: action.clone(),
         granted,
     };
-    events.emit(event(None)).await;
+    if context.approver.is_a_person() {
+        // What the agent said so far stands above the question.
+        events.emit_shown(event(None)).await;
+    } else {
+        events.emit(event(None)).await;
+    }
     let verdict = context.approver.ask(&context.agent, tool, &action).await;
     events.emit(event(Some(verdict == Verdict::Yes))).await;
     match verdict {

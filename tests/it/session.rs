@@ -2,6 +2,8 @@
 
 mod changes;
 mod editing;
+mod screen;
+mod soak;
 
 use std::process::Stdio;
 use std::time::Duration;

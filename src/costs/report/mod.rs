@@ -21,6 +21,9 @@ use super::calendar::{Day, milliseconds};
 use crate::store::{Durability, Store, StoreError};
 use crate::usage::Usd;
 
+/// How many days a report shows side by side.
+const LAST_DAYS: usize = 14;
+
 /// Which attempts a report counts; by default those after the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -59,6 +62,9 @@ pub struct Report {
     pub by_task: BTreeMap<String, Entry>,
     /// By day, UTC.
     pub by_day: BTreeMap<String, Entry>,
+    /// What each of the last days cost, today last.
+    #[serde(skip)]
+    pub last_days: Vec<Usd>,
     /// Today's and this month's budget.
     pub budgets: Vec<BudgetLine>,
     /// Attempts of models without a known price.
@@ -127,6 +133,7 @@ pub fn report(
         while let Some(row) = groups.next()? {
             report.add(row)?;
         }
+        report.last_days = report.last_days(Day::of(now));
         report.budgets = budget_lines(connection, &budgets, Day::of(now))?;
         Ok(report)
     })
@@ -151,6 +158,21 @@ pub async fn reset(store: &Store, now: SystemTime) -> Result<(), StoreError> {
 }
 
 impl Report {
+    fn last_days(&self, today: Day) -> Vec<Usd> {
+        let days = std::iter::successors(Some(today), |day| Some(day.previous()));
+        let cost = |day: Day| {
+            self.by_day
+                .get(&day.to_string())
+                .map(|entry| entry.cost_usd)
+        };
+        let mut costs: Vec<Usd> = days
+            .take(LAST_DAYS)
+            .map(|day| cost(day).unwrap_or(Usd::ZERO))
+            .collect();
+        costs.reverse();
+        costs
+    }
+
     fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
         let count = |name: &str| -> rusqlite::Result<u64> {
             Ok(u64::try_from(row.get::<_, i64>(name)?).unwrap_or(0))

@@ -50,6 +50,20 @@ fn totals(text: &mut String, report: &Report) {
     }
     line("tokens", tokens);
     line("cost", dollars(report.total_cost_usd));
+    let most = report.last_days.iter().max().copied().unwrap_or(Usd::ZERO);
+    if most > Usd::ZERO {
+        let days = report.last_days.len();
+        let line_of_days: String = report
+            .last_days
+            .iter()
+            .map(|day| level(*day, most))
+            .collect();
+        let most = dollars(most);
+        line(
+            &format!("{days} days"),
+            format!("{line_of_days}  at most {most} a day"),
+        );
+    }
     if report.held_usd > Usd::ZERO {
         let held = dollars(report.held_usd);
         line(
@@ -155,6 +169,21 @@ fn budget_line(text: &mut String, budget: &BudgetLine, width: usize) {
     }
     *text += line.trim_end();
     text.push('\n');
+}
+
+/// A block as high as an amount is of the highest; what is not nothing is higher than what is.
+fn level(amount: Usd, most: Usd) -> char {
+    let (amount, most) = (i128::from(amount.pico()), i128::from(most.pico()));
+    match amount * 7 / most.max(1) {
+        _ if amount <= 0 => '▁',
+        ..=1 => '▂',
+        2 => '▃',
+        3 => '▄',
+        4 => '▅',
+        5 => '▆',
+        6 => '▇',
+        _ => '█',
+    }
 }
 
 /// A bar of blocks; what is not nothing shows at least one.

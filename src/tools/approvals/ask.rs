@@ -41,6 +41,11 @@ pub enum Verdict {
 }
 
 impl Approver {
+    /// Whether somebody reads the question.
+    pub fn is_a_person(&self) -> bool {
+        matches!(self, Self::Ask(_))
+    }
+
     /// Asks and waits, for as long as the person takes.
     pub async fn ask(&self, agent: &Arc<str>, tool: &str, action: &str) -> Verdict {
         let Self::Ask(terminal) = self else {

@@ -213,14 +213,20 @@ async fn a_person_sees_exactly_what_would_run_and_events_tell_it() {
         assert_eq!(request.action, "git push \\u{1b}[2K");
         request.reply.send(false).unwrap();
     };
-    let (outcome, ()) = tokio::join!(execute(&context, &call, &events), person);
+    let running = async {
+        let events = events;
+        execute(&context, &call, &events).await
+    };
+    let watching = async {
+        let mut kinds = Vec::new();
+        while let Some(event) = told.recv().await {
+            kinds.push(event.kind);
+        }
+        kinds
+    };
+    let (outcome, (), kinds) = tokio::join!(running, person, watching);
     let words = "the user said no to this call of `bash`: it was not run";
     assert_eq!(outcome.unwrap().content, words);
-    drop(events);
-    let mut kinds = Vec::new();
-    while let Some(event) = told.recv().await {
-        kinds.push(event.kind);
-    }
     let approval = |granted| EventKind::Approval {
         tool: "bash".to_owned(),
         action: "git push \\u{1b}[2K".to_owned(),

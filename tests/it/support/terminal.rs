@@ -36,6 +36,7 @@ impl Terminal {
         let mut session = OsSession::spawn(command).expect("the program starts");
         let process = session.get_process_mut();
         process.set_window_size(columns, rows).expect("a window");
+        process.set_echo(true, None).expect("an echo");
         let mut output = process.get_raw_handle().expect("the terminal");
         let keyboard = process.get_raw_handle().expect("the terminal");
         let seen = Arc::new(Seen {
@@ -149,6 +150,22 @@ impl Terminal {
             .map(|row| row.trim_end().to_owned())
             .collect();
         rows.join("\n").trim_end().to_owned()
+    }
+
+    /// Gives the window another size.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        let process = self.session.get_process_mut();
+        process.set_window_size(columns, rows).expect("a window");
+        self.seen
+            .state()
+            .parser
+            .screen_mut()
+            .set_size(size(rows), size(columns));
+    }
+
+    /// The process.
+    pub fn id(&self) -> i32 {
+        self.session.get_process().pid().as_raw()
     }
 
     /// Waits for the end of the program, which is with this exit code.
