@@ -25,12 +25,6 @@ pub enum User {
 }
 
 impl User {
-    /// Whether the case can be run: `nobody` has no Rust toolchain, and neither cases that only
-    /// root could do harm with.
-    pub fn can(self, id: &str) -> bool {
-        !(self.is_another() && ["L003", "B010", "B038"].contains(&id))
-    }
-
     fn is_another(self) -> bool {
         self == Self::Ordinary && rustix::process::geteuid().is_root()
     }
@@ -60,6 +54,17 @@ impl Place {
         let place = Self { directory, user };
         if user.is_another() {
             std::fs::copy(env!("CARGO_BIN_EXE_orch"), place.orch()).unwrap();
+            let sysroot = Command::new("rustc")
+                .args(["--print", "sysroot"])
+                .output()
+                .unwrap();
+            let sysroot = String::from_utf8(sysroot.stdout).unwrap();
+            for part in ["bin", "lib"] {
+                link_or_copy(
+                    &Path::new(sysroot.trim()).join(part),
+                    &place.toolchain().join(part),
+                );
+            }
         }
         place
     }
@@ -71,6 +76,17 @@ impl Place {
         } else {
             PathBuf::from(env!("CARGO_BIN_EXE_orch"))
         }
+    }
+
+    /// A Rust toolchain that the user of the cases can get to.
+    fn toolchain(&self) -> PathBuf {
+        self.directory.path().join("rustup")
+    }
+
+    /// What `orch` finds in its environment.
+    pub fn environment(&self, base: &Path) -> Value {
+        let toolchain = self.user.is_another().then(|| self.toolchain());
+        environment(base, toolchain.as_deref())
     }
 
     /// Makes the directory of one case.
@@ -128,16 +144,35 @@ impl Place {
     }
 }
 
-/// What `orch` finds in its environment: keys, known as such and not, and a proxy that would see
-/// requests.
-pub fn environment(base: &Path) -> Value {
+/// The files of a directory in another one, without a copy of their contents where that can be.
+fn link_or_copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            link_or_copy(&from, &to);
+        } else if std::fs::hard_link(&from, &to).is_err() {
+            std::fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+/// Keys, known as such and not, a proxy that would see requests, and the toolchain of whoever runs the tests, or the
+/// one that is told.
+fn environment(base: &Path, toolchain: Option<&Path>) -> Value {
     let mut path = format!("{}:{PATH}", base.join("state/bin").display());
     let mut environment = json!({
         "HOME": base.join("home"), "USER": "tester", "LANG": "C.UTF-8",
         "OPENAI_API_KEY": "CANARY-ENV-KEY-openai", "CANARY": "CANARY-ENV-KEY",
         "http_proxy": "http://CANARY-ENV-KEY@127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9",
     });
-    // The toolchain of whoever runs the tests, for the case that builds a program.
+    if let Some(toolchain) = toolchain {
+        environment["CARGO_HOME"] = json!(base.join("home/.cargo"));
+        environment["RUSTUP_HOME"] = json!(toolchain);
+        environment["PATH"] = format!("{path}:{}", toolchain.join("bin").display()).into();
+        return environment;
+    }
     let home = |name: &str, below: &str| {
         let told = std::env::var(name).map(PathBuf::from);
         told.or_else(|_| std::env::var("HOME").map(|home| Path::new(&home).join(below)))
