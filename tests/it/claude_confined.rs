@@ -136,3 +136,43 @@ fn with_tools_of_its_own_it_works_on_the_workspace() {
     );
     assert!(context.work().join("new").exists());
 }
+
+#[test]
+fn a_tier_that_cannot_confine_it_says_so_on_every_run() {
+    const LANDLOCK: &str =
+        "the Claude CLI is not confined at this tier: it may do whatever you may do";
+    let context = context("");
+    for (tier, expected) in [
+        ("landlock", Some(LANDLOCK)),
+        ("off", Some("the sandbox is off")),
+        ("full", None),
+    ] {
+        for _ in 0..2 {
+            let result = run(&context, &["--sandbox", tier]).exits(0).json();
+            let warnings: Vec<&str> = result["warnings"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|warning| warning.as_str().unwrap())
+                .collect();
+            assert!(
+                expected.map_or(warnings.is_empty(), |line| warnings
+                    .iter()
+                    .any(|warning| warning.starts_with(line))),
+                "{tier}: {warnings:?}"
+            );
+            // It is true: what is not confined sees what the user sees.
+            let seen: serde_json::Value =
+                serde_json::from_str(result["output"].as_str().unwrap()).unwrap();
+            assert_eq!(seen["ssh"], expected.is_some(), "{tier}");
+        }
+        let words = ["--agent", "a", "--prompt", "9", "--sandbox", tier];
+        let ran = context.orch(&words).exits(0);
+        assert_eq!(
+            ran.stderr.contains(expected.unwrap_or("confined")),
+            expected.is_some(),
+            "{tier}: {}",
+            ran.stderr
+        );
+    }
+}
