@@ -247,6 +247,7 @@ fn answer(result: &RunResult) -> ToolOutput {
         content: serde_json::to_string(&told).unwrap_or_default(),
         status,
         exit_code: None,
+        warnings: Vec::new(),
     }
 }
 

@@ -39,6 +39,9 @@ pub(super) struct Ran {
     /// Its outcome is not known: the process that ran it ended first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unknown: bool,
+    /// What the user must know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<String>,
     /// What it may have changed.
     #[serde(skip)]
     pub(super) effect: Option<Effect>,
@@ -52,6 +55,7 @@ impl From<ToolOutcome> for Ran {
             ms: outcome.ms,
             spent: None,
             unknown: false,
+            warnings: outcome.warnings,
             effect: outcome.effect,
         }
     }
@@ -141,6 +145,7 @@ impl Batch {
             report.ms = ran.ms;
             result.is_error = !report.ok;
             result.content = ran.content;
+            self.warnings.extend(ran.warnings);
             self.spent.extend(ran.spent);
             if ran.unknown {
                 self.warnings.push(format!(
@@ -222,6 +227,7 @@ fn cut_off(tool: &str) -> Ran {
         ms: 0,
         spent: None,
         unknown: true,
+        warnings: Vec::new(),
         effect: None,
     }
 }

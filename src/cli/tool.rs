@@ -103,6 +103,9 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         let outcome = outcome.map_err(|error| {
             OrchError::new(ErrorClass::Denied, "the tools cannot go on").caused_by(&error)
         })?;
+        for warning in &outcome.warnings {
+            render::stderr_line(&call.screen.err.dim(&format!("warning: {warning}")));
+        }
         let (status, class) = match outcome.status {
             ToolStatus::Ok => ("ok", None),
             ToolStatus::Failed => ("error", Some(ErrorClass::Failed)),

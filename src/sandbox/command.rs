@@ -1,13 +1,13 @@
 //! A command in the sandbox: starting it, talking to it, waiting for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,11 +18,12 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
+use super::covers::look;
 use super::helper::NAME;
 use super::helper::channel::{pair, receive, send};
-use super::plan::{Exceeded, Plan, Report, Request};
+use super::plan::{Exceeded, Plan, Raw, Report, Request};
 use super::policy::Policy;
-use super::repository;
+use super::repository::disarm_new;
 use super::settings::Tier;
 use super::turn::{self, Turn};
 use super::unavailable::Unavailable;
@@ -111,7 +112,7 @@ impl Command {
             .await
             .map_err(io::Error::from)??;
             // When somebody renames directories of the workspace, what was found is somewhere else now.
-            if let Some(child) = start(&plan, turn, &self.input).await? {
+            if let Some(child) = start((&plan, &self.policy), turn, &self.input).await? {
                 return Ok(child);
             }
         }
@@ -193,8 +194,7 @@ pub struct Child {
     /// The caller's ear on the command's own loopback, where [`Command::listen`] asked for one.
     pub listener: Option<TcpListener>,
     moved: Vec<Moved>,
-    /// The workspace, when it is no repository yet.
-    no_repository: Option<PathBuf>,
+    after: Arc<After>,
 }
 
 /// How a command ended.
@@ -206,6 +206,16 @@ pub struct Ended {
     pub limit: Option<Exceeded>,
     /// What took a name that must not come into being.
     pub moved: Vec<Moved>,
+    /// What was found in what it left behind, in words.
+    pub found: Vec<String>,
+}
+
+/// What is looked for when a command has ended.
+#[derive(Debug)]
+struct After {
+    policy: Arc<Policy>,
+    searched: Vec<Raw>,
+    repositories: BTreeSet<(u64, u64)>,
 }
 
 /// Something that took a protected name and was given another one.
@@ -226,11 +236,23 @@ pub struct Outcome {
     pub limit: Option<Exceeded>,
     /// What took a name that must not come into being.
     pub moved: Vec<Moved>,
-    /// Settings and hooks of a repository that the command made, which name programs that git would run.
-    pub programs: Vec<String>,
+    /// What was found in what it left behind.
+    pub found: Vec<String>,
 }
 
 impl Outcome {
+    /// What the user must know.
+    pub fn warnings(&self) -> Vec<String> {
+        let moved = self.moved.iter().map(|moved| {
+            format!(
+                "`{}` is protected: what took its name is now `{}`",
+                moved.from.display(),
+                moved.to.display()
+            )
+        });
+        moved.chain(self.found.iter().cloned()).collect()
+    }
+
     fn too_late() -> Self {
         Self {
             finished: Finished {
@@ -241,7 +263,7 @@ impl Outcome {
             },
             limit: None,
             moved: Vec::new(),
-            programs: Vec::new(),
+            found: Vec::new(),
         }
     }
 }
@@ -271,11 +293,20 @@ impl Child {
         loop {
             match hear(&self.socket).await? {
                 Some((Report::Ended { status, limit }, _)) => {
+                    let after = Arc::clone(&self.after);
+                    let found = tokio::task::spawn_blocking(move || {
+                        let look = |root: &Path| look(&after.policy, root, true);
+                        disarm_new(&after.searched, &after.repositories, look)
+                    });
+                    let found = found.await.map_err(io::Error::from)?;
+                    // The helper may be gone: then it has nothing to do either.
+                    drop(send(self.socket.get_ref(), &Request::Done, &[]));
                     self.helper.wait().await?;
                     return Ok(Ended {
                         status: status.map(ExitStatus::from_raw),
                         limit,
                         moved: std::mem::take(&mut self.moved),
+                        found,
                     });
                 }
                 Some((
@@ -322,19 +353,27 @@ impl Child {
                 .transpose()?;
             self.helper.end().await;
         }
-        let Ended { limit, moved, .. } = ended.unwrap_or_default();
-        let programs = self.no_repository.as_deref().map(repository::programs);
+        let Ended {
+            limit,
+            moved,
+            found,
+            ..
+        } = ended.unwrap_or_default();
         Ok(Outcome {
             finished: collected.finish().await?,
             limit,
             moved,
-            programs: programs.unwrap_or_default(),
+            found,
         })
     }
 }
 
 /// Starts the helper; `None` when the workspace changed meanwhile.
-async fn start(plan: &Plan, turn: Turn, input: &Input) -> Result<Option<Child>, SandboxError> {
+async fn start(
+    (plan, policy): (&Plan, &Arc<Policy>),
+    turn: Turn,
+    input: &Input,
+) -> Result<Option<Child>, SandboxError> {
     let text = serde_json::to_vec(plan).map_err(io::Error::from)?;
     let mut file = File::from(memfd_create("plan", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
     file.write_all(&text)?;
@@ -385,7 +424,11 @@ async fn start(plan: &Plan, turn: Turn, input: &Input) -> Result<Option<Child>, 
                         .filter(|_| tcp)
                         .map(TcpListener::from),
                     moved,
-                    no_repository: plan.no_repository.then(|| plan.workspace.to_path_buf()),
+                    after: Arc::new(After {
+                        policy: Arc::clone(policy),
+                        searched: plan.searched.clone(),
+                        repositories: plan.repositories.clone(),
+                    }),
                 }));
             }
             Some((Report::Changed, _)) => {

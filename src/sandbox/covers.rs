@@ -1,5 +1,6 @@
 //! What lies over parts of the view, and which names must not come into being.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub(super) struct Covered {
     pub(super) covers: Vec<Cover>,
     pub(super) watches: Vec<Watch>,
     pub(super) kept: Vec<Kept>,
+    /// Device and inode of the repositories that are there.
+    pub(super) repositories: BTreeSet<(u64, u64)>,
 }
 
 /// Looks at everything that the view shows of the machine's directories.
@@ -27,30 +30,33 @@ pub(super) fn covers(
     is_alone: bool,
 ) -> Result<Covered, ScanError> {
     let mut covered = Covered::default();
-    let mut scans = policy
-        .scans()
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
     for root in roots.scanned() {
-        let denied = |relative: &Path| policy.denies_entry(root, relative);
-        let rules = Rules { denied: &denied };
-        let scan = scans.entry(root.clone()).or_default();
-        let found = if is_alone {
-            scan.refresh(root, &rules)?
-        } else {
-            scan.refresh_among_others(root, &rules)?
-        };
-        for one in found {
+        for one in look(policy, root, is_alone)? {
             covered.add(root, one);
         }
     }
-    drop(scans);
     if let Some(repository) = &roots.repository {
         covered.git_directory(repository);
     }
     covered.configuration(policy, roots, whole_disk);
     covered.order();
     Ok(covered)
+}
+
+/// Looks at everything in a directory.
+pub(super) fn look(policy: &Policy, root: &Path, is_alone: bool) -> Result<Vec<Found>, ScanError> {
+    let mut scans = policy
+        .scans()
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let denied = |relative: &Path| policy.denies_entry(root, relative);
+    let rules = Rules { denied: &denied };
+    let scan = scans.entry(root.to_owned()).or_default();
+    if is_alone {
+        scan.refresh(root, &rules)
+    } else {
+        scan.refresh_among_others(root, &rules)
+    }
 }
 
 impl Covered {
@@ -69,6 +75,9 @@ impl Covered {
                 identity: found.identity,
             }),
             What::Socket => {}
+            What::Repository => {
+                self.repositories.insert(found.identity);
+            }
             What::Missing => {
                 let path = root.join(std::ffi::OsStr::from_bytes(&found.path));
                 self.watch(&path, None);

@@ -1,5 +1,6 @@
 //! What the helper is told: everything is decided before, the helper only makes system calls.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -25,8 +26,10 @@ pub(super) struct Plan {
     pub(super) kept: Vec<Kept>,
     /// The directory whose disk must not fill up, and whose owner a command of root becomes.
     pub(super) workspace: Raw,
-    /// Whether the workspace is not a repository yet.
-    pub(super) no_repository: bool,
+    /// Directories of the machine in which a command may make repositories.
+    pub(super) searched: Vec<Raw>,
+    /// Device and inode of the repositories that are there before it.
+    pub(super) repositories: BTreeSet<(u64, u64)>,
     /// Whether the whole disk is the view.
     pub(super) whole_disk: bool,
     /// Paths of the view that may be written.
@@ -241,6 +244,8 @@ pub(super) enum Request {
     Kill,
     /// Send a signal to the program.
     Signal(i32),
+    /// The caller has seen to what was left behind.
+    Done,
 }
 
 #[cfg(test)]

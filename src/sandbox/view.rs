@@ -40,6 +40,7 @@ pub(super) fn plan(policy: &Policy, command: &Command, is_alone: bool) -> Result
         covers,
         watches,
         kept,
+        repositories,
     } = if command.workspace && policy.tier != Tier::Off {
         covers(policy, &roots, whole_disk, is_alone)?
     } else {
@@ -60,7 +61,8 @@ pub(super) fn plan(policy: &Policy, command: &Command, is_alone: bool) -> Result
         watches,
         kept,
         workspace: (&policy.workspace).into(),
-        no_repository: command.workspace && !policy.workspace.join(".git").exists(),
+        searched: roots.searched(policy, command),
+        repositories,
         whole_disk,
         writable: roots.writable(policy, command),
         readable: vec!["/".into()],
@@ -318,6 +320,14 @@ impl Roots {
                 .collect(),
             ..plan
         })
+    }
+
+    /// The directories in which a command may make repositories.
+    fn searched(&self, policy: &Policy, command: &Command) -> Vec<Raw> {
+        let all = [&self.workspace].into_iter().chain(&self.write);
+        all.filter(|path| command.workspace && policy.tier != Tier::Off && path.is_dir())
+            .map(Raw::from)
+            .collect()
     }
 
     /// The directories whose contents are looked at: what lies in them as it lies on the machine.

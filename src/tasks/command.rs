@@ -51,7 +51,12 @@ pub(super) async fn run(
     let start = Instant::now();
     let limit = deadline.map_or(USUAL, |deadline| deadline.saturating_duration_since(start));
     let mut ran = match tokio::time::timeout(limit, execute(tools, script, input, limit)).await {
-        Ok(Ok(outcome)) => ended(outcome, limit, &tools.redactor),
+        Ok(Ok(outcome)) => {
+            for warning in outcome.warnings() {
+                events.notice(tools.redactor.mask_owned(warning)).await;
+            }
+            ended(outcome, limit, &tools.redactor)
+        }
         Ok(Err(error)) => refused(&error),
         Err(_) => failed(ErrorClass::Timeout, too_long(limit)),
     };

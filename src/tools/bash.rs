@@ -112,11 +112,9 @@ fn with_source(error: &SandboxError) -> String {
 
 /// What the model sees: the output, then what must be known about it.
 pub(super) fn told(outcome: Outcome, deadline: Duration, redactor: &Redactor) -> ToolOutput {
+    let warnings = outcome.warnings();
     let Outcome {
-        finished,
-        limit,
-        moved,
-        programs,
+        finished, limit, ..
     } = outcome;
     let mut content = output(&finished, redactor);
     let mut note = |text: String| {
@@ -125,19 +123,7 @@ pub(super) fn told(outcome: Outcome, deadline: Duration, redactor: &Redactor) ->
         }
         content.push_str(&format!("[{text}]"));
     };
-    for moved in moved {
-        note(format!(
-            "`{}` is protected: what took its name is now `{}`",
-            moved.from.display(),
-            moved.to.display()
-        ));
-    }
-    if !programs.is_empty() {
-        note(format!(
-            "the new repository names programs that git would run for the user: {}",
-            programs.join(", ")
-        ));
-    }
+    warnings.iter().cloned().for_each(&mut note);
     let (mut status, mut exit_code) = (ToolStatus::Failed, None);
     match (limit, finished.cause, finished.status) {
         (Some(limit), ..) => note(format!(
@@ -176,6 +162,7 @@ pub(super) fn told(outcome: Outcome, deadline: Duration, redactor: &Redactor) ->
         content,
         status,
         exit_code,
+        warnings,
     }
 }
 

@@ -77,6 +77,8 @@ pub struct ToolOutput {
     pub status: ToolStatus,
     /// The exit code, where a program ran.
     pub exit_code: Option<i32>,
+    /// What the user must know.
+    pub warnings: Vec<String>,
 }
 
 /// A file that a tool changed, with what is needed to undo it.
@@ -131,6 +133,7 @@ impl From<String> for ToolOutput {
             content,
             status: ToolStatus::Ok,
             exit_code: None,
+            warnings: Vec::new(),
         }
     }
 }

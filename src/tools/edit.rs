@@ -61,6 +61,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
                     content,
                     status: ToolStatus::Ok,
                     exit_code: None,
+                    warnings: Vec::new(),
                 })
             })
             .await

@@ -25,6 +25,8 @@ pub struct ToolOutcome {
     pub status: ToolStatus,
     /// The exit code, where a program ran.
     pub exit_code: Option<i32>,
+    /// What the user must know; masked.
+    pub warnings: Vec<String>,
     /// How long it took, milliseconds; waiting for a person is not counted.
     pub ms: u64,
     /// What it may have changed; `None` when nothing was run.
@@ -133,6 +135,9 @@ pub async fn guarded(
     outcome.effect = guard.effect.filter(|_| ran);
     let (status, ms) = (outcome.status, outcome.ms);
     tracing::info!(agent = %context.agent, tool = %call.name, ?status, ms, "tool ended");
+    for warning in &outcome.warnings {
+        events.notice(warning.clone()).await;
+    }
     if events.is_watched() {
         let first = outcome.content.lines().next().unwrap_or_default();
         events
@@ -153,8 +158,12 @@ fn outcome(
     answer: ToolAnswer,
     elapsed: Duration,
 ) -> Result<ToolOutcome, io::Error> {
+    let mut warnings = Vec::new();
     let (content, status, exit_code) = match answer {
-        Ok(output) => (output.content, output.status, output.exit_code),
+        Ok(output) => {
+            warnings = output.warnings;
+            (output.content, output.status, output.exit_code)
+        }
         Err(ToolError::Tell(words)) => (words, ToolStatus::Failed, None),
         Err(ToolError::Refused(words)) => (words, ToolStatus::Refused, None),
         Err(ToolError::TimedOut(words)) => (words, ToolStatus::TimedOut, None),
@@ -165,6 +174,10 @@ fn outcome(
         content: cap(context.redactor.mask_owned(content), KEPT),
         status,
         exit_code,
+        warnings: warnings
+            .into_iter()
+            .map(|warning| context.redactor.mask_owned(warning))
+            .collect(),
         ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         effect: None,
     })

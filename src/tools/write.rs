@@ -50,6 +50,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
                     content: format!("{did} `{path}` ({size} bytes written)"),
                     status: ToolStatus::Ok,
                     exit_code: None,
+                    warnings: Vec::new(),
                 })
             })
             .await

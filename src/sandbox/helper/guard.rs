@@ -162,7 +162,11 @@ fn move_aside(watch: &Watch, directory: &OwnedFd) -> Option<Report> {
 }
 
 /// Renames an entry of a directory to a name that nobody can foresee, or every name could be taken before.
-pub(super) fn set_aside(directory: &OwnedFd, path: &Raw, name: &[u8]) -> Option<Report> {
+pub(in crate::sandbox) fn set_aside(
+    directory: &OwnedFd,
+    path: &Raw,
+    name: &[u8],
+) -> Option<Report> {
     let name = Raw(name.to_vec());
     let now = (0..50).find_map(|_| {
         let now = format!(".refused-{:06x}", fastrand::u32(..0x100_0000));

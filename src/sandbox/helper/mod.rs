@@ -23,6 +23,8 @@ mod root;
 mod sources;
 mod watchdog;
 
+pub(super) use guard::set_aside;
+
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 

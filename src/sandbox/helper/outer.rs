@@ -14,6 +14,8 @@ use rustix::process::{
 };
 
 use super::super::plan::{Place, Plan, Report, Request};
+use super::super::repository::disarm_new;
+use super::super::scan::{Rules, Scan};
 use super::super::settings::{Network, Tier};
 use super::answer::Answerer;
 use super::channel::{pair, receive, send};
@@ -80,6 +82,14 @@ fn serve(caller: &OwnedFd, files: Vec<OwnedFd>) -> Done<()> {
         tell(caller, &report);
     }
     tell(caller, &ended);
+    // The caller knows the workspace, and looks for what was left behind; with nobody there it is done here.
+    let seen_to = matches!(receive::<Request>(caller), Ok(Some((Request::Done, _))));
+    if !seen_to {
+        let denied = |_: &Path| false;
+        let rules = Rules { denied: &denied };
+        let look = |root: &Path| Scan::default().refresh(root, &rules);
+        drop(disarm_new(&plan.searched, &plan.repositories, look));
+    }
     Ok(())
 }
 
@@ -290,6 +300,7 @@ fn watch(
         if of_caller {
             match receive::<Request>(caller) {
                 Ok(Some((request @ Request::Signal(_), _))) => drop(send(up, &request, &[])),
+                Ok(Some((Request::Done, _))) => {}
                 // Asked to end everything, or the caller is gone.
                 asked => {
                     lifeline = matches!(asked, Ok(Some(_)));

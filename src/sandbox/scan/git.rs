@@ -114,8 +114,41 @@ fn note(directory: impl AsFd, path: &[u8], what: What, found: &mut Vec<Found>) -
     true
 }
 
+/// What in a directory makes it a git directory, which need not be called `.git`.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    head: bool,
+    objects: bool,
+    refs: bool,
+    common: bool,
+}
+
+impl Layout {
+    pub(super) fn note(&mut self, name: &[u8]) {
+        match name {
+            b"HEAD" => self.head = true,
+            b"objects" => self.objects = true,
+            b"refs" => self.refs = true,
+            b"commondir" => self.common = true,
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_repository(&self) -> bool {
+        self.head && (self.common || self.objects && self.refs)
+    }
+}
+
+/// Notes what belongs to a git directory that is not called `.git`.
+pub(super) fn bare(directory: &OwnedFd, found: &mut Vec<Found>) {
+    steering(directory, b"", found);
+    modules(directory, b"", DEEPEST, found);
+    worktrees(directory, b"", found);
+}
+
 /// What in a git directory decides which programs git starts: read-only, or not to come into being.
 fn steering(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
+    repository(git, path, found);
     for name in GIT_STEERING {
         let mut whole = path.to_vec();
         push(&mut whole, name);
@@ -129,10 +162,28 @@ fn steering(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
     }
 }
 
+fn repository(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
+    if let Ok(stat) = statat(git, ".", AtFlags::empty()) {
+        let seen = Seen::from(&stat);
+        found.push(Found {
+            path: path.to_vec(),
+            what: What::Repository,
+            identity: (seen.device, seen.inode),
+        });
+    }
+}
+
+/// A path below a git directory, which may be the place of the search itself.
+fn below(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut below = path.to_vec();
+    push(&mut below, name);
+    below
+}
+
 /// What leads the worktrees of a repository to it.
 fn worktrees(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
-    let below = [path, b"/worktrees"].concat();
-    let Some(worktrees) = open(git, b"worktrees", &below, found) else {
+    let path = below(path, b"worktrees");
+    let Some(worktrees) = open(git, b"worktrees", &path, found) else {
         return;
     };
     for entry in Dir::read_from(&worktrees).into_iter().flatten().flatten() {
@@ -140,10 +191,11 @@ fn worktrees(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
         if matches!(name, b"." | b"..") {
             continue;
         }
-        let below = [&below, b"/".as_slice(), name].concat();
-        if let Some(open) = open(&worktrees, name, &below, found) {
+        let path = below(&path, name);
+        if let Some(open) = open(&worktrees, name, &path, found) {
+            repository(&open, &path, found);
             for steering in GIT_STEERING {
-                let whole = [&below, b"/".as_slice(), steering].concat();
+                let whole = below(&path, steering);
                 note(&open, &whole, What::Cover(How::ReadOnly), found);
             }
         }
@@ -152,7 +204,7 @@ fn worktrees(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
 
 /// The git directories of submodules, which may have submodules.
 fn modules(git: &OwnedFd, path: &[u8], depth: usize, found: &mut Vec<Found>) {
-    let below = [path, b"/modules"].concat();
+    let below = below(path, b"modules");
     if let Some(modules) = open(git, b"modules", &below, found) {
         module_directories(&modules, &below, depth, found);
     }

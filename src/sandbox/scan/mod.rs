@@ -36,6 +36,8 @@ pub(super) enum What {
     Socket,
     /// A name that a git directory does not have and must not get.
     Missing,
+    /// A git directory, under whatever name.
+    Repository,
     /// A `.git`, whose place nothing else may take.
     Kept {
         /// Whether it is a symbolic link.

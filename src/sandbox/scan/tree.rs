@@ -158,7 +158,7 @@ impl Scan {
                 found.what = What::Cover(How::Hide);
                 has_owner(root.as_fd(), found, bound.as_ref())
             }
-            What::Cover(_) | What::Missing | What::Kept { .. } => true,
+            What::Cover(_) | What::Missing | What::Repository | What::Kept { .. } => true,
         });
         Ok(found)
     }
@@ -313,6 +313,7 @@ impl Walk<'_> {
             found: Vec::new(),
         };
         let mut subdirectories = Vec::new();
+        let mut layout = git::Layout::default();
         let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
         let mut entries = RawDir::new(&directory, &mut buffer);
         while let Some(entry) = entries.next() {
@@ -325,10 +326,16 @@ impl Walk<'_> {
             if self.entries > MOST {
                 return Err(ScanError::TooLarge);
             }
+            layout.note(entry_name);
             let kind = kind(entry.file_type(), &directory, entry_name);
             if self.entry(&directory, entry_name, kind, &mut node)? {
                 subdirectories.push(entry_name.to_vec());
             }
+        }
+        if layout.is_repository() {
+            // What is below it changes without it.
+            node.certain = false;
+            git::bare(&directory, &mut node.found);
         }
         Ok(Some((node, subdirectories)))
     }

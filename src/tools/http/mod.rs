@@ -180,6 +180,7 @@ fn shown(response: &Response, redactor: &Redactor) -> ToolOutput {
             ToolStatus::Ok
         },
         exit_code: None,
+        warnings: Vec::new(),
     }
 }
 

@@ -159,7 +159,7 @@ impl Workspace {
         if self.policy.is_secret(&real) {
             return Err(Self::secret(written));
         }
-        if self.policy.is_protected(&real) {
+        if self.policy.is_protected(&real) || completes_repository(&real) {
             return Err(ToolError::refused(format!(
                 "`{written}` is protected: changing it is not allowed"
             )));
@@ -351,4 +351,26 @@ fn turn_of(path: &Path) -> usize {
     let mut hasher = DefaultHasher::new();
     path.hash(&mut hasher);
     usize::try_from(hasher.finish() % 64).unwrap_or(0)
+}
+
+/// Whether a file belongs, with what stands around it, to a git directory under another name than `.git`: git takes
+/// settings and hooks from such a one too.
+fn completes_repository(real: &Path) -> bool {
+    const PARTS: [&str; 7] = [
+        "HEAD",
+        "commondir",
+        "config",
+        "config.worktree",
+        "hooks",
+        "objects",
+        "refs",
+    ];
+    real.ancestors().any(|part| {
+        let has = |name: &str| {
+            part.ends_with(name) || part.with_file_name(name).symlink_metadata().is_ok()
+        };
+        PARTS.iter().any(|name| part.ends_with(name))
+            && has("HEAD")
+            && (has("commondir") || has("objects") && has("refs"))
+    })
 }

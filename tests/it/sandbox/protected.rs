@@ -191,7 +191,7 @@ fn nothing_that_steers_git_can_be_planted() {
             assert!(!place.path(git).join(planted).exists(), "{git}/{planted}");
         }
     }
-    // A repository that the command makes itself is told about when it names programs.
+    // A repository that the command makes itself loses what names programs, and the user is told.
     let place = Place::new();
     let said = place.bash("git init -q . && git config core.fsmonitor ./evil && printf '#!/bin/sh\\n' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit");
     let content = said.ok();
