@@ -72,7 +72,7 @@ fn killing_the_program_ends_the_command() {
         let mut command = place.command("bash", &["--sandbox", tier]);
         let mut child = command.spawn().unwrap();
         let script = format!(
-            "echo evil > orch.yaml; setsid -f bash -c 'sleep 300; : {token}'; touch ready; sleep 300; : {token}"
+            "git init -q sub; git -C sub config core.fsmonitor ./evil; echo evil > orch.yaml; setsid -f bash -c 'sleep 300; : {token}'; touch ready; sleep 300; : {token}"
         );
         let parameters = json!({"command": script}).to_string();
         child
@@ -90,6 +90,11 @@ fn killing_the_program_ends_the_command() {
         });
         until("the end of the helper", || {
             !place.path("work/orch.yaml").exists() || tier == "off"
+        });
+        // With nobody there, the helper looks for what was left behind.
+        until("a new repository without programs", || {
+            let settings = place.read("work/sub/.git/config");
+            settings.contains("taken out: fsmonitor") || tier == "off"
         });
         let left: Vec<String> = entries(&std::env::temp_dir())
             .into_iter()
