@@ -16,6 +16,9 @@ if [ "${1:-}" = --static ]; then
     release="target/$triple/release"
     variable="CC_${triple//-/_}"
     export "$variable=${!variable:-musl-gcc}"
+    # At a fixed address, as everywhere (src/build.rs): else the linker is asked for both.
+    variable="CARGO_TARGET_$(tr a-z- A-Z_ <<<"$triple")_RUSTFLAGS"
+    export "$variable=${!variable:-} -C relocation-model=static"
 elif [ "$#" -gt 0 ]; then
     echo "usage: $0 [--static]" >&2
     exit 2

@@ -31,6 +31,7 @@ mod lists;
 mod mcp;
 mod mcp_http;
 mod offline;
+mod packaging;
 mod planted;
 mod programs;
 mod readme;
