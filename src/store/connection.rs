@@ -1,8 +1,6 @@
 //! Opening the database: where it lies, who may read it, how its connections behave.
 
-use std::fs::{DirBuilder, File};
-use std::io::Read;
-use std::ops::Range;
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, FileType, Mode};
 
+use super::index::{self, Index};
 use super::log::BUSY_SIZE;
 use super::{StoreError, StoreErrorKind, migrations};
 
@@ -77,13 +76,11 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
     if !path.try_exists().map_err(|error| StoreError::io(&error))? {
         return Ok(None);
     }
-    let mut index = path.as_os_str().to_owned();
-    index.push("-shm");
     let mut uri = url::Url::from_file_path(
         std::path::absolute(path).map_err(|error| StoreError::io(&error))?,
     )
     .map_err(|()| StoreError::new(StoreErrorKind::NotWritable, "its path is not valid"))?;
-    match index_of(Path::new(&index)) {
+    match index::of(path) {
         Index::Missing => drop(uri.query_pairs_mut().append_pair("immutable", "1")),
         Index::Ready => drop(uri.query_pairs_mut().append_pair("readonly_shm", "1")),
         Index::Unfinished => {}
@@ -97,43 +94,6 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
     // A process that died while it made the file left it empty.
     let is_made = migrations::accept(&connection)? > 0;
     Ok(is_made.then_some(connection))
-}
-
-/// How the index of a log stands.
-enum Index {
-    Missing,
-    Unfinished,
-    Ready,
-}
-
-/// Whether an index can be read by somebody who writes nothing to it: its header was made, and is there
-/// twice, and one of the marks that readers lock is set, or the log is moved as a whole.
-/// Source: sqlite.org/walformat.html, "The WAL-Index Header".
-fn index_of(path: &Path) -> Index {
-    const HEADER: usize = 48;
-    const IS_MADE: usize = 12;
-    const FRAMES: usize = 16;
-    const MOVED: usize = 2 * HEADER;
-    const MARKS: Range<usize> = MOVED + 8..MOVED + 24;
-    let Ok(mut file) = File::open(path) else {
-        return Index::Missing;
-    };
-    let mut bytes = [0; MARKS.end];
-    if file.read_exact(&mut bytes).is_err() {
-        return Index::Unfinished;
-    }
-    let number = |at: usize| {
-        let word = bytes.get(at..).and_then(<[u8]>::first_chunk);
-        word.map_or(0, |word| u32::from_ne_bytes(*word))
-    };
-    let is_made = bytes.get(IS_MADE).is_some_and(|made| *made != 0);
-    let is_twice = bytes.get(..HEADER) == bytes.get(HEADER..MOVED);
-    let is_marked = MARKS.step_by(4).any(|mark| number(mark) <= number(FRAMES));
-    if is_made && is_twice && (is_marked || number(MOVED) == number(FRAMES)) {
-        Index::Ready
-    } else {
-        Index::Unfinished
-    }
 }
 
 /// A second connection that moves the log of an open database.

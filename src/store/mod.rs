@@ -7,6 +7,7 @@
 
 mod connection;
 mod error;
+mod index;
 mod log;
 pub mod migrations;
 #[cfg(test)]

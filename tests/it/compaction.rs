@@ -1,5 +1,8 @@
 //! Conversations that outgrow the window of their model.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::{Context, Stub, stub};
@@ -199,4 +202,52 @@ fn a_vendor_that_says_that_it_is_too_long_is_believed() {
     let failed = context.orch(&alone).exits(5).json();
     assert_eq!(failed["error"]["class"], "provider");
     assert_eq!(server.chats().len(), before + 1);
+}
+
+#[test]
+fn a_summary_is_not_paid_twice_when_the_run_is_cut_off() {
+    // The call behind the first summary hangs, once.
+    let server = Stub::start(|seen| {
+        let system = seen.body["messages"][0]["content"].as_str().unwrap();
+        match seen.number {
+            _ if system.starts_with(SUM_UP) => stub::text("They like blue."),
+            4 => vec![stub::stream_head(), stub::Do::Hang],
+            _ => stub::text("yes"),
+        }
+    });
+    let context = context(&server, WINDOW, "");
+    for word in ["first", "second", "third"] {
+        context.orch(&ask(&long(word), &[])).exits(0);
+    }
+    let now = format!("and now? {}", "y".repeat(800));
+    let mut child = context
+        .command(&[&["--config", "orch.yaml"][..], &ask(&now, &[])].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut patience = 4_000;
+    while server.chats().len() < 5 {
+        std::thread::sleep(Duration::from_millis(5));
+        patience -= 1;
+        assert!(patience > 0, "nothing was asked behind the summary");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let runs = context.orch(&["--runs", "--json"]).exits(0).json();
+    let id = runs[0]["run_id"].as_str().unwrap();
+    let result = context.orch(&["--resume", id, "--json"]).exits(0).json();
+    assert_eq!(result["output"], "yes");
+    let warnings = result["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].as_str().unwrap().contains("is asked again"),
+        "{warnings:?}"
+    );
+    let chats = server.chats();
+    assert_eq!(chats.len(), 6);
+    assert_eq!(chats[5].body["messages"], chats[4].body["messages"]);
+    let next = context.orch(&ask("more", &["--json"])).exits(0).json();
+    assert_eq!(next["warnings"], json!([]));
+    assert_eq!(outline(&server.chats()[6].body)[0], "user What");
 }
