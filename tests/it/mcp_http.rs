@@ -181,4 +181,12 @@ fn a_server_that_refuses_is_named_by_the_run_and_by_health() {
         message.contains("`web`") && message.contains("`mute`"),
         "{message}"
     );
+    // What else is wrong does not hide it.
+    drop(model);
+    let health = context.orch(&["--health", "--json"]).exits(1).json();
+    let message = health["a"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("stub: ") && message.contains("`web`") && message.contains("`mute`"),
+        "{message}"
+    );
 }
