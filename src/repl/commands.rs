@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::input::COMMANDS;
+use super::signals::Came;
 use super::{Asks, Next, Repl};
 use crate::cli;
 use crate::costs::report::{Filter, report_text};
@@ -29,7 +30,7 @@ impl Repl<'_> {
             "model" => self.switch_model(arguments),
             "logs" => self.logs(arguments)?,
             "costs" => self.costs(arguments).await?,
-            "health" => self.health().await?,
+            "health" => return self.health().await,
             "reload" => self.reload()?,
             "all" if arguments.is_empty() => self.asks = Asks::All,
             "edit" if self.editable => self.edit(arguments).await?,
@@ -109,17 +110,20 @@ impl Repl<'_> {
         Ok(())
     }
 
-    async fn health(&mut self) -> Result<(), OrchError> {
+    async fn health(&mut self) -> Result<Next, OrchError> {
         let (_canceller, cancel) = crate::cancel::switch();
         let orchestrator = &self.orchestrator;
         let healths = tokio::select! {
             healths = orchestrator.health(None, false, &cancel) => healths?,
-            _ = self.interrupt.recv() => {
+            came = self.signals.next() => {
+                if let Came::Over(code) = came {
+                    return Ok(Next::Leave(code));
+                }
                 return Err(OrchError::new(ErrorClass::Interrupted, "interrupted"));
             }
         };
         self.say(cli::health_text(&healths, self.call.screen.out).trim_end());
-        Ok(())
+        Ok(Next::Prompt)
     }
 
     /// Reads the same file again; a broken one changes nothing.

@@ -48,10 +48,9 @@ impl Repl<'_> {
         drop(file);
         let mut editor = users_own(&format!("{program} \"$1\""));
         editor.args(["sh".as_ref(), path.as_os_str()]);
-        let status = editor
-            .status()
-            .await
-            .map_err(|error| failed(path, &error))?;
+        let running = async { editor.status().await };
+        let status = self.signals.stopping_with(running).await;
+        let status = status.map_err(|error| failed(path, &error))?;
         if !status.success() {
             let message =
                 format!("the editor `{program}` failed ({status}): the line is as it was");

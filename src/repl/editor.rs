@@ -34,6 +34,8 @@ pub(super) enum Line {
     Text(String),
     /// The line so far is to be written in the user's own editor.
     Edit(String),
+    /// The session is to stop, with the line so far.
+    Suspend(String),
     Interrupted,
     End,
     Broken(String),
@@ -121,8 +123,8 @@ fn edit(
     asked: &blocking::Receiver<Question>,
     answer: &mpsc::Sender<Line>,
 ) {
-    let to_edit = Arc::default();
-    let mut editor = match new_editor(style, &to_edit) {
+    let left = Left::default();
+    let mut editor = match new_editor(style, &left) {
         Ok(editor) => editor,
         Err(error) => {
             drop(answer.blocking_send(Line::Broken(error.to_string())));
@@ -155,11 +157,8 @@ fn edit(
                 Line::Text(text)
             }
             Err(ReadlineError::Interrupted) => {
-                let text = to_edit
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                text.map_or(Line::Interrupted, Line::Edit)
+                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                left.take().unwrap_or(Line::Interrupted)
             }
             Err(ReadlineError::Eof) => Line::End,
             Err(error) => Line::Broken(error.to_string()),
@@ -173,7 +172,7 @@ fn edit(
 
 fn new_editor(
     style: Style,
-    to_edit: &Arc<Mutex<Option<String>>>,
+    left: &Left,
 ) -> rustyline::Result<rustyline::Editor<Words, FileHistory>> {
     let config = rustyline::Config::builder()
         .max_history_size(HISTORY)?
@@ -188,9 +187,13 @@ fn new_editor(
         style,
     }));
     editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
-    let keys = Event::KeySeq(vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('E')]);
-    let to_editor = EventHandler::Conditional(Box::new(ToEditor(Arc::clone(to_edit))));
-    editor.bind_sequence(keys, to_editor);
+    let away = |becomes| {
+        let left = Arc::clone(left);
+        EventHandler::Conditional(Box::new(Away { left, becomes }))
+    };
+    let to_editor = Event::KeySeq(vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('E')]);
+    editor.bind_sequence(to_editor, away(Line::Edit));
+    editor.bind_sequence(KeyEvent::ctrl('Z'), away(Line::Suspend));
     Ok(editor)
 }
 
@@ -260,10 +263,16 @@ impl Highlighter for Words {
 
 impl Helper for Words {}
 
-/// Takes the line to the user's own editor.
-struct ToEditor(Arc<Mutex<Option<String>>>);
+/// Leaves the line for something else.
+struct Away {
+    left: Left,
+    becomes: fn(String) -> Line,
+}
 
-impl ConditionalEventHandler for ToEditor {
+/// What a line was left for.
+type Left = Arc<Mutex<Option<Line>>>;
+
+impl ConditionalEventHandler for Away {
     fn handle(
         &self,
         _event: &Event,
@@ -271,7 +280,8 @@ impl ConditionalEventHandler for ToEditor {
         _positive: bool,
         context: &EventContext<'_>,
     ) -> Option<Cmd> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.line().to_owned());
+        let line = (self.becomes)(context.line().to_owned());
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
         Some(Cmd::Interrupt)
     }
 }

@@ -11,14 +11,13 @@ mod draft;
 mod editor;
 mod input;
 mod shell;
+mod signals;
 mod tasks;
 mod turn;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{self, Call};
 use crate::error::{ErrorClass, OrchError};
@@ -33,6 +32,7 @@ use changes::Changed;
 use complete::Known;
 use editor::{Editor, Line, Question};
 use input::Input;
+use signals::Signals;
 
 /// What a session holds that changes.
 struct Repl<'a> {
@@ -57,8 +57,7 @@ struct Repl<'a> {
     changes: Changes,
     /// The lines that changed files, the last one last.
     changed: Vec<Changed>,
-    interrupt: Signal,
-    terminate: Signal,
+    signals: Signals,
 }
 
 /// What a line is taken for.
@@ -97,11 +96,6 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
     let history = config.state_dir.join("history");
     let orchestrator = Orchestrator::open(config, options.clone())?;
     orchestrator.settings_of(&agent)?;
-    let watch = |kind| {
-        signal(kind).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, "cannot watch for signals").caused_by(&error)
-        })
-    };
     let mut repl = Repl {
         call,
         options,
@@ -115,8 +109,7 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
         editable: std::io::stdin().is_terminal(),
         changes,
         changed: Vec::new(),
-        interrupt: watch(SignalKind::interrupt())?,
-        terminate: watch(SignalKind::terminate())?,
+        signals: Signals::watch()?,
     };
     let mut editor = Editor::start(&history, call.screen.out)?;
     if repl.editable {
@@ -159,7 +152,7 @@ impl Repl<'_> {
                 editor.ask(self.question(asks));
                 tokio::select! {
                     line = editor.line() => line,
-                    _ = self.terminate.recv() => return 143,
+                    code = self.signals.over() => return code,
                 }
             };
             let text = match line {
@@ -168,6 +161,12 @@ impl Repl<'_> {
                     self.asks = asks;
                     let done = self.edit(&text).await;
                     self.told(done.map(|()| Next::Prompt));
+                    continue;
+                }
+                Line::Suspend(text) => {
+                    self.asks = asks;
+                    self.draft = Some(text);
+                    signals::stop();
                     continue;
                 }
                 // Ctrl-C at the prompt only empties the line.

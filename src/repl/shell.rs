@@ -14,8 +14,9 @@ impl Repl<'_> {
         let failed = |error: std::io::Error| {
             OrchError::new(ErrorClass::Failed, "the shell cannot be started").caused_by(&error)
         };
-        // Ctrl-C is meant for the command, which has the terminal.
-        let status = users_own(command).status().await.map_err(failed)?;
+        // Ctrl-C and Ctrl-Z are meant for the command, which has the terminal.
+        let running = async { users_own(command).status().await };
+        let status = self.signals.stopping_with(running).await.map_err(failed)?;
         if !status.success() {
             render::stderr_line(&self.call.screen.err.dim(&format!("{status}")));
         }

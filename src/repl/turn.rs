@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
+use super::signals::{Came, Signals};
 use super::{Next, Repl, calls};
 use crate::cancel::{Canceller, Cause, switch};
 use crate::error::OrchError;
@@ -48,15 +47,7 @@ impl Repl<'_> {
             orchestrator.run_agent(order, &events, &cancel).await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(
-            work,
-            self.call.screen,
-            &mut self.interrupt,
-            &mut self.terminate,
-            &canceller,
-        )
-        .await
-        {
+        let done = match stoppable(work, self.call.screen, &mut self.signals, &canceller).await {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
@@ -105,15 +96,7 @@ impl Repl<'_> {
                 .await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(
-            work,
-            self.call.screen,
-            &mut self.interrupt,
-            &mut self.terminate,
-            &canceller,
-        )
-        .await
-        {
+        let done = match stoppable(work, self.call.screen, &mut self.signals, &canceller).await {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
@@ -128,26 +111,28 @@ impl Repl<'_> {
 pub(super) async fn stoppable<T>(
     work: impl Future<Output = T>,
     screen: Screen,
-    interrupt: &mut Signal,
-    terminate: &mut Signal,
+    signals: &mut Signals,
     canceller: &Canceller,
 ) -> Result<T, u8> {
     let _quiet = render::mute(screen);
-    while interrupt.recv().now_or_never().flatten().is_some() {}
+    signals.forget_interrupt();
     tokio::pin!(work);
     let mut interrupted: Option<Instant> = None;
     loop {
-        tokio::select! {
+        let came = tokio::select! {
             biased;
             done = &mut work => return Ok(done),
-            _ = interrupt.recv() => {
-                if interrupted.is_some_and(|at| at.elapsed() < TWICE) {
-                    return Err(130);
-                }
+            came = signals.next() => came,
+        };
+        match came {
+            Came::Interrupt if interrupted.is_some_and(|at| at.elapsed() < TWICE) => {
+                return Err(130);
+            }
+            Came::Interrupt => {
                 interrupted = Some(Instant::now());
                 canceller.cancel(Cause::Interrupt);
             }
-            _ = terminate.recv() => return Err(143),
+            Came::Over(code) => return Err(code),
         }
     }
 }

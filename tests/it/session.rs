@@ -4,6 +4,7 @@ mod changes;
 mod editing;
 mod screen;
 mod soak;
+mod suspend;
 
 use std::process::Stdio;
 use std::time::Duration;
