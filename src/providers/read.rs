@@ -223,7 +223,9 @@ fn failed_error(
     watch: &Watch,
 ) -> ProviderError {
     let (target, model) = (reading.target, &reading.request.model);
-    let stream = |fault, words: String| target.fault(FaultKind::Stream(fault), words, model);
+    // What was received may be quoted in the words: a whole event, a key.
+    let stream =
+        |fault, words: String| target.fault(FaultKind::Stream(fault), target.quoted(&words), model);
     let anything = answer.is_committed() || !answer.reasoning.is_empty() || answer.usage.is_some();
     let mut reached = true;
     let mut error = match failed {

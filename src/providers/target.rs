@@ -318,7 +318,7 @@ impl Target {
         } else {
             format!("the connection to {place} broke before the answer: {cause}")
         };
-        let words = mask(&shortened(&words), &self.redactor);
+        let words = self.quoted(&words);
         let mut fault = self.fault(FaultKind::Network { permanent }, words, model);
         if is_certificate(&cause) {
             let hint =
@@ -327,6 +327,11 @@ impl Target {
         }
         fault.partial.reached_model = !error.is_connect() && !error.is_builder();
         fault
+    }
+
+    /// Words that quote what a server sent: short, and without secrets.
+    pub(super) fn quoted(&self, words: &str) -> String {
+        mask(&shortened(words), &self.redactor)
     }
 
     /// An error with the hint of its class.
