@@ -215,6 +215,21 @@ impl EventKind {
             Self::TextDelta { .. } | Self::ReasoningDelta { .. } | Self::StreamReset
         )
     }
+
+    /// The words of a notice or of a budget that is nearly used up, as the result's warnings have them.
+    pub fn words(&self) -> Option<String> {
+        match self {
+            Self::Notice { text } => Some(text.clone()),
+            Self::BudgetWarning {
+                budget,
+                used_usd,
+                limit_usd,
+            } => Some(format!(
+                "{used_usd} of the {budget} budget of {limit_usd} USD is used"
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// The sending side of the event channel, with the names of whom it speaks for.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::{Value, json};
+
 use super::{Call, load, run};
 use crate::costs::report::{self, Filter};
 use crate::error::{ErrorClass, OrchError};
@@ -38,34 +40,64 @@ pub(super) fn costs(call: &Call) -> Result<u8, OrchError> {
     }
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(config, run::options(call)?)?;
-    let unreadable = |error: StoreError| {
-        OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
-    };
     if call.cli.actions.csv {
-        let Some(store) = orchestrator.store() else {
+        if orchestrator.store().is_none() {
             return Ok(call.print(&report::csv_header()));
-        };
-        return match report::csv(store, &filter, |line| {
-            render::stdout(line).map_err(Cut::from)
-        }) {
-            Ok(()) | Err(Cut::Closed) => Ok(0),
-            Err(Cut::Store(error)) => Err(unreadable(error)),
-        };
+        }
+        costs_csv(&orchestrator, &filter, render::stdout)?;
+        return Ok(0);
     }
-    let sums = orchestrator.report(&filter)?;
-    if call.cli.actions.export {
-        let limit = orchestrator.config().document.settings.budget.month_usd;
-        let export = match orchestrator.store() {
-            Some(store) => report::export(store, &filter, &sums, limit).map_err(unreadable)?,
-            None => serde_json::json!({"requests": [], "summary": sums, "budget_limit": limit}),
-        };
-        return Ok(call.print_json(&export));
-    }
-    Ok(if call.json() {
-        call.print_json(&serde_json::to_value(&sums).unwrap_or_default())
+    Ok(if call.cli.actions.export {
+        call.print_json(&costs_export(&orchestrator, &filter)?)
+    } else if call.json() {
+        let report = orchestrator.report(&filter)?;
+        call.print_json(&serde_json::to_value(&report).unwrap_or_default())
     } else {
-        call.print(&report::report_text(&sums, render::width()))
+        call.print(&costs_text(&orchestrator, &filter)?)
     })
+}
+
+/// What was spent, as tables with bars.
+pub(crate) fn costs_text(
+    orchestrator: &Orchestrator,
+    filter: &Filter,
+) -> Result<String, OrchError> {
+    let report = orchestrator.report(filter)?;
+    Ok(report::report_text(&report, render::width()))
+}
+
+/// What was spent, as the original program exported it.
+pub(crate) fn costs_export(
+    orchestrator: &Orchestrator,
+    filter: &Filter,
+) -> Result<Value, OrchError> {
+    let sums = orchestrator.report(filter)?;
+    let limit = orchestrator.config().document.settings.budget.month_usd;
+    match orchestrator.store() {
+        Some(store) => {
+            report::export(store, filter, &sums, limit).map_err(|error| unreadable(&error))
+        }
+        None => Ok(json!({"requests": [], "summary": sums, "budget_limit": limit})),
+    }
+}
+
+/// Hands out every attempt as CSV, line by line; a reader that has gone ends it quietly.
+pub(crate) fn costs_csv(
+    orchestrator: &Orchestrator,
+    filter: &Filter,
+    mut write: impl FnMut(&str) -> Result<(), Closed>,
+) -> Result<(), OrchError> {
+    let Some(store) = orchestrator.store() else {
+        return Ok(());
+    };
+    match report::csv(store, filter, |line| write(line).map_err(Cut::from)) {
+        Ok(()) | Err(Cut::Closed) => Ok(()),
+        Err(Cut::Store(error)) => Err(unreadable(&error)),
+    }
+}
+
+fn unreadable(error: &StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(error)
 }
 
 fn filter(call: &Call) -> Result<Filter, OrchError> {

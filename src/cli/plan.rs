@@ -15,7 +15,7 @@ pub(super) fn agent(
     order: &Order,
 ) -> Result<u8, OrchError> {
     let plan = orchestrator.plan(order)?;
-    let over = over(plan.is_over_budget(), plan.lowest_usd, plan.budget_usd);
+    let over = over(plan.is_over_budget(), plan.lowest_usd, plan.left_usd);
     if call.json() {
         let value = json!({"dry_run": true, "kind": "agent", "ok": over.is_none(), "plan": plan});
         return Ok(call.print_verdict(&value, over));
@@ -31,36 +31,47 @@ pub(super) fn all(
 ) -> Result<u8, OrchError> {
     let plans = orchestrator.plan_all(&order.only, &order.prompt)?;
     let lowest: Usd = plans.iter().filter_map(|plan| plan.lowest_usd).sum();
-    let highest: Usd = plans.iter().filter_map(|plan| plan.highest_usd).sum();
-    let budget = plans.iter().filter_map(|plan| plan.budget_usd).min();
-    let over = over(
-        budget.is_some_and(|budget| lowest > budget),
-        Some(lowest),
-        budget,
-    );
-    let highest = budget.map_or(highest, |budget| highest.min(budget));
+    let left = plans.iter().filter_map(|plan| plan.shared_left_usd).min();
+    let is_over = plans.iter().any(Plan::is_over_budget) || left.is_some_and(|left| lowest > left);
+    let over = over(is_over, Some(lowest), left);
+    let highest: Option<Usd> = plans.iter().map(|plan| plan.highest_usd).sum();
+    let highest = match (highest, left) {
+        (Some(highest), Some(left)) => Some(highest.min(left)),
+        (highest, left) => highest.or(left),
+    };
     if call.json() {
         let value = json!({"dry_run": true, "kind": "all", "ok": over.is_none(),
-            "lowest_usd": lowest, "highest_usd": highest, "budget_usd": budget, "plans": plans});
+            "lowest_usd": lowest, "highest_usd": highest, "left_usd": left, "plans": plans});
         return Ok(call.print_verdict(&value, over));
     }
     let mut whole: String = plans.iter().map(text).collect();
     // Writing to a string cannot fail.
-    _ = writeln!(whole, "together: at least ${lowest}, at most ${highest}");
+    _ = writeln!(whole, "together: at least ${lowest}, {}", most(highest));
     call.print(&whole);
     over.map_or(Ok(0), Err)
 }
 
-/// What is wrong with a plan whose lowest cost is above the budget.
-pub(super) fn over(is_over: bool, lowest: Option<Usd>, budget: Option<Usd>) -> Option<OrchError> {
-    let (true, Some(lowest), Some(budget)) = (is_over, lowest, budget) else {
-        return None;
+/// What is wrong with a plan whose lowest cost is above what the budgets leave.
+pub(super) fn over(is_over: bool, lowest: Option<Usd>, left: Option<Usd>) -> Option<OrchError> {
+    let message = match (lowest, left) {
+        _ if !is_over => return None,
+        (Some(lowest), Some(left)) if lowest > left => {
+            format!(
+                "even the cheapest outcome, ${lowest}, is above the ${left} that the budget leaves"
+            )
+        }
+        _ => "even the cheapest outcome is above what the budget of an agent leaves".to_owned(),
     };
-    let message = format!("even the cheapest outcome, ${lowest}, is above the budget of ${budget}");
     Some(
         OrchError::new(ErrorClass::Budget, message)
             .with_hint("raise the budget, shorten the prompt or choose a cheaper model"),
     )
+}
+
+pub(super) fn most(highest: Option<Usd>) -> String {
+    highest.map_or("the most is not known".to_owned(), |highest| {
+        format!("at most ${highest}")
+    })
 }
 
 fn text(plan: &Plan) -> String {
@@ -74,14 +85,18 @@ fn text(plan: &Plan) -> String {
     _ = writeln!(text, "  tools: {tools}");
     _ = writeln!(text, "  turns: at most {}", plan.max_turns);
     _ = writeln!(text, "  prompt: about {} tokens", plan.prompt_tokens);
-    match (plan.lowest_usd, plan.highest_usd) {
-        (Some(lowest), Some(highest)) => {
-            _ = writeln!(text, "  cost: at least ${lowest}, at most ${highest}");
+    match plan.lowest_usd {
+        Some(lowest) => {
+            _ = writeln!(
+                text,
+                "  cost: at least ${lowest}, {}",
+                most(plan.highest_usd)
+            );
         }
-        _ => text.push_str("  cost: no price is known for the model\n"),
+        None => text.push_str("  cost: no price is known for the model\n"),
     }
-    if let Some(budget) = plan.budget_usd {
-        _ = writeln!(text, "  budget: ${budget}");
+    if let Some(left) = plan.left_usd {
+        _ = writeln!(text, "  budget: ${left} left");
     }
     for notice in &plan.notices {
         _ = writeln!(text, "  note: {notice}");

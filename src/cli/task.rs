@@ -148,7 +148,7 @@ fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, 
     let over = plan::over(
         priced.is_over_budget(),
         Some(priced.lowest_usd),
-        priced.budget_usd,
+        priced.left_usd,
     );
     if call.json() {
         let value = json!({"dry_run": true, "kind": "task", "ok": over.is_none(), "plan": priced});
@@ -163,13 +163,10 @@ fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, 
     text.push_str(&draw::text(&plan.steps, &|step| {
         costs.get(step.id.as_str()).cloned()
     }));
-    let highest = match priced.highest_usd {
-        Some(highest) => format!("at most ${highest}"),
-        None => "the most is not known".to_owned(),
-    };
+    let highest = plan::most(priced.highest_usd);
     _ = writeln!(text, "cost: at least ${}, {highest}", priced.lowest_usd);
-    if let Some(budget) = priced.budget_usd {
-        _ = writeln!(text, "budget: ${budget}");
+    if let Some(left) = priced.left_usd {
+        _ = writeln!(text, "budget: ${left} left");
     }
     for notice in &priced.notices {
         _ = writeln!(text, "note: {notice}");

@@ -71,8 +71,9 @@ impl fmt::Display for Day {
     }
 }
 
+/// As the ledger keeps it: a clock before 1970 counts as its first instant, here as in the rows.
 fn timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+    Timestamp::from_millisecond(milliseconds(time)).unwrap_or(Timestamp::MAX)
 }
 
 /// Milliseconds since 1970, as the ledger keeps times.
@@ -88,6 +89,6 @@ pub(super) fn from_milliseconds(milliseconds: i64) -> SystemTime {
 
 /// The RFC 3339 form of a number of milliseconds since 1970.
 pub(super) fn rfc3339(milliseconds: i64) -> String {
-    let time = Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    let time = Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX);
     format!("{time:.3}")
 }

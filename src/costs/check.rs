@@ -7,11 +7,21 @@ use serde::Serialize;
 
 use super::calendar::rfc3339;
 use super::ledger::holder::Holder;
+use super::saturating_sum;
 use crate::store::{Durability, FILE_NAME, Store, StoreError, migrations};
 use crate::usage::Usd;
 
 /// What every budget should have as its total, from the rows of the ledger.
-const SUMS: &str = "
+fn sums() -> String {
+    let (spent, held) = (saturating_sum("cost"), saturating_sum("held"));
+    format!(
+        "{CHARGED},
+    sums AS (SELECT scope, {spent} AS spent, {held} AS held FROM charged GROUP BY scope)"
+    )
+}
+
+/// What each row of the ledger counts for, and in which budgets.
+const CHARGED: &str = "
     WITH counted AS (
         SELECT id, run_id, session, agent, delegators, cost,
             CASE state WHEN 'held' THEN held ELSE 0 END AS held,
@@ -26,8 +36,7 @@ const SUMS: &str = "
         UNION ALL SELECT * FROM (
             SELECT id, 'run/' || run_id || '/agent/' || agent, cost, held FROM counted
             UNION SELECT counted.id, 'run/' || run_id || '/agent/' || value, cost, held
-                FROM counted, json_each(counted.delegators))),
-    sums AS (SELECT scope, sum(cost) AS spent, sum(held) AS held FROM charged GROUP BY scope)";
+                FROM counted, json_each(counted.delegators)))";
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,6 +61,8 @@ pub struct StoreCheck {
     pub ended_holds: u64,
     /// Whether totals and indices were rebuilt; `damage` and `wrong_totals` tell what was before.
     pub repaired: bool,
+    /// Damage that rebuilding did not mend.
+    pub damage_left: Vec<String>,
 }
 
 /// A running total that is not the sum of its rows.
@@ -89,7 +100,8 @@ pub struct HeldAttempt {
 impl StoreCheck {
     /// Whether nothing is wrong (any more): holds of dead processes are no fault.
     pub fn is_sound(&self) -> bool {
-        self.repaired || (self.damage.is_empty() && self.wrong_totals.is_empty())
+        let was_sound = self.damage.is_empty() && self.wrong_totals.is_empty();
+        was_sound || (self.repaired && self.damage_left.is_empty())
     }
 }
 
@@ -113,10 +125,19 @@ pub async fn check_store(state_dir: &Path, repair: bool) -> Result<StoreCheck, S
     if repair && !check.is_sound() {
         let store = Store::open(state_dir)?;
         store.write(Durability::Full, rebuild).await?;
+        check.damage_left = store.read(damage)?;
         store.close().await?;
         check.repaired = true;
     }
     Ok(check)
+}
+
+fn damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare("PRAGMA integrity_check(20)")?
+        .query_map([], |row| row.get::<_, String>(0))?
+        .filter(|line| !line.as_ref().is_ok_and(|line| line == "ok"))
+        .collect()
 }
 
 fn inspect(connection: &Connection) -> rusqlite::Result<StoreCheck> {
@@ -125,11 +146,7 @@ fn inspect(connection: &Connection) -> rusqlite::Result<StoreCheck> {
         schema: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
         ..StoreCheck::default()
     };
-    check.damage = connection
-        .prepare("PRAGMA integrity_check(20)")?
-        .query_map([], |row| row.get::<_, String>(0))?
-        .filter(|line| !line.as_ref().is_ok_and(|line| line == "ok"))
-        .collect::<rusqlite::Result<_>>()?;
+    check.damage = damage(connection)?;
     if check.schema < migrations::current_version() {
         return Ok(check);
     }
@@ -144,13 +161,14 @@ fn inspect(connection: &Connection) -> rusqlite::Result<StoreCheck> {
 fn wrong_totals(connection: &Connection) -> rusqlite::Result<Vec<WrongTotal>> {
     connection
         .prepare(&format!(
-            "{SUMS}
+            "{}
              SELECT coalesce(totals.scope, sums.scope) AS scope, coalesce(totals.spent, 0),
                  coalesce(sums.spent, 0), coalesce(totals.held, 0), coalesce(sums.held, 0)
              FROM totals FULL JOIN sums ON totals.scope = sums.scope
              WHERE coalesce(totals.spent, 0) <> coalesce(sums.spent, 0)
                  OR coalesce(totals.held, 0) <> coalesce(sums.held, 0)
-             ORDER BY scope"
+             ORDER BY scope",
+            sums()
         ))?
         .query_map([], |row| {
             Ok(WrongTotal {
@@ -198,9 +216,10 @@ fn rebuild(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(&format!(
         "REINDEX;
          DELETE FROM totals;
-         {SUMS}
+         {}
          INSERT INTO totals (scope, spent, held) SELECT scope, spent, held FROM sums
-             WHERE spent <> 0 OR held <> 0;"
+             WHERE spent <> 0 OR held <> 0;",
+        sums()
     ))
 }
 
@@ -331,9 +350,63 @@ mod tests {
         // The second page is the ledger's first: its header and cells become nonsense.
         bytes[4096..2 * 4096].fill(0x5a);
         std::fs::write(&path, bytes).unwrap();
-        match check_store(state, false).await {
-            Ok(check) => assert!(!check.is_sound(), "{check:?}"),
-            Err(error) => assert_eq!(error.kind, crate::store::StoreErrorKind::Corrupt),
+        for repair in [false, true, false] {
+            match check_store(state, repair).await {
+                Ok(check) => assert!(!check.is_sound(), "{check:?}"),
+                Err(error) => assert_eq!(error.kind, crate::store::StoreErrorKind::Corrupt),
+            }
         }
+    }
+
+    /// Rebuilding totals does not make a damaged page whole: that must not be told as repaired.
+    #[tokio::test]
+    async fn damage_that_stays_is_not_called_repaired() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path();
+        spend(state).await;
+        let path = state.join(FILE_NAME);
+        let other = Connection::open(&path).unwrap();
+        // A page that no table uses and that is on no list of free ones.
+        other
+            .execute_batch(
+                "CREATE TABLE lost (x); PRAGMA writable_schema = ON;
+                 DELETE FROM sqlite_schema WHERE name = 'lost';
+                 PRAGMA writable_schema = OFF;
+                 UPDATE totals SET spent = 1;",
+            )
+            .unwrap();
+        drop(other);
+        let check = check_store(state, true).await.unwrap();
+        assert!(check.repaired && !check.damage_left.is_empty(), "{check:?}");
+        assert!(!check.is_sound());
+        assert_eq!(check_store(state, false).await.unwrap().wrong_totals, []);
+    }
+
+    /// What a clock before 1970 recorded is found under the same day by the rows and by the totals.
+    #[tokio::test]
+    async fn a_clock_before_1970_leaves_a_sound_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(
+            Store::open(directory.path()).unwrap(),
+            Arc::new(Prices::built_in()),
+        );
+        let attempt = Attempt {
+            run_id: "r".into(),
+            most: Some(usd("1")),
+            ..Attempt::default()
+        };
+        let long_ago = std::time::UNIX_EPOCH - std::time::Duration::from_hours(500_000);
+        let hold = ledger
+            .start_attempt_at(
+                &attempt,
+                &Caps::default(),
+                Arc::new(Meter::default()),
+                long_ago,
+            )
+            .await
+            .unwrap();
+        std::mem::forget(hold);
+        let check = check_store(directory.path(), false).await.unwrap();
+        assert!(check.is_sound() && check.live_holds == 1, "{check:?}");
     }
 }

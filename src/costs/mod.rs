@@ -11,6 +11,18 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+/// The sum of a column in SQL, saturating as those of `Usd` do: SQLite's own fails when it is too large.
+fn saturating_sum(column: &str) -> String {
+    let (high, low) = (
+        format!("sum({column} / 1000000)"),
+        format!("sum({column} % 1000000)"),
+    );
+    format!(
+        "CASE WHEN {high} + {low} / 1000000 >= 9223372036854 THEN 9223372036854775807
+             ELSE {high} * 1000000 + {low} END"
+    )
+}
+
 pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{
     Attempt, Budget, BudgetWarning, Caps, Ended, Hold, Ledger, LostAttempt, Outcome, OverBudget,

@@ -210,7 +210,11 @@ impl Orchestrator {
 
     pub(super) fn lock(&self, run_id: &str) -> Result<RunLock, OrchError> {
         let lock = RunLock::take(&self.config.state_dir, run_id).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, "the run cannot be locked").caused_by(&error)
+            OrchError::new(ErrorClass::Failed, "the run cannot be locked")
+                .caused_by(&error)
+                .with_hint(
+                    "make the state directory writable, or name another with `settings.state_dir`",
+                )
         })?;
         lock.ok_or_else(|| {
             OrchError::new(
@@ -264,4 +268,5 @@ pub(super) fn not_kept(error: &StoreError) -> OrchError {
         "the run cannot be kept, so it did not start",
     )
     .caused_by(error)
+    .with_hint(error.hint())
 }

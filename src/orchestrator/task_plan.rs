@@ -20,8 +20,8 @@ pub struct TaskPlan {
     pub lowest_usd: Usd,
     /// The dearest outcome; `None` where the number of items or a price is not known.
     pub highest_usd: Option<Usd>,
-    /// The tightest budget that covers it.
-    pub budget_usd: Option<Usd>,
+    /// What is left of the budgets that cover it, where that is least.
+    pub left_usd: Option<Usd>,
     /// What is worth knowing.
     pub notices: Vec<String>,
 }
@@ -84,18 +84,18 @@ impl Orchestrator {
             orchestrator: self,
             plan,
             steps: Vec::new(),
-            budget: None,
+            left: None,
             notices: Vec::new(),
         };
         let whole = pricing.block(&plan.steps, "")?;
         Ok(TaskPlan {
             task: plan.task.clone(),
             lowest_usd: whole.lowest,
-            highest_usd: match (whole.highest, pricing.budget) {
-                (Some(highest), Some(budget)) => Some(highest.min(budget)),
-                (highest, budget) => highest.or(budget),
+            highest_usd: match (whole.highest, pricing.left) {
+                (Some(highest), Some(left)) => Some(highest.min(left)),
+                (highest, left) => highest.or(left),
             },
-            budget_usd: pricing.budget,
+            left_usd: pricing.left,
             steps: pricing.steps,
             notices: pricing.notices,
         })
@@ -106,7 +106,7 @@ struct Pricing<'a> {
     orchestrator: &'a Orchestrator,
     plan: &'a Plan,
     steps: Vec<StepPlan>,
-    budget: Option<Usd>,
+    left: Option<Usd>,
     notices: Vec<String>,
 }
 
@@ -185,7 +185,10 @@ impl Pricing<'_> {
             return Ok(Range::NOTHING);
         };
         let plan = self.orchestrator.plan_with(name, settings, prompt)?;
-        self.budget = [self.budget, plan.budget_usd].into_iter().flatten().min();
+        self.left = [self.left, plan.shared_left_usd]
+            .into_iter()
+            .flatten()
+            .min();
         for notice in plan.notices {
             if !self.notices.contains(&notice) {
                 self.notices.push(notice);
@@ -202,8 +205,7 @@ impl Pricing<'_> {
 impl TaskPlan {
     /// Whether not even the cheapest outcome is affordable.
     pub fn is_over_budget(&self) -> bool {
-        self.budget_usd
-            .is_some_and(|budget| self.lowest_usd > budget)
+        self.left_usd.is_some_and(|left| self.lowest_usd > left)
     }
 
     /// What each step costs, by its id: those that cost nothing are left out.

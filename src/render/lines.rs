@@ -72,13 +72,9 @@ pub fn progress_line(kind: &EventKind, style: Style) -> Option<String> {
             let answer = if *granted { "allowed" } else { "refused" };
             style.dim(&format!("{tool} {answer}: {}", short(action)))
         }
-        EventKind::BudgetWarning {
-            budget,
-            used_usd,
-            limit_usd,
-        } => style.yellow(&format!(
-            "warning: {used_usd} of the {budget} budget of {limit_usd} USD is used"
-        )),
+        EventKind::BudgetWarning { .. } => {
+            style.yellow(&format!("warning: {}", kind.words().unwrap_or_default()))
+        }
         EventKind::Compacted { messages } => style.dim(&format!(
             "{messages} older messages were summarised to fit the window"
         )),

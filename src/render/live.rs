@@ -164,11 +164,11 @@ impl View {
         if self.screen.quiet {
             return;
         }
-        if let EventKind::Notice { text } = &event.kind {
-            // With many agents the same notice comes many times; once is enough.
-            if !self.told.insert(text.clone()) {
-                return;
-            }
+        // With many agents the same notice comes many times; once is enough.
+        if let Some(words) = event.kind.words()
+            && !self.told.insert(words)
+        {
+            return;
         }
         let who = who(event);
         let several = (!self.stream_text || event.is_delegate) && !who.is_empty();

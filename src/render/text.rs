@@ -51,11 +51,11 @@ impl View {
         }
         let who = who(event);
         let several = (!self.stream_text || event.is_delegate) && !who.is_empty();
-        if let EventKind::Notice { text } = &event.kind {
-            // With many agents the same notice comes many times; once is enough.
-            if !self.told.insert(text.clone()) {
-                return;
-            }
+        // With many agents the same notice comes many times; once is enough.
+        if let Some(words) = event.kind.words()
+            && !self.told.insert(words)
+        {
+            return;
         }
         if let Some(line) = lines::progress_line(&event.kind, self.screen.err) {
             // Progress that cuts into a line of the answer starts on a line of its own where both are seen.

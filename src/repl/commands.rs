@@ -8,9 +8,7 @@ use super::input::COMMANDS;
 use super::signals::Came;
 use super::{Asks, Next, Repl};
 use crate::cli;
-use crate::costs::report::{Filter, report_text};
 use crate::error::{ErrorClass, OrchError};
-use crate::render;
 use crate::sessions::{self, Session};
 use crate::store::{Store, StoreError};
 
@@ -96,17 +94,6 @@ impl Repl<'_> {
         } else {
             entries.join("\n\n")
         });
-        Ok(())
-    }
-
-    async fn costs(&self, arguments: &str) -> Result<(), OrchError> {
-        if arguments == "reset" {
-            self.orchestrator.reset_costs().await?;
-            self.say("a new count begins; nothing was deleted");
-            return Ok(());
-        }
-        let report = self.orchestrator.report(&Filter::default())?;
-        self.say(report_text(&report, render::width()).trim_end());
         Ok(())
     }
 
@@ -285,39 +272,14 @@ impl Repl<'_> {
         Ok(())
     }
 
-    fn budget(&mut self, amount: &str) -> Result<(), OrchError> {
-        if !amount.is_empty() {
-            self.options.session_budget = Some(cli::parse_budget(amount)?);
-            self.orchestrator = self.orchestrator.renewed(None, self.options.clone());
-        }
-        let limit = self.options.session_budget;
-        let mut text = limit.map_or(String::new(), |limit| {
-            format!("this conversation: at most ${limit}\n")
-        });
-        let report = self.orchestrator.report(&Filter::default())?;
-        for line in &report.budgets {
-            let limit = line
-                .limit_usd
-                .map_or("no limit".to_owned(), |limit| format!("of ${limit}"));
-            // Writing to a string cannot fail.
-            _ = writeln!(
-                text,
-                "{}: ${} spent, ${} held, {limit}",
-                line.budget, line.used_usd, line.held_usd
-            );
-        }
-        self.say(text.trim_end());
-        Ok(())
-    }
-
-    fn store(&self) -> Result<&Store, OrchError> {
+    pub(super) fn store(&self) -> Result<&Store, OrchError> {
         self.orchestrator.store().ok_or_else(|| {
             OrchError::new(ErrorClass::Failed, "there is no store for conversations")
         })
     }
 }
 
-fn usage(message: impl Into<String>, hint: &str) -> OrchError {
+pub(super) fn usage(message: impl Into<String>, hint: &str) -> OrchError {
     OrchError::new(ErrorClass::Usage, message).with_hint(hint)
 }
 

@@ -69,8 +69,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "costs",
-        arguments: "[reset]",
-        about: "Show what was spent",
+        arguments: "[reset | …]",
+        about: "Show what was spent: since DAY, until DAY, run ID, agent NAME, json, csv, export",
         takes: Takes::One("reset"),
     },
     Command {
@@ -141,9 +141,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "budget",
-        arguments: "[USD]",
-        about: "Show the budgets, or cap this session",
-        takes: Takes::Nothing,
+        arguments: "[USD | none]",
+        about: "Show the budgets, or cap each conversation of this session",
+        takes: Takes::One("none"),
     },
     Command {
         name: "task",

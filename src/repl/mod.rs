@@ -7,6 +7,7 @@ mod calls;
 mod changes;
 mod commands;
 mod complete;
+mod costs;
 mod draft;
 mod editor;
 mod input;

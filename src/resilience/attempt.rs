@@ -307,6 +307,7 @@ impl Around<'_> {
                         used_usd: warning.used,
                         limit_usd: warning.limit,
                     };
+                    tally.warnings.extend(warning.words());
                     self.events.emit(warning).await;
                 }
             }

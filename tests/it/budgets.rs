@@ -1,6 +1,13 @@
 //! No surprise bill: caps hold over parallel calls, processes, kills; the ledger never says less than was
 //! served.
 
+mod counted;
+mod disk;
+mod dry_run;
+mod lies;
+mod processes;
+mod reports;
+
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 

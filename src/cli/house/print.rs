@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::args::{Cli, SchemaForm};
 use crate::cli::{Call, lists, load};
 use crate::config;
-use crate::costs::prices::Asked;
+use crate::costs::prices::{Asked, OffPeak, Window};
 use crate::costs::{self, Prices, Pricing};
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{PRICE_FILE, nearest};
@@ -109,8 +109,9 @@ pub(in crate::cli) fn prices(
                 "cache_write_1h": price.base.cache_write_1h},
             "tiers": price.tiers.iter().map(|tier| json!({"above_input_tokens": tier.above_input_tokens,
                 "input": tier.rates.input, "output": tier.rates.output,
-                "cache_read": tier.rates.cache_read})).collect::<Vec<_>>(),
-            "off_peak": price.off_peak.is_some()}),
+                "cache_read": tier.rates.cache_read,
+                "cache_write": tier.rates.cache_write})).collect::<Vec<_>>(),
+            "off_peak": price.off_peak.as_ref().map(off_peak)}),
         Pricing::Local => json!({"model": resolved.canonical, "priced": true, "source": "local"}),
         Pricing::Unpriced => json!({"model": resolved.canonical, "priced": false}),
     };
@@ -121,4 +122,11 @@ pub(in crate::cli) fn prices(
     } else {
         call.print(&lists::status_text(&value))
     })
+}
+
+/// Lower prices at certain hours: the prices, and when.
+fn off_peak(off_peak: &OffPeak) -> serde_json::Value {
+    let windows: Vec<String> = off_peak.windows.iter().map(Window::to_string).collect();
+    json!({"input": off_peak.rates.input, "output": off_peak.rates.output,
+        "cache_read": off_peak.rates.cache_read, "windows_utc": windows})
 }

@@ -98,12 +98,12 @@ impl Caps {
         self
     }
 
-    /// What happens to a model without a known price.
-    pub(super) fn on_unpriced(&self) -> OnUnpriced {
-        self.on_unpriced.unwrap_or(if self.budgets.is_empty() {
-            OnUnpriced::Warn
-        } else {
+    /// What happens to a model without a known price when a cap covers the call, or none does.
+    pub(super) fn on_unpriced(&self, is_covered: bool) -> OnUnpriced {
+        self.on_unpriced.unwrap_or(if is_covered {
             OnUnpriced::Deny
+        } else {
+            OnUnpriced::Warn
         })
     }
 }

@@ -5,7 +5,7 @@ mod budget;
 mod hold;
 pub(super) mod holder;
 mod lost;
-mod rows;
+pub(super) mod rows;
 mod settlement;
 #[cfg(test)]
 mod tests;
@@ -97,10 +97,11 @@ impl Ledger {
     ) -> Result<Hold, Refused> {
         let day = Day::of(now);
         let pricing = self.pricing(attempt);
-        let (ask, warning) = self.ask(attempt, caps, &pricing)?;
+        let capped = capped(attempt, caps, day);
+        let on_unpriced = caps.on_unpriced(!capped.is_empty());
+        let (ask, warning) = self.ask(attempt, on_unpriced, &pricing)?;
         let scopes: Arc<[String]> = budget::charged_scopes(attempt, day).into();
         let row = rows::NewRow::new(attempt, &pricing, self.holder(), now);
-        let capped = capped(attempt, caps, day);
         let basis = Basis {
             pricing,
             subscription: attempt.subscription,
@@ -242,7 +243,7 @@ impl Ledger {
     fn ask(
         &self,
         attempt: &Attempt,
-        caps: &Caps,
+        on_unpriced: OnUnpriced,
         pricing: &Pricing,
     ) -> Result<(Ask, Option<String>), Refused> {
         if attempt.subscription {
@@ -261,7 +262,7 @@ impl Ledger {
                 };
                 Ok((priced, None))
             }
-            Pricing::Unpriced => match caps.on_unpriced() {
+            Pricing::Unpriced => match on_unpriced {
                 OnUnpriced::Deny => Err(Refused::Unpriced {
                     model: attempt.model.clone(),
                 }),

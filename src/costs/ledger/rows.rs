@@ -168,10 +168,14 @@ fn add(
     if spent == Usd::ZERO && held == Usd::ZERO {
         return Ok(());
     }
+    // Sums saturate as those of `Usd` do: SQLite would make a float of them.
     let mut statement = transaction.prepare_cached(
         "INSERT INTO totals (scope, spent, held) VALUES (?1, ?2, ?3)
-         ON CONFLICT (scope) DO UPDATE SET spent = spent + excluded.spent,
-             held = held + excluded.held",
+         ON CONFLICT (scope) DO UPDATE SET
+             spent = CASE WHEN spent > 9223372036854775807 - max(excluded.spent, 0)
+                 THEN 9223372036854775807 ELSE spent + excluded.spent END,
+             held = CASE WHEN held > 9223372036854775807 - max(excluded.held, 0)
+                 THEN 9223372036854775807 ELSE held + excluded.held END",
     )?;
     for scope in scopes {
         statement.execute((scope, spent.pico(), held.pico()))?;
@@ -180,7 +184,7 @@ fn add(
 }
 
 /// What counts against a scope.
-pub(super) fn total(connection: &Connection, scope: &str) -> rusqlite::Result<Spending> {
+pub(in crate::costs) fn total(connection: &Connection, scope: &str) -> rusqlite::Result<Spending> {
     let found = connection
         .prepare_cached("SELECT spent, held FROM totals WHERE scope = ?1")?
         .query_row([scope], |row| {

@@ -87,10 +87,24 @@ pub(super) enum Way {
     Never,
 }
 
+/// More tokens than any call can have: the largest windows take ten million, and a CLI that takes its
+/// own turns adds them up. Who tells more is mistaken or lies.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
+/// More than any call can cost, for the same reason.
+const MOST_COST: Usd = Usd::from_pico(100_000 * 1_000_000_000_000);
+
+/// Whether a vendor can have meant what it told; else it counts as not told at all.
+fn is_plausible(usage: &Usage) -> bool {
+    !usage.is_empty() && usage.input_tokens.max(usage.output_tokens) <= MOST_TOKENS
+}
+
 /// Decides what an attempt is charged.
 pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTime) -> Charge {
-    let reported = reading.reported_cost;
-    let told = reading.reported.filter(|usage| !usage.is_empty());
+    let reported = reading
+        .reported_cost
+        .filter(|cost| (Usd::ZERO..=MOST_COST).contains(cost));
+    let told = reading.reported.filter(is_plausible);
     let list = |usage: &Usage| match &basis.pricing {
         Pricing::Known(price) => Some(price.cost(usage, basis.began, ended)),
         Pricing::Local => Some(Usd::ZERO),
@@ -116,7 +130,12 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
             reported: None,
         };
     }
-    let is_whole = way == Way::Whole && told.is_some();
+    // A count of nothing for what was there is no count.
+    let leaves_out = |usage: &Usage| {
+        (usage.input_tokens == 0 && basis.prompt_tokens > 0)
+            || (usage.output_tokens == 0 && reading.output_bytes > 0)
+    };
+    let is_whole = way == Way::Whole && told.is_some_and(|usage| !leaves_out(&usage));
     let usage = match told {
         Some(usage) if is_whole => usage,
         told => estimate(told.unwrap_or_default(), basis.prompt_tokens, reading),

@@ -434,3 +434,154 @@ async fn what_cannot_be_recorded_is_not_begun() {
     let spent = Usd::ZERO;
     assert_eq!(ledger.run_cost("r"), Ok(Spending { spent, held }));
 }
+
+fn priced(rate: &str) -> PriceOverride {
+    PriceOverride {
+        input: usd(rate),
+        output: usd(rate),
+        cache_read: None,
+        cache_write: None,
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_that_tells_the_impossible_is_not_believed() {
+    let ledger = ledger();
+    let asked = Attempt {
+        price: Some(priced("1")),
+        prompt: PromptSize::of(&"word ".repeat(400)),
+        ..attempt("r", 1_000)
+    };
+    let tokens = |input_tokens, output_tokens| {
+        Some(Usage {
+            input_tokens,
+            output_tokens,
+            ..Usage::default()
+        })
+    };
+    // 2000 bytes of prompt and 300 of text: 500 and 120 tokens, a microdollar each.
+    let estimate = (usd("0.00062"), CostSource::Estimated);
+    for (usage, cost, expected) in [
+        (tokens(u64::MAX, 5), None, estimate),
+        (tokens(5, 2_000_000_000), None, estimate),
+        (tokens(0, 0), None, estimate),
+        (tokens(0, 120), None, estimate),
+        (tokens(500, 0), None, estimate),
+        (None, Some(usd("-3")), estimate),
+        (None, Some(Usd::MAX), estimate),
+        (
+            tokens(10, 5),
+            Some(usd("-3")),
+            (usd("0.000015"), CostSource::Computed),
+        ),
+        (
+            tokens(u64::MAX, 5),
+            Some(usd("0.02")),
+            (usd("0.02"), CostSource::Reported),
+        ),
+    ] {
+        let meter = Arc::new(Meter::default());
+        let hold = ledger
+            .start_attempt(&asked, &Caps::default(), Arc::clone(&meter))
+            .await
+            .unwrap();
+        meter.received(300);
+        let outcome = Outcome {
+            usage,
+            reported_cost: cost,
+            ..Outcome::default()
+        };
+        let settled = hold.settle(outcome).await.unwrap();
+        assert_eq!(
+            (settled.cost, settled.source),
+            expected,
+            "{usage:?} {cost:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn sums_beyond_all_measure_stay_readable() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let ledger = Ledger::new(store, Arc::new(Prices::built_in()));
+    let dear = Attempt {
+        price: Some(priced("9000000")),
+        ..attempt("r", 10)
+    };
+    for _ in 0..3 {
+        let hold = start(&ledger, &dear, &Caps::default()).await.unwrap();
+        let settled = hold.settle(output(1_000_000_000)).await.unwrap();
+        assert_eq!(settled.cost, Usd::MAX);
+    }
+    assert_eq!(
+        ledger.run_cost("r"),
+        Ok(Spending {
+            spent: Usd::MAX,
+            held: Usd::ZERO
+        })
+    );
+    let refused = start(&ledger, &attempt("r", 1), &caps(Scope::Day, "1")).await;
+    assert!(matches!(refused, Err(Refused::Budget(_))), "{refused:?}");
+    let report = crate::costs::report::report(
+        ledger.store(),
+        &crate::costs::report::Filter::default(),
+        &BudgetSettings::default(),
+        SystemTime::now(),
+    )
+    .unwrap();
+    assert_eq!(
+        (report.total_requests, report.total_cost_usd),
+        (3, Usd::MAX)
+    );
+    let check = crate::costs::check_store(directory.path(), false).await;
+    assert!(check.as_ref().unwrap().is_sound(), "{check:?}");
+}
+
+#[tokio::test]
+async fn a_cap_that_does_not_cover_a_call_does_not_deny_its_model() {
+    let ledger = ledger();
+    let unknown = Attempt {
+        price: None,
+        session: None,
+        ..attempt("r", 100)
+    };
+    let of_sessions = caps(Scope::Session, "1");
+    assert!(start(&ledger, &unknown, &of_sessions).await.is_ok());
+    let in_session = Attempt {
+        session: Some("talk".into()),
+        ..unknown
+    };
+    assert!(start(&ledger, &in_session, &of_sessions).await.is_err());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_gives_nothing_back() {
+    let ledger = ledger();
+    let noon = UNIX_EPOCH + Duration::from_hours(498_756); // 2026-11-24 12:00 UTC
+    let settings = BudgetSettings {
+        run_usd: Some(usd("1")),
+        day_usd: Some(usd("0.7")),
+        month_usd: Some(usd("0.9")),
+        ..BudgetSettings::default()
+    };
+    let caps = Caps::new(&settings, None);
+    let wanted = attempt("r", 300_000);
+    let at = async |hours_back: u64| {
+        let now = noon - Duration::from_hours(hours_back);
+        let meter = Arc::new(Meter::default());
+        let held = ledger.start_attempt_at(&wanted, &caps, meter, now).await;
+        match held.map(std::mem::forget) {
+            Ok(()) => "held".to_owned(),
+            Err(Refused::Budget(over)) => over.budget,
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    // Each day has its own, whatever order they come in; the month counts them all, the run too.
+    assert_eq!(at(0).await, "held");
+    assert_eq!(at(24).await, "held");
+    assert_eq!(at(1).await, "held");
+    assert_eq!(at(0).await, "month");
+    assert_eq!(at(24).await, "month");
+    assert_eq!(at(24 * 40).await, "run");
+}

@@ -1,5 +1,6 @@
 //! What a call costs at given prices: exact integers, no clock, no table.
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::usage::{Usage, Usd};
@@ -46,6 +47,21 @@ pub struct Window {
     pub from_minute: u16,
     /// The first minute after it.
     pub to_minute: u16,
+}
+
+/// `Mon Tue 16:30-24:00`.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+        for (day, name) in (1..).zip(days) {
+            if self.weekdays >> day & 1 == 1 {
+                write!(f, "{name} ")?;
+            }
+        }
+        let (from, to) = (self.from_minute, self.to_minute);
+        let (from, to) = ((from / 60, from % 60), (to / 60, to % 60));
+        write!(f, "{:02}:{:02}-{:02}:{:02}", from.0, from.1, to.0, to.1)
+    }
 }
 
 /// Where a price comes from.

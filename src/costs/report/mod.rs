@@ -13,11 +13,12 @@ pub use text::report_text;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, Row, named_params};
 use serde::Serialize;
 
-use super::BudgetSettings;
 use super::calendar::{Day, milliseconds};
+use super::ledger::rows::total;
+use super::{BudgetSettings, Spending, saturating_sum};
 use crate::store::{Durability, Store, StoreError};
 use crate::usage::Usd;
 
@@ -120,13 +121,17 @@ pub fn report(
         let mut report = Report::default();
         let mut statement = connection.prepare(&format!(
             "SELECT model_asked, agent, task, started_at / 86400000 AS day, count(*) AS requests,
-                 sum(input_tokens) AS input, sum(output_tokens) AS output,
-                 sum(cache_read_tokens) AS cache_read, sum(cost) AS cost,
-                 sum(CASE state WHEN 'held' THEN held ELSE 0 END) AS held,
-                 sum(cost_source IS 'unpriced') AS unpriced,
-                 sum(CASE cost_source WHEN 'subscription' THEN coalesce(computed, 0) ELSE 0 END)
-                     AS list
+                 {} AS input, {} AS output, {} AS cache_read, {} AS cost, {} AS held,
+                 sum(cost_source IS 'unpriced') AS unpriced, {} AS list
              FROM attempts WHERE {} GROUP BY model_asked, agent, task, day",
+            saturating_sum("input_tokens"),
+            saturating_sum("output_tokens"),
+            saturating_sum("cache_read_tokens"),
+            saturating_sum("cost"),
+            saturating_sum("CASE state WHEN 'held' THEN held ELSE 0 END"),
+            saturating_sum(
+                "CASE cost_source WHEN 'subscription' THEN coalesce(computed, 0) ELSE 0 END"
+            ),
             rows::MATCHES
         ))?;
         let mut groups = rows::query(&mut statement, connection, &filter)?;
@@ -137,6 +142,15 @@ pub fn report(
         report.budgets = budget_lines(connection, &budgets, Day::of(now))?;
         Ok(report)
     })
+}
+
+/// What a conversation has cost over its life.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn of_session(store: &Store, id: &str) -> Result<Spending, StoreError> {
+    let scope = format!("session/{id}");
+    store.read(move |connection| total(connection, &scope))
 }
 
 /// Starts a new count: reports leave out every attempt made so far. No row is deleted, and budgets
@@ -185,10 +199,14 @@ impl Report {
             cost_usd: money("cost")?,
         };
         self.total_requests += entry.requests;
-        self.total_input_tokens += entry.input_tokens;
-        self.total_output_tokens += entry.output_tokens;
-        self.total_tokens += entry.input_tokens + entry.output_tokens;
-        self.total_cache_read_tokens += count("cache_read")?;
+        self.total_input_tokens = self.total_input_tokens.saturating_add(entry.input_tokens);
+        self.total_output_tokens = self.total_output_tokens.saturating_add(entry.output_tokens);
+        self.total_tokens = self
+            .total_input_tokens
+            .saturating_add(self.total_output_tokens);
+        self.total_cache_read_tokens = self
+            .total_cache_read_tokens
+            .saturating_add(count("cache_read")?);
         self.total_cost_usd += entry.cost_usd;
         self.held_usd += money("held")?;
         self.unpriced_requests += count("unpriced")?;
@@ -211,8 +229,8 @@ impl Report {
 impl Entry {
     fn add(&mut self, other: Self) {
         self.requests += other.requests;
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cost_usd += other.cost_usd;
     }
 }
@@ -232,12 +250,8 @@ fn budget_lines(
         ),
     ];
     let line = |(budget, limit_usd, scope, reset): (_, Option<Usd>, String, Day)| {
-        let totals = connection
-            .prepare_cached("SELECT spent, held FROM totals WHERE scope = ?1")?
-            .query_row([scope], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (used, held) = totals.unwrap_or_default();
-        let (used_usd, held_usd) = (Usd::from_pico(used), Usd::from_pico(held));
+        let totals = total(connection, &scope)?;
+        let (used_usd, held_usd) = (totals.spent, totals.held);
         Ok(BudgetLine {
             budget,
             limit_usd,

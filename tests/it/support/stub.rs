@@ -328,7 +328,8 @@ pub fn usage(prompt: u64, completion: u64) -> Value {
             "total_tokens": prompt + completion}})
 }
 
-fn sse(events: &[Value]) -> Vec<Do> {
+/// A streamed answer of these chunks.
+pub fn sse(events: &[Value]) -> Vec<Do> {
     let mut body = String::new();
     for event in events {
         body.push_str(&format!("data: {event}\n\n"));

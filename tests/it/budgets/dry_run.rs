@@ -1,0 +1,90 @@
+//! `--dry-run`: the least and the most that a run can cost, against what the budgets have left.
+
+use serde_json::Value;
+
+use super::{money, priced};
+use crate::support::{Context, Stub, stub};
+
+const PLAN: [&str; 6] = ["--agent", "a", "--prompt", "x", "--dry-run", "--json"];
+
+fn plan(context: &Context) -> Value {
+    context.orch(&PLAN).exits(0).json()["plan"].clone()
+}
+
+/// Output at a tenth of a cent a token, input free.
+fn place(server: &Stub, settings: &str, agent: &str) -> Context {
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        priced(&server.url(), 0.0, 1000.0, settings, agent),
+    );
+    context
+}
+
+#[test]
+fn the_most_counts_every_turn_retry_model_and_called_agent() {
+    let server = Stub::start(|_| stub::text("ok"));
+    // One turn of five tokens.
+    let context = place(&server, "", "max_output_tokens: 5");
+    let alone = plan(&context);
+    assert_eq!(alone["highest_usd"], "0.005000");
+    assert_eq!(alone["lowest_usd"], "0.001000");
+    // Three tries of each of two models.
+    let yaml = context
+        .read("orch.yaml")
+        .replace("max_retries: 0", "max_retries: 2")
+        .replace(
+            "max_output_tokens: 5",
+            "max_output_tokens: 5, fallback: [stub/m]",
+        );
+    context.write("orch.yaml", &yaml);
+    assert_eq!(plan(&context)["highest_usd"], "0.030000");
+    // Ten turns with a tool, and eight calls of an agent that has one turn with three tries.
+    let yaml = yaml.replace(", fallback: [stub/m]", ", delegates: [b], max_turns: 10")
+        + "  b: {role: R, provider: stub, model: m, max_output_tokens: 5}\n";
+    context.write("orch.yaml", &yaml);
+    assert_eq!(plan(&context)["highest_usd"], "0.270000");
+    let capped = yaml.replace("delegates: [b]", "delegates: [b], budget_usd: 0.1");
+    context.write("orch.yaml", &capped);
+    assert_eq!(plan(&context)["highest_usd"], "0.100000");
+    // What one agent may spend is no cap of what all of them spend.
+    let all = context
+        .orch(&["--all", "--prompt", "x", "--dry-run", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(all["highest_usd"], "0.115000");
+    assert_eq!(server.seen().len(), 0);
+}
+
+#[test]
+fn the_least_is_compared_with_what_is_left() {
+    let server = Stub::start(|_| stub::text_with_usage("ok", 10, 300));
+    let context = place(&server, "budget: {day_usd: 0.3}", "max_output_tokens: 300");
+    let before = plan(&context);
+    assert_eq!(
+        (&before["budget_usd"], &before["left_usd"]),
+        (&"0.300000".into(), &"0.300000".into())
+    );
+    context.orch(&["--agent", "a", "--prompt", "x"]).exits(0);
+    let refused = context.orch(&PLAN).exits(7);
+    assert!(
+        refused
+            .stderr
+            .contains("is above the $0.000000 that the budget leaves"),
+        "{refused:#?}"
+    );
+    for more in [vec!["--all", "--prompt", "x"], vec!["--task", "t"]] {
+        let yaml = priced(
+            &server.url(),
+            0.0,
+            1000.0,
+            "budget: {day_usd: 0.3}",
+            "max_output_tokens: 300",
+        ) + "tasks:\n  t: {steps: [{agent: a, prompt: x}]}\n";
+        context.write("orch.yaml", yaml);
+        context.orch(&[&more[..], &["--dry-run"]].concat()).exits(7);
+    }
+    assert_eq!(server.chats().len(), 1);
+    // The sum of what was spent is beneath the highest that was told before.
+    assert!(money(&before["highest_usd"]) >= 300_000_000_000);
+}
