@@ -11,8 +11,8 @@ Run on request, never by the tests, which read what was written:
         target/litellm/bin/python tests/peers/litellm_costs.py
 
 A line is a model, the cost of each call of CALLS in picodollars as `completion_cost` has it, or `-`
-where LiteLLM does not price it, all parted by tabs. Off-peak hours are left to the tests of our own:
-the clock of LiteLLM stands at a Tuesday, 09:00 UTC, an ordinary hour. OpenRouter's models are not in
+where LiteLLM does not price it, all parted by tabs. The clock of LiteLLM stands at a Tuesday, 09:00
+UTC, an ordinary hour; in the last column at a Saturday, an off-peak one. OpenRouter's models are not in
 the newer release; the 1.105.0 that our rows of them come from runs in a second process.
 """
 
@@ -49,6 +49,11 @@ CALLS = [
     (150_000, 10, 10_000, 120_000, 60_000, 0),
 ]
 
+# The call that is priced once more at a Saturday, 12:00 UTC, which is off-peak for those who have such
+# hours, as the last column.
+OFF_PEAK = CALLS[2]
+
+SATURDAY = datetime.datetime(2026, 11, 21, 12, 0, tzinfo=datetime.timezone.utc)
 TUESDAY = datetime.datetime(2026, 11, 24, 9, 0, tzinfo=datetime.timezone.utc)
 
 
@@ -81,7 +86,6 @@ def cost(model, provider, call):
 
 
 def main():
-    calculation.current_billing_time = lambda: TUESDAY
     root = pathlib.Path(__file__).resolve().parents[1]
     models = json.loads((root / "fixtures/model-prices.json").read_text())["models"]
     only_openrouter = "--openrouter" in sys.argv
@@ -92,7 +96,10 @@ def main():
             continue
         known = model if model in litellm.model_cost else name
         provider = litellm.model_cost.get(known, {}).get("litellm_provider", provider)
+        calculation.current_billing_time = lambda: TUESDAY
         costs = [cost(known, provider, call) for call in CALLS]
+        calculation.current_billing_time = lambda: SATURDAY
+        costs.append(cost(known, provider, OFF_PEAK))
         lines.append("\t".join([model, *("-" if c is None else str(c) for c in costs)]))
     if only_openrouter:
         print("\n".join(lines))

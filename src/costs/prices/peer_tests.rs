@@ -18,6 +18,9 @@ const CALLS: [[u64; 6]; 9] = [
     [150_000, 10, 10_000, 120_000, 60_000, 0],
 ];
 
+/// The call of the last column, which is made in off-peak hours.
+const OFF_PEAK: [u64; 6] = CALLS[2];
+
 /// Why LiteLLM charges something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
@@ -33,13 +36,21 @@ enum Why {
 }
 
 /// What LiteLLM charges where it differs, and why.
-fn explained(model: &str, price: &Price, usage: &Usage, ours: i64) -> Option<(Why, i64)> {
+fn explained(
+    model: &str,
+    price: &Price,
+    usage: &Usage,
+    ours: i64,
+    off_peak: bool,
+) -> Option<(Why, i64)> {
+    let hours = price.off_peak.as_ref().filter(|_| off_peak);
+    let rates = hours.map_or(price.base, |hours| hours.rates);
     let input_of = |tokens: u64| {
         let usage = Usage {
             input_tokens: tokens,
             ..Usage::default()
         };
-        price.base.cost(&usage).pico()
+        rates.cost(&usage).pico()
     };
     if model.starts_with("fireworks_ai/") && price.base.cache_read.is_none() {
         let saved = input_of(usage.cache_read_tokens) / 2;
@@ -63,7 +74,11 @@ fn litellm_charges_the_same_but_for_what_is_explained() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/litellm-costs.tsv");
     let text = std::fs::read_to_string(file).unwrap();
     let prices = Prices::built_in();
-    let noon = UNIX_EPOCH + Duration::from_hours(498_753);
+    // A Tuesday, and the Saturday before it.
+    let ordinary = UNIX_EPOCH + Duration::from_hours(498_753);
+    let off_peak = UNIX_EPOCH + Duration::from_hours(498_684);
+    let calls = CALLS.iter().map(|call| (call, ordinary));
+    let calls: Vec<_> = calls.chain([(&OFF_PEAK, off_peak)]).collect();
     let mut models = 0;
     let mut same = 0;
     let mut explanations: BTreeMap<Why, usize> = BTreeMap::new();
@@ -80,7 +95,7 @@ fn litellm_charges_the_same_but_for_what_is_explained() {
             continue;
         };
         models += 1;
-        for (call, theirs) in CALLS.iter().zip(cells) {
+        for ((call, time), theirs) in calls.iter().zip(cells) {
             let usage = Usage {
                 input_tokens: call[0],
                 output_tokens: call[1],
@@ -89,13 +104,14 @@ fn litellm_charges_the_same_but_for_what_is_explained() {
                 cache_write_1h_tokens: call[4],
                 reasoning_tokens: call[5],
             };
-            let ours = price.cost(&usage, noon, noon).pico();
+            let ours = price.cost(&usage, *time, *time).pico();
             let theirs: i64 = theirs.parse().unwrap();
             // Theirs is a float: its last digit is noise.
             let equal = |cost: i64| (theirs - cost).abs() <= 1;
             if equal(ours) {
                 same += 1;
-            } else if let Some((why, cost)) = explained(model, &price, &usage, ours)
+            } else if let Some((why, cost)) =
+                explained(model, &price, &usage, ours, *time == off_peak)
                 && equal(cost)
             {
                 *explanations.entry(why).or_default() += 1;
@@ -104,11 +120,11 @@ fn litellm_charges_the_same_but_for_what_is_explained() {
             }
         }
     }
-    assert_eq!((models, same), (688, 4866));
+    assert_eq!((models, same), (688, 5329));
     let expected = [
-        (Why::NoCachedPrice, 1278),
-        (Why::NoWritePrice, 28),
-        (Why::SixDecimals, 20),
+        (Why::NoCachedPrice, 1491),
+        (Why::NoWritePrice, 35),
+        (Why::SixDecimals, 25),
     ];
     assert_eq!(explanations, BTreeMap::from(expected));
 }
