@@ -52,7 +52,8 @@ fn set_up() -> std::io::Result<OwnedFd> {
     #[expect(unsafe_code, reason = "the library does not know this call")]
     // SAFETY: nothing is open yet that this process knows of, but for the standard streams.
     unsafe {
-        libc::close_range(3, libc::c_uint::MAX, 0);
+        // Not every C library has a function for it.
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
     }
     // Whoever called may be a leader already.
     _ = setsid();
