@@ -104,7 +104,7 @@ fn a_narrow_terminal_scrolls_and_wraps() {
         "│漢字│1  │",
         "│😀  │22 │",
         "stub/stub-model · 10 in / 5 out tokens ·",
-        " $0.000000 · 0.",
+        " $0.000000 · ",
     ];
     let expected = expected.join("\n");
     assert!(screen.starts_with(&expected), "{screen}");

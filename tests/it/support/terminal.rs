@@ -31,12 +31,33 @@ struct State {
 
 impl Terminal {
     /// Starts a program on a terminal of so many columns and rows.
-    pub fn start(mut command: Command, columns: u16, rows: u16) -> Self {
-        command.stdin(Stdio::inherit());
-        let mut session = OsSession::spawn(command).expect("the program starts");
-        let process = session.get_process_mut();
-        process.set_window_size(columns, rows).expect("a window");
-        process.set_echo(true, None).expect("an echo");
+    ///
+    /// The command has an environment of its own: what it names and nothing else.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a command is made to be started"
+    )]
+    pub fn start(command: Command, columns: u16, rows: u16) -> Self {
+        // The terminal is as it should be before the program looks at it.
+        let mut prepared = Command::new("/bin/sh");
+        prepared
+            .arg("-c")
+            .arg(format!("stty echo cols {columns} rows {rows}; exec \"$@\""))
+            .arg("sh")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear()
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::inherit());
+        if let Some(directory) = command.get_current_dir() {
+            prepared.current_dir(directory);
+        }
+        let session = OsSession::spawn(prepared).expect("the program starts");
+        let process = session.get_process();
         let mut output = process.get_raw_handle().expect("the terminal");
         let keyboard = process.get_raw_handle().expect("the terminal");
         let seen = Arc::new(Seen {
