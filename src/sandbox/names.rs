@@ -31,7 +31,8 @@ pub(super) fn holds_secret(name: &[u8]) -> bool {
         b"_key.pem",
     ];
     let name = name.to_ascii_lowercase();
-    if name.starts_with(b".env") {
+    // `.env.local`, and `production.env`.
+    if name.starts_with(b".env") || name.ends_with(b".env") {
         return ![&b"example"[..], b"sample", b"template"]
             .iter()
             .any(|word| {
@@ -102,6 +103,7 @@ mod tests {
             ".env.local",
             ".env.production",
             ".envrc",
+            "production.env",
             "id_rsa",
             "id_ed25519",
             "id_ed25519_sk",
@@ -121,6 +123,7 @@ mod tests {
             ".env.local.example",
             ".env-sample",
             "env",
+            "example.env",
             "environment.ts",
             "id_rsa.pub",
             "id_ed25519_sk.pub",

@@ -56,7 +56,8 @@ pub(super) fn enter(plan: &Plan, identity: Identity, sources: Option<Sources>) -
     let size = plan.limits.temporary.to_string();
     let scratch = new_filesystem(
         "tmpfs",
-        &[("mode", "0755"), ("size", &size)],
+        // Each entry takes memory of the kernel, which counts as nobody's.
+        &[("mode", "0755"), ("size", &size), ("nr_inodes", "400k")],
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
     )
     .map_err(at("make a file system for temporary files"))?;

@@ -87,11 +87,19 @@ fn now() -> Duration {
     )
 }
 
+/// What an entry of a file system takes at least: empty files fill a disk too, since it has only so many.
+const ENTRY: u64 = 4096;
+
+/// Bytes that are free, and entries as bytes.
 fn free(plan: &Plan) -> Option<u64> {
     let StatVfs {
-        f_bfree, f_frsize, ..
+        f_bfree,
+        f_frsize,
+        f_ffree,
+        ..
     } = statvfs(plan.workspace.path()).ok()?;
-    Some(f_bfree * f_frsize)
+    // Some file systems have no number of entries, or a number beyond all bounds.
+    Some((f_bfree * f_frsize).saturating_add(f_ffree.saturating_mul(ENTRY)))
 }
 
 /// Bytes in the private temporary directories, which are memory.
@@ -135,7 +143,7 @@ fn proportional_memory(pid: &str) -> u64 {
     )
 }
 
-/// Bytes on disk of the workspace's files that changed since.
+/// Bytes on disk of what changed in the workspace since, and as many for each entry as it takes at least.
 fn grown(plan: &Plan, since: std::time::SystemTime) -> u64 {
     let mut bytes = 0;
     let mut open = vec![plan.workspace.to_path_buf()];
@@ -146,9 +154,10 @@ fn grown(plan: &Plan, since: std::time::SystemTime) -> u64 {
             };
             if metadata.is_dir() {
                 open.push(entry.path());
-            } else if changed(&metadata) >= since {
+            }
+            if changed(&metadata) >= since {
                 use std::os::unix::fs::MetadataExt as _;
-                bytes += metadata.blocks() * 512;
+                bytes += metadata.blocks() * 512 + ENTRY;
             }
         }
     }

@@ -125,6 +125,28 @@ pub(super) fn permitted(
     Ok(addresses.to_vec())
 }
 
+/// The kind of a name that leads to this machine or its network wherever it is asked for; it is not looked up.
+pub(super) fn not_public_name(allow: &[String], host: &str, port: u16) -> Option<&'static str> {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let kind = match last {
+        "localhost" => "loopback",
+        "local" | "internal" | "lan" | "home" => "local",
+        "metadata" | "instance-data" => "metadata",
+        _ => return None,
+    };
+    let is_allowed =
+        allow
+            .iter()
+            .filter_map(|text| entry(text))
+            .any(|(entry, allowed)| match entry {
+                Host::Domain(entry) => allowed == port && entry.eq_ignore_ascii_case(host),
+                Host::Ipv4(_) | Host::Ipv6(_) => false,
+            });
+    // The machine's own name has addresses, which may be allowed.
+    (!is_allowed && !host.eq_ignore_ascii_case("localhost")).then_some(kind)
+}
+
 fn is_metadata(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
@@ -267,6 +289,26 @@ mod tests {
                 "{host} {addresses:?}"
             );
         }
+    }
+
+    #[test]
+    fn knows_names_that_are_not_public() {
+        let allow = ["db.local:80".to_owned()];
+        for (host, expected) in [
+            ("app.localhost", Some("loopback")),
+            ("a.LOCALHOST.", Some("loopback")),
+            ("localhost.", Some("loopback")),
+            ("metadata.google.internal", Some("local")),
+            ("printer.local", Some("local")),
+            ("metadata", Some("metadata")),
+            ("db.local", None),
+            ("localhost", None),
+            ("internal.example.com", None),
+            ("example.com", None),
+        ] {
+            assert_eq!(not_public_name(&allow, host, 80), expected, "{host}");
+        }
+        assert_eq!(not_public_name(&allow, "db.local", 81), Some("local"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use reqwest::redirect;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use url::{Host, Url};
 
-use super::address::permitted;
+use super::address::{not_public_name, permitted};
 use super::target;
 use crate::tools::{ToolContext, ToolError};
 
@@ -128,6 +128,13 @@ fn is_credential(name: &HeaderName) -> bool {
 async fn hop(context: &ToolContext, request: &Request) -> Result<reqwest::Response, ToolError> {
     let url = &request.url;
     let host = target::host(url);
+    let port = url.port_or_known_default().unwrap_or(80);
+    if let Some(kind) = not_public_name(&context.http.allow, &host, port) {
+        return Err(ToolError::refused(format!(
+            "`{host}` is a {kind} name: access is not allowed (the user can put `{host}:{port}` in \
+             `settings.http.allow`)"
+        )));
+    }
     let addresses = lookup(url, &host).await?;
     let addresses = permitted(&context.http.allow, &host, &addresses)?;
     let client = client(context, url, &host, &addresses).await?;

@@ -1,5 +1,9 @@
 //! A command that takes too much ends, and the program does not.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use orch::sandbox::{Command, Exceeded};
 use serde_json::json;
 
 use super::Place;
@@ -76,6 +80,21 @@ fn files_and_temporary_files() {
         .filter_map(|line| line.parse().ok())
         .collect();
     assert_eq!(sizes, [0, 2 << 30, 1 << 30, 0], "{content}");
+}
+
+#[tokio::test]
+async fn files_without_content_fill_a_disk_too() {
+    let place = Place::new();
+    let mut policy = place.policy();
+    policy.limits.disk = 64 << 20;
+    let script = "python3 -c \"
+import os, time
+os.mkdir('d')
+for i in range(60000): open(f'd/{i}', 'w').close()
+time.sleep(60)\"";
+    let command = Command::script(&Arc::new(policy), script);
+    let outcome = command.run(Duration::from_mins(2)).await.unwrap();
+    assert_eq!(outcome.limit, Some(Exceeded::Disk));
 }
 
 #[test]
