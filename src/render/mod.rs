@@ -32,7 +32,7 @@ pub use text::{answer, error_text};
 use tokio::sync::mpsc;
 
 use crate::agents::RunResult;
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::redact::Redactor;
 use crate::usage::Usd;
 use live::Live;
@@ -60,6 +60,25 @@ pub struct Closed;
 /// When nobody reads any more.
 pub fn stdout(text: &str) -> Result<(), Closed> {
     region::print(text)
+}
+
+/// Joins a piece of text with the pieces that already wait behind it, so that they are written at once; answers
+/// with the event that stands behind them.
+fn join_waiting(event: &mut Event, events: &mut mpsc::Receiver<Event>) -> Option<Event> {
+    while let EventKind::TextDelta { text } = &mut event.kind {
+        let next = events.try_recv().ok()?;
+        let is_same = next.agent == event.agent
+            && next.step == event.step
+            && next.is_delegate == event.is_delegate
+            && event.shown.is_none();
+        match &next.kind {
+            EventKind::TextDelta { text: more } if is_same && next.shown.is_none() => {
+                text.push_str(more);
+            }
+            _ => return Some(next),
+        }
+    }
+    None
 }
 
 /// Writes a line to standard error; a closed one is nobody's loss.
@@ -200,7 +219,16 @@ impl View {
         if self.live.is_some() {
             return self.watch_live(events).await;
         }
-        while let Some(event) = events.recv().await {
+        let mut next = None;
+        loop {
+            let event = match next.take() {
+                Some(event) => Some(event),
+                None => events.recv().await,
+            };
+            let Some(mut event) = event else { break };
+            if self.form == Form::Text {
+                next = join_waiting(&mut event, events);
+            }
             for event in self.masks.pass(event) {
                 self.show(&event)?;
             }
@@ -240,5 +268,44 @@ impl View {
                 stdout(&json::event_line(number, event))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Events;
+
+    #[tokio::test]
+    async fn pieces_of_one_answer_that_wait_are_written_at_once() {
+        let (events, mut receiver) = Events::channel("r");
+        let (a, b) = (events.for_agent("a"), events.for_agent("b"));
+        let delta = |text: &str| EventKind::TextDelta { text: text.into() };
+        for (events, kind) in [
+            (&a, delta("one ")),
+            (&a, delta("two ")),
+            (&b, delta("other")),
+            (&a, delta("three ")),
+            (&a, EventKind::TurnStarted { turn: 2 }),
+            (&a, delta("four")),
+        ] {
+            events.emit(kind).await;
+        }
+        let mut joined = Vec::new();
+        let mut next = None;
+        while let Some(mut event) = next.take().or_else(|| receiver.try_recv().ok()) {
+            next = join_waiting(&mut event, &mut receiver);
+            joined.push((event.agent.to_string(), event.kind));
+        }
+        assert_eq!(
+            joined,
+            [
+                ("a".to_owned(), delta("one two ")),
+                ("b".to_owned(), delta("other")),
+                ("a".to_owned(), delta("three ")),
+                ("a".to_owned(), EventKind::TurnStarted { turn: 2 }),
+                ("a".to_owned(), delta("four")),
+            ]
+        );
     }
 }
