@@ -183,10 +183,14 @@ impl Child {
 
     /// Ends the child and all that it started, and waits until nothing of it is found.
     pub async fn end(&mut self) {
+        let mut nothing_before = false;
         for _ in 0..ROUNDS {
-            if self.kill_now() == 0 {
+            let nothing = self.kill_now() == 0;
+            // What gets another parent while it is looked for is seen the next time.
+            if nothing && nothing_before {
                 break;
             }
+            nothing_before = nothing;
             // The child itself must be reaped or it would stay as a zombie.
             drop(tokio::time::timeout(BETWEEN, self.wait()).await);
         }
@@ -213,6 +217,8 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if !self.ended && !self.ends_itself {
+            self.kill_now();
+            // What got another parent while it was looked for is seen now.
             self.kill_now();
             // It is reaped by the runtime; this is for what it left behind.
             reap_adopted();
