@@ -205,6 +205,23 @@ impl Child {
         kill(Tree { child, marker }) + kill_strays(self.pid)
     }
 
+    /// Kills all of it and sees it gone, for when nothing can be waited for: whoever hears that a run ended finds
+    /// nothing of it. What is killed ends within a moment.
+    fn kill_and_see_gone(&self) {
+        let mut nothing_before = false;
+        for _ in 0..ROUNDS {
+            let nothing = self.kill_now() == 0;
+            // What gets another parent while it is looked for is seen the next time.
+            if nothing && nothing_before {
+                break;
+            }
+            nothing_before = nothing;
+            if !nothing {
+                pause();
+            }
+        }
+    }
+
     fn unreaped(&self) -> Option<i32> {
         self.process.id().map(|_| self.pid)
     }
@@ -217,14 +234,20 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if !self.ended && !self.ends_itself {
-            self.kill_now();
-            // What got another parent while it was looked for is seen now.
-            self.kill_now();
+            self.kill_and_see_gone();
             // It is reaped by the runtime; this is for what it left behind.
             reap_adopted();
         }
         self.forget();
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "in a drop, where nothing can be awaited; a millisecond, and seldom more than one"
+)]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
 }
 
 fn started() -> std::sync::MutexGuard<'static, Vec<i32>> {

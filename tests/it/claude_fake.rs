@@ -134,6 +134,8 @@ fn replay(recording: &Recording) -> String {
     } else {
         String::new()
     };
+    // It said all this, whenever it was asked to end: a shell that is asked between two lines would not.
+    let lines = format!("trap '' INT\n{lines}");
     format!("{lines}\nsay before\ncat $D/stderr >&2\n{wait}\nsay after\n{exit}")
 }
 
