@@ -29,9 +29,9 @@ pub(super) fn all(
     orchestrator: &Orchestrator,
     order: &AllOrder,
 ) -> Result<u8, OrchError> {
-    let plans = orchestrator.plan_all(&order.only, &order.prompt)?;
+    let plans = orchestrator.plan_all(order)?;
     let lowest: Usd = plans.iter().filter_map(|plan| plan.lowest_usd).sum();
-    let left = plans.iter().filter_map(|plan| plan.shared_left_usd).min();
+    let left = plans.iter().filter_map(Plan::shared_left).min();
     let is_over = plans.iter().any(Plan::is_over_budget) || left.is_some_and(|left| lowest > left);
     let over = over(is_over, Some(lowest), left);
     let highest: Option<Usd> = plans.iter().map(|plan| plan.highest_usd).sum();
@@ -95,8 +95,13 @@ fn text(plan: &Plan) -> String {
         }
         None => text.push_str("  cost: no price is known for the model\n"),
     }
-    if let Some(left) = plan.left_usd {
-        _ = writeln!(text, "  budget: ${left} left");
+    if let Some(tightest) = plan.tightest() {
+        let (left, limit) = (tightest.left, tightest.limit);
+        _ = writeln!(
+            text,
+            "  budget: ${left} left of ${limit} ({})",
+            tightest.scope
+        );
     }
     for notice in &plan.notices {
         _ = writeln!(text, "  note: {notice}");

@@ -25,8 +25,8 @@ fn saturating_sum(column: &str) -> String {
 
 pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{
-    Attempt, Budget, BudgetWarning, Caps, Ended, Hold, Ledger, LostAttempt, Outcome, OverBudget,
-    PromptSize, Purpose, Refused, Scope, Settled, Spending, estimate_tokens,
+    Attempt, Budget, BudgetLeft, BudgetWarning, Caps, Ended, Hold, Ledger, LostAttempt, Outcome,
+    OverBudget, PromptSize, Purpose, Refused, Scope, Settled, Spending, estimate_tokens,
 };
 pub use prices::{Price, Prices, Pricing};
 pub use settings::{BudgetSettings, OnUnpriced, PriceOverride};

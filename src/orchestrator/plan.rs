@@ -6,14 +6,16 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{Orchestrator, Order};
+use super::{AllOrder, Orchestrator, Order};
 use crate::agents::{Agent, AgentSettings};
 use crate::costs::prices::{Asked, WorstCase};
 use crate::costs::{
-    Attempt, Budget, Caps, Ledger, Price, Pricing, PromptSize, Scope, estimate_tokens,
+    Attempt, BudgetLeft, Ledger, Price, Pricing, PromptSize, Scope, estimate_tokens,
 };
 use crate::error::{ErrorClass, OrchError};
-use crate::resilience::Link;
+use crate::message::Message;
+use crate::resilience::{self, Link};
+use crate::sessions::Session;
 use crate::usage::{Usage, Usd};
 
 /// The most of a tool's result that a model sees, bytes: the cap of every tool.
@@ -44,9 +46,8 @@ pub struct Plan {
     pub budget_usd: Option<Usd>,
     /// What is left of the budgets that cover it, where that is least.
     pub left_usd: Option<Usd>,
-    /// The same of those budgets that it shares with the other agents of its run.
-    #[serde(skip)]
-    pub shared_left_usd: Option<Usd>,
+    /// Every budget that covers it.
+    pub budgets: Vec<BudgetLeft>,
     /// What is worth knowing.
     pub notices: Vec<String>,
 }
@@ -58,6 +59,28 @@ impl Plan {
             .zip(self.lowest_usd)
             .is_some_and(|(left, lowest)| lowest > left)
     }
+
+    /// The budget that leaves least.
+    pub fn tightest(&self) -> Option<&BudgetLeft> {
+        self.budgets.iter().min_by_key(|budget| budget.left)
+    }
+
+    /// What is left of the budgets that it shares with the other agents of its run.
+    pub fn shared_left(&self) -> Option<Usd> {
+        let shared =
+            |budget: &&BudgetLeft| !matches!(budget.scope, Scope::Agent(_) | Scope::Session);
+        let left = self.budgets.iter().filter(shared).map(|budget| budget.left);
+        left.min()
+    }
+}
+
+/// What an agent is asked, and what was said before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Talk<'a> {
+    /// The conversation; its budget covers the run.
+    pub(super) session: &'a Session,
+    pub(super) history: &'a [Message],
+    pub(super) prompt: &'a str,
 }
 
 impl Orchestrator {
@@ -67,17 +90,31 @@ impl Orchestrator {
     /// When the run could not begin.
     pub fn plan(&self, order: &Order) -> Result<Plan, OrchError> {
         let settings = self.settings_of(&order.agent)?;
-        self.plan_with(&order.agent, settings, &order.prompt)
+        let (session, history) = self.opened(&order.agent, order.conversation.clone())?;
+        let talk = Talk {
+            session: &session,
+            history: &history,
+            prompt: &order.prompt,
+        };
+        self.plan_with(&order.agent, settings, talk)
     }
 
     /// The plans of many agents on one prompt.
     ///
     /// # Errors
     /// When there is nobody to ask.
-    pub fn plan_all(&self, only: &[String], prompt: &str) -> Result<Vec<Plan>, OrchError> {
-        self.chosen(only)?
+    pub fn plan_all(&self, order: &AllOrder) -> Result<Vec<Plan>, OrchError> {
+        self.chosen(&order.only)?
             .into_iter()
-            .map(|(name, settings)| self.plan_with(name, settings, prompt))
+            .map(|(name, settings)| {
+                let (session, history) = self.opened(name, order.conversation.clone())?;
+                let talk = Talk {
+                    session: &session,
+                    history: &history,
+                    prompt: &order.prompt,
+                };
+                self.plan_with(name, settings, talk)
+            })
             .collect()
     }
 
@@ -85,14 +122,18 @@ impl Orchestrator {
         &self,
         name: &str,
         settings: &AgentSettings,
-        prompt: &str,
+        talk: Talk<'_>,
     ) -> Result<Plan, OrchError> {
         let (agent, notices) = self.resolve(name, settings)?;
         let mut size = size_of(&agent);
-        size.add(prompt);
+        for message in talk.history {
+            resilience::add_message(&mut size, message);
+        }
+        size.add(talk.prompt);
         let prices = agent.chain.iter().filter_map(|link| self.price_of(link));
         let lowest = prices.map(|price| charge(&price, |price| lowest(price, &size)));
-        let (left, shared_left) = self.left_to_run(&agent)?;
+        let budgets = self.left_to_run(&agent, talk.session)?;
+        let left = budgets.iter().map(|budget| budget.left).min();
         let own = self.highest(&agent, &size);
         let highest = own.and_then(|own| Some(own + self.highest_of_called(name, settings)?));
         Ok(Plan {
@@ -109,35 +150,30 @@ impl Orchestrator {
             highest_usd: highest.map(|highest| left.map_or(highest, |left| highest.min(left))),
             budget_usd: agent.caps.budgets.iter().map(|budget| budget.limit).min(),
             left_usd: left,
-            shared_left_usd: shared_left,
+            budgets,
             notices,
         })
     }
 
-    /// What the budgets of an agent leave to a run that begins now, and what those leave that the whole run
-    /// shares.
-    fn left_to_run(&self, agent: &Agent) -> Result<(Option<Usd>, Option<Usd>), OrchError> {
-        let shared = |budget: &&Budget| !matches!(budget.scope, Scope::Agent(_) | Scope::Session);
-        let shared = Caps {
-            budgets: agent.caps.budgets.iter().filter(shared).cloned().collect(),
-            ..(*agent.caps).clone()
-        };
+    /// What the budgets of an agent leave to a run in a conversation that begins now.
+    fn left_to_run(&self, agent: &Agent, session: &Session) -> Result<Vec<BudgetLeft>, OrchError> {
         let Some(store) = &self.store else {
-            let least = |caps: &Caps| caps.budgets.iter().map(|budget| budget.limit).min();
-            return Ok((least(&agent.caps), least(&shared)));
+            let untouched = agent.caps.budgets.iter().map(|budget| BudgetLeft {
+                scope: budget.scope.clone(),
+                limit: budget.limit,
+                left: budget.limit,
+            });
+            return Ok(untouched.collect());
         };
         let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
         let attempt = Attempt {
             agent: Arc::clone(&agent.name),
-            session: Some("".into()),
+            session: Some(session.id.as_str().into()),
             ..Attempt::default()
         };
-        let left = |caps| {
-            ledger.left(&attempt, caps).map_err(|error| {
-                OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
-            })
-        };
-        Ok((left(&agent.caps)?, left(&shared)?))
+        ledger.budgets_left(&attempt, &agent.caps).map_err(|error| {
+            OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
+        })
     }
 
     /// The most that an agent itself can spend; `None` when a price is not known.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Orchestrator;
+use super::plan::Talk;
 use crate::error::OrchError;
+use crate::sessions::Session;
 use crate::tasks::{Candidates, ForEach, Join, Plan, Step, Work};
 use crate::usage::Usd;
 
@@ -184,11 +186,14 @@ impl Pricing<'_> {
         let Some(settings) = self.plan.agents.get(name) else {
             return Ok(Range::NOTHING);
         };
-        let plan = self.orchestrator.plan_with(name, settings, prompt)?;
-        self.left = [self.left, plan.shared_left_usd]
-            .into_iter()
-            .flatten()
-            .min();
+        // Every step begins a conversation.
+        let talk = Talk {
+            session: &Session::begin(name, None),
+            history: &[],
+            prompt,
+        };
+        let plan = self.orchestrator.plan_with(name, settings, talk)?;
+        self.left = [self.left, plan.shared_left()].into_iter().flatten().min();
         for notice in plan.notices {
             if !self.notices.contains(&notice) {
                 self.notices.push(notice);

@@ -30,6 +30,7 @@ pub use guarded::Resilience;
 pub use limiter::{
     Admission, Ask, Cause, Grants, LaneId, LaneStatistics, Limiter, Ticket, Turn, Wanted,
 };
+pub use prompt::add_message;
 pub use retry::{Decision, GiveUp, MAX_RETRY_AFTER, RetryBudget, Situation, decide};
 pub use settings::EndpointSettings;
 pub use status::{BreakerStatus, LimitStatus, Status, Used};

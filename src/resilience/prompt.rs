@@ -28,29 +28,34 @@ pub(super) fn prompt_size(request: &Request, counted: Option<Counted>) -> Prompt
     }
     let new = known.map_or(0, |counted| counted.messages);
     for message in request.messages.iter().skip(new) {
-        match message {
-            Message::User { text } => size.add(text),
-            Message::Assistant(said) => {
-                size.add(&said.text);
-                for call in &said.calls {
-                    size.add(&call.name);
-                    size.add(&call.arguments);
-                    if !call.extra.is_null() {
-                        add_json(&mut size, &call.extra);
-                    }
-                }
-                if !said.vendor_extra.is_null() {
-                    add_json(&mut size, &said.vendor_extra);
+        add_message(&mut size, message);
+    }
+    size
+}
+
+/// Adds a message to what a prompt has already.
+pub fn add_message(size: &mut PromptSize, message: &Message) {
+    match message {
+        Message::User { text } => size.add(text),
+        Message::Assistant(said) => {
+            size.add(&said.text);
+            for call in &said.calls {
+                size.add(&call.name);
+                size.add(&call.arguments);
+                if !call.extra.is_null() {
+                    add_json(size, &call.extra);
                 }
             }
-            Message::Tool { results } => {
-                for result in results {
-                    size.add(&result.content);
-                }
+            if !said.vendor_extra.is_null() {
+                add_json(size, &said.vendor_extra);
+            }
+        }
+        Message::Tool { results } => {
+            for result in results {
+                size.add(&result.content);
             }
         }
     }
-    size
 }
 
 /// Adds a value as it is written out, without writing it anywhere.

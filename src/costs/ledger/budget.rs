@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::Serialize;
+
 use super::Attempt;
 use crate::costs::calendar::Day;
 use crate::costs::prices::{Price, WorstCase};
@@ -48,6 +50,24 @@ pub struct Budget {
     pub scope: Scope,
     /// How much may be spent.
     pub limit: Usd,
+}
+
+/// What a cap leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetLeft {
+    /// What it covers.
+    #[serde(rename = "budget", serialize_with = "as_words")]
+    pub scope: Scope,
+    /// How much may be spent.
+    #[serde(rename = "limit_usd")]
+    pub limit: Usd,
+    /// How much of that is neither spent nor held.
+    #[serde(rename = "left_usd")]
+    pub left: Usd,
+}
+
+fn as_words<S: serde::Serializer>(scope: &Scope, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(scope)
 }
 
 /// The caps of an agent's calls.

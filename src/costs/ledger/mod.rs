@@ -11,7 +11,7 @@ mod settlement;
 mod tests;
 
 pub use attempt::{Attempt, PromptSize, Purpose, estimate_tokens};
-pub use budget::{Budget, BudgetWarning, Caps, OverBudget, Refused, Scope};
+pub use budget::{Budget, BudgetLeft, BudgetWarning, Caps, OverBudget, Refused, Scope};
 pub use hold::{Hold, Settled};
 pub use lost::LostAttempt;
 pub use settlement::{Ended, Outcome};
@@ -185,15 +185,32 @@ impl Ledger {
     /// # Errors
     /// When the store cannot be read.
     pub fn left(&self, attempt: &Attempt, caps: &Caps) -> Result<Option<Usd>, StoreError> {
+        let budgets = self.budgets_left(attempt, caps)?;
+        Ok(budgets.iter().map(|budget| budget.left).min())
+    }
+
+    /// What every budget that covers an attempt leaves to it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn budgets_left(
+        &self,
+        attempt: &Attempt,
+        caps: &Caps,
+    ) -> Result<Vec<BudgetLeft>, StoreError> {
         let capped = capped(attempt, caps, Day::of(SystemTime::now()));
         if capped.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let standings = self
             .store
             .read(|connection| rows::standings(connection, capped))?;
-        let least = standings.iter().map(Standing::left).min();
-        Ok(least.map(Usd::at_least_zero))
+        let left = |standing: Standing| BudgetLeft {
+            left: standing.left().at_least_zero(),
+            limit: standing.budget.limit,
+            scope: standing.budget.scope,
+        };
+        Ok(standings.into_iter().map(left).collect())
     }
 
     /// The output tokens with which one reply of an attempt costs at most `amount`, down to `least`,

@@ -88,3 +88,57 @@ fn the_least_is_compared_with_what_is_left() {
     // The sum of what was spent is beneath the highest that was told before.
     assert!(money(&before["highest_usd"]) >= 300_000_000_000);
 }
+
+/// The cap of a conversation holds what was spent in it, and what was said in it is sent again.
+#[test]
+fn a_conversation_goes_on_with_what_it_has_spent_and_said() {
+    let server = Stub::start(|_| stub::text_with_usage("ok", 10, 300));
+    let settings = "budget: {session_usd: 0.5, day_usd: 10}";
+    let context = place(&server, settings, "max_output_tokens: 300");
+    let in_talk = [&PLAN[..], &["--session", "talk"]].concat();
+    let planned = |args: &[&str]| context.orch(args).exits(0).json()["plan"].clone();
+    let budget = |plan: &Value, name: &str| {
+        let budgets = plan["budgets"].as_array().unwrap();
+        let found = budgets.iter().find(|budget| budget["budget"] == name);
+        found.unwrap_or_else(|| panic!("{name}: {plan}")).clone()
+    };
+    let before = planned(&in_talk);
+    assert_eq!(before["left_usd"], "0.500000");
+    let prompt = "y".repeat(4000);
+    let ask = ["--agent", "a", "--prompt", &prompt, "--session", "talk"];
+    context.orch(&ask).exits(0);
+    let after = planned(&in_talk);
+    assert_eq!(after["left_usd"], "0.200000");
+    assert_eq!(after["highest_usd"], "0.200000");
+    let session =
+        serde_json::json!({"budget": "session", "limit_usd": "0.500000", "left_usd": "0.200000"});
+    assert_eq!(budget(&after, "session"), session);
+    assert_eq!(budget(&after, "day")["left_usd"], "9.700000");
+    let tokens = |plan: &Value| plan["prompt_tokens"].as_u64().unwrap();
+    assert!(tokens(&after) >= tokens(&before) + 1000, "{after}");
+    // The same with the last conversation, whatever its name; another one begins with its whole cap.
+    let last = [&PLAN[..], &["--continue"]].concat();
+    assert_eq!(planned(&last)["left_usd"], "0.200000");
+    let other = [&PLAN[..], &["--session", "other"]].concat();
+    assert_eq!(planned(&other)["left_usd"], "0.500000");
+    assert_eq!(planned(&PLAN)["left_usd"], "0.500000");
+    let all = ["--all", "--prompt", "x", "--session", "talk", "--dry-run"];
+    let told = context.orch(&all).exits(0).stdout;
+    assert!(
+        told.contains("budget: $0.200000 left of $0.500000 (session)"),
+        "{told}"
+    );
+    // What is left does not pay for what was said before: no run would begin.
+    let dear = context.read("orch.yaml").replace("input: 0", "input: 500");
+    context.write("orch.yaml", dear);
+    for args in [&in_talk[..], &all[..]] {
+        let refused = context.orch(args).exits(7);
+        assert!(
+            refused.stderr.contains("above what the budget")
+                || refused.stderr.contains("above the $0.2"),
+            "{refused:#?}"
+        );
+    }
+    context.orch(&ask).exits(7);
+    assert_eq!(server.chats().len(), 1);
+}
