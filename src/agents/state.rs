@@ -223,6 +223,9 @@ impl State {
             if text.is_empty() {
                 text.clone_from(&error.partial.text);
             }
+            for warning in &error.warnings {
+                self.warn_once(warning.clone());
+            }
         } else {
             self.result.attempts += 1;
         }

@@ -145,7 +145,11 @@ pub async fn run(
     }
     let mut window = Window::default();
     let ended = with_tools(&around, &mut state, &mut request, &mut window).await;
-    servers.close().await;
+    for warning in servers.close().await {
+        let warning = agent.tools.redactor.mask_owned(warning);
+        events.notice(warning.clone()).await;
+        state.warn_once(warning);
+    }
     let said_before = ask.history.len();
     let mut finished = state.close(agent, request.messages.split_off(said_before), ended.err());
     finished.compaction = window.compaction();

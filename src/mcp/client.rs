@@ -234,15 +234,21 @@ impl Connection {
         Ok(text)
     }
 
-    /// Ends the connection and the server's process.
-    pub(super) async fn close(mut self) {
+    /// Ends the connection and the server's process; tells what the user must know of what it left behind.
+    pub(super) async fn close(mut self) -> Vec<String> {
         drop(self.service.close_with_timeout(PATIENCE).await);
-        if let Some(child) = &mut self.child {
-            // Its input is closed, which is how such a server is asked to end.
-            if timeout(PATIENCE, child.wait()).await.is_err() {
-                child.kill();
-                drop(timeout(PATIENCE, child.wait()).await);
-            }
+        let Some(child) = &mut self.child else {
+            return Vec::new();
+        };
+        // Its input is closed, which is how such a server is asked to end.
+        let mut ended = timeout(PATIENCE, child.wait()).await;
+        if ended.is_err() {
+            child.kill();
+            ended = timeout(PATIENCE, child.wait()).await;
+        }
+        match ended {
+            Ok(Ok(ended)) => ended.warnings(),
+            _ => Vec::new(),
         }
     }
 }

@@ -96,8 +96,9 @@ impl Servers {
         .await
     }
 
-    /// Ends the servers, politely.
-    pub async fn close(self) {
-        join_all(self.connections.into_iter().map(Connection::close)).await;
+    /// Ends the servers, politely; tells what the user must know of what they left behind.
+    pub async fn close(self) -> Vec<String> {
+        let closed = join_all(self.connections.into_iter().map(Connection::close)).await;
+        closed.concat()
     }
 }

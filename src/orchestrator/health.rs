@@ -153,7 +153,9 @@ impl Orchestrator {
         };
         let servers = mcp::start(&specs).await;
         let failed: Vec<String> = servers.failed.iter().map(mcp::Failed::message).collect();
-        servers.close().await;
+        for warning in servers.close().await {
+            tracing::warn!("{warning}");
+        }
         (!failed.is_empty()).then(|| Health::bad(ErrorClass::Failed, failed.join("; "), None))
     }
 

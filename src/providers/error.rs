@@ -113,6 +113,8 @@ pub struct Partial {
     pub reported_cost: Option<Usd>,
     /// Tools that a provider of its own turns ran before the end.
     pub own_tools: Vec<OwnTool>,
+    /// What the user should know of what these left behind.
+    pub warnings: Vec<String>,
     /// Whether the request reached a model: `false` for what was refused before any work, so
     /// that nothing is charged.
     pub reached_model: bool,

@@ -181,7 +181,8 @@ impl Around<'_> {
                 self.tell(changes).await;
                 Attempted::Answered(Box::new(reply))
             }
-            Err(error) => {
+            Err(mut error) => {
+                tally.warnings.append(&mut error.partial.warnings);
                 let tries = Tries {
                     attempts: on_link.attempts,
                     max_retries: link.settings.max_retries,

@@ -218,6 +218,25 @@ struct After {
     repositories: BTreeSet<(u64, u64)>,
 }
 
+impl Ended {
+    /// What the user must know.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings(&self.moved, &self.found)
+    }
+}
+
+/// What took protected names, and what was found in what was left behind, in words.
+fn warnings(moved: &[Moved], found: &[String]) -> Vec<String> {
+    let moved = moved.iter().map(|moved| {
+        format!(
+            "`{}` is protected: what took its name is now `{}`",
+            moved.from.display(),
+            moved.to.display()
+        )
+    });
+    moved.chain(found.iter().cloned()).collect()
+}
+
 /// Something that took a protected name and was given another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
@@ -243,14 +262,7 @@ pub struct Outcome {
 impl Outcome {
     /// What the user must know.
     pub fn warnings(&self) -> Vec<String> {
-        let moved = self.moved.iter().map(|moved| {
-            format!(
-                "`{}` is protected: what took its name is now `{}`",
-                moved.from.display(),
-                moved.to.display()
-            )
-        });
-        moved.chain(self.found.iter().cloned()).collect()
+        warnings(&self.moved, &self.found)
     }
 
     fn too_late() -> Self {

@@ -176,3 +176,58 @@ fn a_tier_that_cannot_confine_it_says_so_on_every_run() {
         );
     }
 }
+
+/// A CLI that makes a repository with a program in it and a configuration, then answers or fails.
+const PLANTING: &str = r#"#!/usr/bin/python3
+import json, os, subprocess, sys
+if sys.argv[1] == "--version":
+    print("2.1.330 (Claude Code)"); sys.exit()
+if sys.argv[1] == "auth":
+    print('{"loggedIn": true}'); sys.exit()
+prompt = sys.stdin.read()
+work = os.path.dirname(os.path.abspath(sys.argv[0]))
+subprocess.run(["git", "init", "-q", "sub"], cwd=work, check=True)
+subprocess.run(["git", "-C", "sub", "config", "core.fsmonitor", "touch pwn"], cwd=work, check=True)
+open(work + "/config.yml", "w").write("agents: {}")
+say = lambda line: print(json.dumps(line), flush=True)
+say({"type": "system", "subtype": "init", "session_id": "s", "model": "m", "apiKeySource": "ANTHROPIC_API_KEY",
+     "mcp_servers": [{"name": "orch", "status": "connected"}]})
+if "fail" in prompt: sys.exit(1)
+say({"type": "result", "subtype": "success", "is_error": False, "num_turns": 1, "result": "done",
+     "total_cost_usd": 0.5, "modelUsage": {}, "model_usage_since_last_result": {"m": {"inputTokens": 10, "outputTokens": 5, "costUSD": 0.001}}})
+"#;
+
+#[test]
+fn what_was_taken_out_of_the_workspace_after_its_own_tools_is_said() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for (prompt, exit) in [("x", 0), ("fail", 5)] {
+        let context = context(", native_tools: true");
+        let cli = context.work().join("claude");
+        std::fs::write(&cli, PLANTING).unwrap();
+        std::fs::set_permissions(&cli, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let words = ["--config", "orch.yaml", "--agent", "a", "--prompt", prompt];
+        let run = |more: &[&str]| {
+            let words: Vec<&str> = words.iter().chain(more).copied().collect();
+            let mut command = context.command(&words);
+            command.env("ANTHROPIC_API_KEY", "sk-ant-0123456789abcdef");
+            crate::support::ran(command.output().unwrap())
+        };
+        let told = ["core.fsmonitor", "config.yml` is protected"];
+        let result = run(&["--json"]).exits(exit).json();
+        let warnings = result["warnings"].to_string();
+        std::fs::remove_dir_all(context.work().join("sub")).unwrap();
+        let ran = run(&[]).exits(exit);
+        for words in told {
+            assert!(warnings.contains(words), "{prompt}: {warnings}");
+            assert_eq!(
+                ran.stderr.matches(words).count(),
+                1,
+                "{prompt}: {}",
+                ran.stderr
+            );
+        }
+        let config = std::fs::read_to_string(context.work().join("sub/.git/config")).unwrap();
+        assert!(config.contains("; taken out: fsmonitor"), "{config}");
+        assert!(!context.work().join("config.yml").exists());
+    }
+}

@@ -27,6 +27,8 @@ pub(super) struct Child {
     /// Taken when what is left of it is handed on.
     running: Option<Running>,
     over: bool,
+    /// What the user must know of what it left behind; filled in at its end.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,7 @@ impl Child {
         Self {
             running: Some(running),
             over: false,
+            warnings: Vec::new(),
         }
     }
 
@@ -122,6 +125,7 @@ impl Child {
             Some(Running::Free(child)) => child.wait().await,
             Some(Running::Confined(child)) => {
                 let ended = child.wait().await?;
+                self.warnings.extend(ended.warnings());
                 // One that was ended from outside was killed.
                 Ok(ended
                     .status
@@ -131,13 +135,20 @@ impl Child {
         }
     }
 
+    /// What the user must know of what it left behind.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
     /// Ends it and all that it started.
     pub(super) async fn end(&mut self) {
         match &mut self.running {
             Some(Running::Free(child)) => child.end().await,
             Some(Running::Confined(child)) => {
                 child.kill();
-                drop(tokio::time::timeout(PATIENCE, child.wait()).await);
+                if let Ok(Ok(ended)) = tokio::time::timeout(PATIENCE, child.wait()).await {
+                    self.warnings.extend(ended.warnings());
+                }
             }
             None => {}
         }
@@ -156,6 +167,7 @@ impl Drop for Child {
         let rest = Self {
             running: self.running.take(),
             over: true,
+            warnings: Vec::new(),
         };
         // It may still write its session down. When the runtime ends before that, or there is none,
         // the rest is dropped, and everything ends at once.
@@ -164,6 +176,9 @@ impl Drop for Child {
                 let mut rest = rest;
                 drop(tokio::time::timeout(LEAVE, rest.wait()).await);
                 rest.end().await;
+                for warning in rest.take_warnings() {
+                    tracing::warn!("{warning}");
+                }
             }));
         }
     }

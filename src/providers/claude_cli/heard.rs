@@ -47,6 +47,8 @@ pub struct Heard {
     pub fallback: Option<String>,
     /// The start of what was no JSON.
     pub noise: String,
+    /// What the user must know of what its tools left behind.
+    pub left: Vec<String>,
     reply: String,
     streamed: bool,
     stopped: bool,

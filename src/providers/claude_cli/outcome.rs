@@ -132,6 +132,7 @@ fn reply(
         }
     }
     warnings.extend(heard.fallback);
+    warnings.extend(heard.left);
     Ok(Reply {
         message: Assistant {
             text: line.result,
@@ -322,6 +323,7 @@ fn partial(heard: Heard, bill: Option<Bill>) -> Partial {
         usage,
         reported_cost: bill.map(|bill| bill.run.cost),
         own_tools: heard.own_tools,
+        warnings: heard.left,
         reached_model,
     }
 }

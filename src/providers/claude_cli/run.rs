@@ -208,6 +208,11 @@ pub(super) async fn drive(
         }
     }
     child.end().await;
+    for warning in child.take_warnings() {
+        let warning = watching.redactor.mask_owned(warning);
+        watching.events.notice(warning.clone()).await;
+        heard.left.push(warning);
+    }
     if let Some(usage) = bill(&heard.results, watching.before) {
         watching.meter.reported(usage.run.usage);
         watching.meter.reported_cost(usage.run.cost);
