@@ -82,6 +82,12 @@ impl Place {
         });
         let context = Context::new();
         clone_into(&context.work());
+        // The examples ask git for differences, wherever the build puts its files.
+        let made = Command::new("git")
+            .args(["init", "--quiet"])
+            .current_dir(context.work())
+            .status();
+        assert!(made.unwrap().success());
         let yaml = blocks(&readme(), "yaml").remove(0);
         context.write("orch.yaml", format!("{yaml}{TASK}"));
         Self { context, server }

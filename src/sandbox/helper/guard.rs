@@ -2,13 +2,11 @@
 //! rule for a name that does not exist, so whatever takes one is moved aside the moment it appears, and looked
 //! for again when the command has ended.
 
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, open, openat, openat2, readlinkat,
     renameat_with, statat, symlinkat,
@@ -17,6 +15,7 @@ use rustix::io::Errno;
 
 use super::super::plan::{Kept, Plan, Raw, Report, Watch};
 use super::failure::{Done, at};
+use super::notices::Notices;
 
 /// The watched names and the directories that hold them.
 pub(super) struct Guard<'a> {
@@ -24,7 +23,7 @@ pub(super) struct Guard<'a> {
     kept: Vec<(&'a Kept, Rc<OwnedFd>)>,
     /// Links that could be removed: what is open keeps its number.
     _links: Vec<OwnedFd>,
-    events: Option<OwnedFd>,
+    notices: Option<Notices>,
 }
 
 impl<'a> Guard<'a> {
@@ -56,38 +55,23 @@ impl<'a> Guard<'a> {
             .filter(|(one, _)| one.is_link)
             .filter_map(|(one, root)| openat(root, one.path.path(), flags, Mode::empty()).ok())
             .collect();
-        let events = if watched.is_empty() {
+        let notices = if watched.is_empty() {
             None
         } else {
-            let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-                .map_err(at("watch for new configurations"))?;
-            for (watch, _) in &watched {
-                let flags = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-                inotify::add_watch(&events, watch.directory.path(), flags)
-                    .map_err(at("watch for new configurations"))?;
-            }
-            Some(events)
+            let directories = watched.iter().map(|(_, directory)| directory.as_fd());
+            Some(Notices::of(directories).map_err(at("watch for new configurations"))?)
         };
         Ok(Self {
             watched,
             kept,
             _links: links,
-            events,
+            notices,
         })
     }
 
-    /// The file that can be read when something new appeared.
-    pub(super) fn events(&self) -> Option<BorrowedFd<'_>> {
-        self.events.as_ref().map(|events| events.as_fd())
-    }
-
-    /// Forgets what was told so far; [`sweep`](Self::sweep) looks for itself.
-    pub(super) fn drain(&self) {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        if let Some(events) = &self.events {
-            let mut reader = Reader::new(events, &mut buffer);
-            while reader.next().is_ok() {}
-        }
+    /// What tells that something new appeared; [`sweep`](Self::sweep) looks for itself.
+    pub(super) fn notices(&self) -> Option<&Notices> {
+        self.notices.as_ref()
     }
 
     /// Looks, when all is over, whether the repositories are where they were.

@@ -103,8 +103,12 @@ pub(super) fn write_maps(process: &str, user: (u32, u32), group: (u32, u32)) -> 
     )
 }
 
-/// A user namespace that maps the workspace's owner to the command; for the owners of mounts.
-pub(super) fn owner_namespace(owner: (u32, u32), outside: (u32, u32)) -> io::Result<OwnedFd> {
+/// A user namespace that maps the workspace's owner to the command, for the owners of mounts; and the process
+/// that made it, killed: whoever reaps it later need not wait for its end.
+pub(super) fn owner_namespace(
+    owner: (u32, u32),
+    outside: (u32, u32),
+) -> io::Result<(OwnedFd, Pid)> {
     let (held, hold) = pipe_with(PipeFlags::CLOEXEC)?;
     match clone(libc::CLONE_NEWUSER)? {
         None => {
@@ -114,19 +118,30 @@ pub(super) fn owner_namespace(owner: (u32, u32), outside: (u32, u32)) -> io::Res
             _ = rustix::io::read(&held, &mut byte);
             leave(0);
         }
-        Some(pid) => {
-            let number = pid.as_raw_nonzero();
+        Some(maker) => {
+            let number = maker.as_raw_nonzero();
             let namespace = write_maps(
                 &number.to_string(),
                 (owner.0, outside.0),
                 (owner.1, outside.1),
             )
             .and_then(|()| fs::File::open(format!("/proc/{number}/ns/user")));
-            kill_process(pid, Signal::KILL)?;
-            waitpid(Some(pid), WaitOptions::empty())?;
-            Ok(namespace?.into())
+            kill_process(maker, Signal::KILL)?;
+            match namespace {
+                Ok(file) => Ok((file.into(), maker)),
+                Err(error) => {
+                    reap(maker);
+                    Err(error)
+                }
+            }
         }
     }
+}
+
+/// Waits for the end of a child.
+pub(super) fn reap(child: Pid) {
+    // Nobody else can have done it.
+    _ = waitpid(Some(child), WaitOptions::empty());
 }
 
 /// A new process with new namespaces; `None` in it.

@@ -16,7 +16,7 @@ use super::exec::Program;
 use super::failure::{Done, Failure, at};
 use super::identity::{Identity, clone, leave, write_maps};
 use super::sources::Sources;
-use super::{confine, reap, root};
+use super::{confine, reap, root, signals};
 
 /// What the outer process prepared.
 pub(super) struct Prepared<'a> {
@@ -86,7 +86,8 @@ fn set_up(plan: &Plan, identity: Identity, sources: Option<Sources>, up: &OwnedF
         confine::drop_capabilities()?;
         confine::landlock(plan)?;
     }
-    reap::hold_signals().map_err(at("hold signals"))?;
+    // Before there are any: they are read from a file.
+    signals::hold(libc::SIGCHLD).map_err(at("hold signals"))?;
     match clone(0).map_err(at("start a process"))? {
         None => {
             let failure = start(&program, tcp.as_ref().map(|tcp| tcp.as_fd()), up);

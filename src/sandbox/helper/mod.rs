@@ -16,10 +16,12 @@ mod inner;
 mod keep;
 mod mounts;
 mod network;
+mod notices;
 mod outer;
 mod paths;
 mod reap;
 mod root;
+mod signals;
 mod sources;
 mod watchdog;
 

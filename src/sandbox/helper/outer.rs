@@ -21,9 +21,10 @@ use super::answer::Answerer;
 use super::channel::{pair, receive, send};
 use super::failure::{Done, Failure, at};
 use super::guard::Guard;
-use super::identity::{Identity, clone, write_maps};
+use super::identity::{Identity, clone, reap, write_maps};
 use super::inner::{self, Prepared};
 use super::keep::{Kept, put_back, remember};
+use super::notices::Notices;
 use super::sources::{Sources, take_all};
 use crate::process;
 
@@ -205,6 +206,9 @@ fn start(plan: &Plan, down: OwnedFd, up: &OwnedFd) -> Done<Pid> {
                 .map_err(at("map the user"))?;
                 send(up, &(), &[]).map_err(at("start the first process"))?;
             }
+            if let Some(maker) = sources.and_then(|sources| sources.maker) {
+                reap(maker);
+            }
             Ok(child)
         }
     }
@@ -258,7 +262,7 @@ fn watch(
             Some(handle.as_fd()),
             lifeline.then(|| caller.as_fd()),
             inside.then(|| up.as_fd()),
-            guard.events(),
+            guard.notices().map(Notices::file),
             answerer.as_ref().map(|answerer| answerer.asks().as_fd()),
         ];
         let told = readable(wanted).map_err(at("wait for the command"))?;
@@ -269,7 +273,7 @@ fn watch(
             answerer = None;
         }
         if of_guard {
-            guard.drain();
+            guard.notices().inspect(|notices| notices.drain());
             guard.sweep().iter().for_each(|report| tell(caller, report));
         }
         if of_inside {

@@ -1,7 +1,6 @@
 //! What the first process does while the program runs: reap, watch limits, pass signals on.
 
-use std::io;
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
@@ -9,6 +8,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use super::super::plan::{Exceeded, Plan, Report, Request};
 use super::channel::{receive, send};
 use super::identity::leave;
+use super::signals::Signals;
 use super::watchdog::Watchdog;
 
 /// How often limits are looked at.
@@ -20,7 +20,7 @@ const TICK: Timespec = Timespec {
 /// Waits for the program and tells how it ended; with this process all others of the namespace end.
 pub(super) fn stay(plan: &Plan, child: Pid, up: &OwnedFd) -> ! {
     let mut watchdog = Watchdog::new(plan);
-    let ended = Signals::new().map_or(
+    let ended = Signals::of(libc::SIGCHLD).map_or(
         Report::Ended {
             status: None,
             limit: None,
@@ -33,7 +33,7 @@ pub(super) fn stay(plan: &Plan, child: Pid, up: &OwnedFd) -> ! {
                 };
             }
             let mut files = [
-                PollFd::new(&signals.0, PollFlags::IN),
+                PollFd::new(&signals, PollFlags::IN),
                 PollFd::new(up, PollFlags::IN),
             ];
             match poll(&mut files, Some(&TICK)) {
@@ -83,44 +83,4 @@ fn reap(child: Pid) -> Option<i32> {
         }
     }
     None
-}
-
-/// Blocks the signal of ended children, before there are any: it is read from a file.
-pub(super) fn hold_signals() -> io::Result<()> {
-    #[expect(unsafe_code, reason = "the library does not know these calls")]
-    // SAFETY: the set is initialised before it is used.
-    let result = unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// The signals of ended children.
-struct Signals(OwnedFd);
-
-impl Signals {
-    fn new() -> Option<Self> {
-        #[expect(unsafe_code, reason = "the library does not know these calls")]
-        // SAFETY: the set is initialised before it is used; the number is a new file of nobody else.
-        unsafe {
-            let mut set = std::mem::zeroed();
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, libc::SIGCHLD);
-            let file = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-            (file >= 0).then(|| Self(OwnedFd::from_raw_fd(file)))
-        }
-    }
-
-    fn drain(&self) {
-        let mut buffer = [0_u8; 1024];
-        // Which children ended is asked of the kernel; this only empties the file.
-        _ = rustix::io::read(self.0.as_fd(), &mut buffer);
-    }
 }

@@ -1,10 +1,12 @@
 //! Takes what the new root is made of from the machine, before anything of it can change.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::process::Pid;
 
 use super::super::plan::{Access, Place, Plan, Raw};
 use super::failure::{Done, at};
-use super::identity::{Identity, owner_namespace};
+use super::identity::{Identity, owner_namespace, reap};
 use super::mounts::{Restrictions, map_owners, restrict, take};
 
 /// How steps begin that fail where owners cannot be mapped.
@@ -20,6 +22,8 @@ pub(super) struct Source {
 pub(super) struct Sources {
     /// For every place of the plan its mount, where it has one.
     pub(super) mounts: Vec<Option<Source>>,
+    /// A child to be reaped when there is time.
+    pub(super) maker: Option<Pid>,
 }
 
 /// Takes the mounts of a plan.
@@ -31,14 +35,21 @@ pub(super) fn take_all(plan: &Plan, identity: Identity) -> Done<Sources> {
         ),
         None => None,
     };
-    let mut mounts = Vec::with_capacity(plan.places.len());
-    for place in &plan.places {
-        mounts.push(source(place, namespace.as_ref())?);
+    let (namespace, maker) = namespace.unzip();
+    let namespace = namespace.as_ref().map(|namespace| namespace.as_fd());
+    let mounts = plan.places.iter().map(|place| source(place, namespace));
+    match mounts.collect() {
+        Ok(mounts) => Ok(Sources { mounts, maker }),
+        Err(failure) => {
+            if let Some(maker) = maker {
+                reap(maker);
+            }
+            Err(failure)
+        }
     }
-    Ok(Sources { mounts })
 }
 
-fn source(place: &Place, namespace: Option<&OwnedFd>) -> Done<Option<Source>> {
+fn source(place: &Place, namespace: Option<BorrowedFd<'_>>) -> Done<Option<Source>> {
     let Place::Bind {
         source,
         target,
@@ -67,7 +78,7 @@ fn source(place: &Place, namespace: Option<&OwnedFd>) -> Done<Option<Source>> {
         && !source.path().starts_with("/usr")
         && no_devices
     {
-        map_owners(&mount, namespace.as_fd()).map_err(at(format!("{MAPPING} of {source:?}")))?;
+        map_owners(&mount, namespace).map_err(at(format!("{MAPPING} of {source:?}")))?;
     }
     Ok(Some(Source {
         mount,
