@@ -190,7 +190,8 @@ impl Around<'_> {
                     deadline: self.deadline,
                     committed: is_final(&error, request, tally),
                 };
-                let (decision, changes) = pass.failed(&error, &tries, (now, fastrand::f64()));
+                let endpoint = pass.endpoint();
+                let (decision, mut changes) = pass.failed(&error, &tries, (now, fastrand::f64()));
                 tally
                     .failures
                     .push(report(tally.attempts, &link.canonical, &error, now - began));
@@ -211,6 +212,8 @@ impl Around<'_> {
                     subscription: false,
                 };
                 Box::pin(self.settle(hold, outcome, tally)).await;
+                // The store has counted it by now, together with what others have met.
+                changes.append(&mut endpoint.known().found_out);
                 self.tell(changes).await;
                 Attempted::Failed(Box::new(error), decision)
             }

@@ -124,6 +124,8 @@ pub struct Breaker {
     proven: u32,
     /// Failures in a row.
     in_a_row: u32,
+    /// Other processes know of failures too, or of ours: an answer is news to them.
+    others_fail: bool,
     window: Window,
     statistics: BreakerStatistics,
 }
@@ -138,6 +140,7 @@ impl Breaker {
             reopened: 0,
             proven: 0,
             in_a_row: 0,
+            others_fail: false,
             window: Window::default(),
             statistics: BreakerStatistics::default(),
         }
@@ -243,6 +246,35 @@ impl Breaker {
         }
     }
 
+    /// Whether what a call with this permit says counts toward opening it.
+    pub fn counts(&self, permit: Permit) -> bool {
+        self.settings.enabled && self.state == State::Closed && permit.era == self.era
+    }
+
+    /// Takes whether other processes know of failures since the last answer that one of them heard.
+    pub fn others_fail(&mut self, fail: bool) {
+        self.others_fail = fail;
+    }
+
+    /// Whether an answer is news to other processes; it is no more when it was asked for.
+    pub fn take_others_fail(&mut self) -> bool {
+        std::mem::take(&mut self.others_fail)
+    }
+
+    /// Failures in a row that open it.
+    pub fn threshold(&self) -> u32 {
+        self.settings.threshold
+    }
+
+    /// How long it would stay open if it opened now; `told` is when the server said that it may be
+    /// tried again.
+    pub fn rest(&self, told: Option<Duration>, random: f64) -> Duration {
+        let spread = 0.4_f64.mul_add(random.clamp(0.0, 1.0), 0.8);
+        let own = self.settings.timeout.saturating_mul(1 << self.reopened);
+        own.mul_f64(spread)
+            .max(told.unwrap_or_default().min(LONGEST_TOLD))
+    }
+
     /// Opens it at least until an instant that somebody else has found out: another process, the
     /// user. `reopened` is how often it opened there without closing between, `proven` how many calls
     /// have succeeded there since.
@@ -323,11 +355,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant, told: Option<Duration>, random: f64) -> State {
-        let spread = 0.4_f64.mul_add(random.clamp(0.0, 1.0), 0.8);
-        let own = self.settings.timeout.saturating_mul(1 << self.reopened);
-        let wait = own
-            .mul_f64(spread)
-            .max(told.unwrap_or_default().min(LONGEST_TOLD));
+        let wait = self.rest(told, random);
         self.proven = 0;
         self.statistics.opened = self.statistics.opened.saturating_add(1);
         self.enter_state(State::Open { until: now + wait });
@@ -340,6 +368,7 @@ impl Breaker {
         if state == State::Closed {
             self.reopened = 0;
             self.in_a_row = 0;
+            self.others_fail = false;
             self.window = Window::default();
         }
     }

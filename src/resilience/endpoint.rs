@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::breaker::{Breaker, BreakerSettings, Gate, Permit, State};
 use super::call::Link;
 use super::limiter::{Admission, Ask, Cause, LaneId, Limiter, Ticket, Turn, Wanted};
+use super::pass::BreakerChange;
 use super::quotas::{Key, Limits};
 use super::retry::{MAX_RETRY_AFTER, RetryBudget};
 use super::settings::EndpointSettings;
@@ -39,6 +40,7 @@ impl EndpointState {
             models: Vec::new(),
             budget: RetryBudget::default(),
             last_failure: None,
+            found_out: Vec::new(),
             dead: None,
         };
         Self {
@@ -66,6 +68,26 @@ impl EndpointState {
         index
     }
 
+    /// Changes of the endpoint's breaker and of a model's, by name.
+    pub(super) fn named(
+        &self,
+        known: &Known,
+        model: usize,
+        changes: [Option<State>; 2],
+    ) -> Vec<BreakerChange> {
+        let of_model = known.models.get(model).map(|model| &model.canonical);
+        let names = [Some(&self.endpoint.provider), of_model];
+        let changes = names.into_iter().zip(changes);
+        changes
+            .filter_map(|(name, state)| {
+                Some(BreakerChange {
+                    name: name?.clone(),
+                    state: state?,
+                })
+            })
+            .collect()
+    }
+
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,6 +103,9 @@ pub(super) struct Known {
     pub(super) budget: RetryBudget,
     /// What the last failure was that counted for a breaker.
     pub(super) last_failure: Option<Arc<str>>,
+    /// What became of breakers by failures of other processes and of this one together, until it is
+    /// told.
+    pub(super) found_out: Vec<BreakerChange>,
     /// The key is refused, or its account has no money.
     dead: Option<Dead>,
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, State, Verdict};
+use super::breaker::{Breaker, Permit, State, Verdict};
 use super::endpoint::{EndpointState, Grant, Known};
 use super::retry::{self, Decision, GiveUp, MAX_RETRY_AFTER, Situation};
-use super::shared::Echo;
+use super::shared::{BreakerEcho, Echo, Failure};
 use crate::providers::{FaultKind, LimitNews, ProviderError};
 
 /// The right to make one attempt. Dropped before it was sent, everything is as if it had never been
@@ -89,15 +89,15 @@ impl<'a> Pass<'a> {
                 .get(self.model)
                 .map(|model| model.breaker.state()),
         ];
-        let flagged = states.into_iter().zip(flags).zip(0..);
-        flagged
-            .filter_map(|((state, flag), which)| {
-                Some(BreakerChange {
-                    name: self.name(&known, which),
-                    state: state.filter(|_| flag)?,
-                })
-            })
-            .collect()
+        let [of_endpoint, of_model] = flags;
+        let [endpoint, model] = states;
+        let changes = [endpoint.filter(|_| of_endpoint), model.filter(|_| of_model)];
+        self.state.named(&known, self.model, changes)
+    }
+
+    /// What it is a pass to.
+    pub(super) fn endpoint(&self) -> &'a Arc<EndpointState> {
+        self.state
     }
 
     /// The answer has begun: the request was not one too many, and the endpoint lives.
@@ -114,7 +114,13 @@ impl<'a> Pass<'a> {
         let echoed = changed.or_else(|| tried(&known.breaker));
         drop(known);
         let echo = Echo {
-            breakers: [echoed.map(|state| (state, 0)), None],
+            breakers: [
+                BreakerEcho {
+                    changed: echoed.map(|state| (state, 0)),
+                    ..BreakerEcho::default()
+                },
+                BreakerEcho::default(),
+            ],
             trial_over: true,
             ..Echo::default()
         };
@@ -245,45 +251,62 @@ impl<'a> Pass<'a> {
         } else {
             Echo::give_back(known.limiter.cancel(grant.admission, now))
         };
+        let now = (now, random);
+        let end = |breaker: &mut Breaker, permit, verdict| {
+            breaker_echo(breaker, permit, verdict, grant.is_trial, now)
+        };
         let [of_endpoint, of_model] = verdicts;
         let first = grant
             .endpoint_permit
-            .and_then(|permit| known.breaker.record(permit, of_endpoint, now, random));
-        let first = first.map(|state| (state, known.breaker.reopened()));
-        let second = known.models.get_mut(self.model).and_then(|model| {
-            let changed = model
-                .breaker
-                .record(grant.model_permit, of_model, now, random);
-            Some((changed?, model.breaker.reopened()))
-        });
-        let mut changes = Vec::new();
-        for (which, changed) in [first, second].into_iter().enumerate() {
+            .map(|permit| end(&mut known.breaker, permit, of_endpoint));
+        let model = known.models.get_mut(self.model);
+        let second = model.map(|model| end(&mut model.breaker, grant.model_permit, of_model));
+        let ended = [first, second].map(Option::unwrap_or_default);
+        for (_, changed) in ended {
             if grant.is_trial || changed.is_some() {
-                known.heed(changed.map(|(state, _)| state), now);
+                known.heed(changed, now.0);
             }
-            changes.extend(changed.map(|(state, _)| BreakerChange {
-                name: self.name(known, which),
-                state,
-            }));
         }
         echo.trial_over = grant.is_trial;
-        echo.breakers = [first, second];
-        if grant.is_trial {
-            let model = known.models.get(self.model).map(|model| &model.breaker);
-            for (echoed, breaker) in echo.breakers.iter_mut().zip([Some(&known.breaker), model]) {
-                let tried = breaker.and_then(tried).map(|state| (state, 0));
-                *echoed = echoed.or(tried);
-            }
-        }
-        (changes, echo)
+        echo.breakers = ended.map(|(echo, _)| echo);
+        let changes = ended.map(|(_, changed)| changed);
+        (self.state.named(known, self.model, changes), echo)
     }
+}
 
-    fn name(&self, known: &Known, which: usize) -> String {
-        match known.models.get(self.model) {
-            Some(model) if which == 1 => model.canonical.clone(),
-            _ => self.state.endpoint.provider.clone(),
+/// Takes a permit back with what the call says: what others should know of the breaker, and its new
+/// state where it changed.
+fn breaker_echo(
+    breaker: &mut Breaker,
+    permit: Permit,
+    verdict: Verdict,
+    is_trial: bool,
+    (now, random): (Instant, f64),
+) -> (BreakerEcho, Option<State>) {
+    let counts = breaker.counts(permit);
+    let answered = breaker.statistics().last_success;
+    let changed = breaker.record(permit, verdict, now, random);
+    let mut echo = BreakerEcho {
+        changed: changed.map(|state| (state, breaker.reopened())),
+        ..BreakerEcho::default()
+    };
+    if is_trial && changed.is_none() {
+        echo.changed = tried(breaker).map(|state| (state, 0));
+    }
+    if counts && changed.is_none() {
+        match verdict {
+            Verdict::Failure { told } => {
+                echo.failure = Some(Failure {
+                    answered,
+                    threshold: breaker.threshold(),
+                    open_until: now + breaker.rest(told, random),
+                });
+            }
+            Verdict::Success => echo.answered = breaker.take_others_fail().then_some(now),
+            Verdict::Neutral => {}
         }
     }
+    (echo, changed)
 }
 
 impl Drop for Pass<'_> {

@@ -1,12 +1,14 @@
 //! Limits, cool-downs and breakers in the store, shared by all processes of a machine: what is read and
 //! written in one small transaction. The clock is passed in, in milliseconds.
 
+mod failures;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use rusqlite::{Connection, params};
 
+pub(super) use failures::{Failed, fail, forget};
 pub(super) use status::{LaneStatus, OpenBreaker, status};
 
 use super::limiter::Grants;
@@ -57,6 +59,8 @@ pub(super) struct BreakerNews {
     pub(super) open_until: i64,
     pub(super) reopened: u32,
     trial_until: i64,
+    /// It is closed, and calls have failed since somebody had an answer.
+    pub(super) fails: bool,
 }
 
 /// In place of the end of a trial: nobody tries, and the one who did has succeeded.
@@ -233,7 +237,10 @@ pub(super) fn look(connection: &Connection, key: &Key, now: i64) -> rusqlite::Re
         "SELECT 0, cool_until, 0, 0 FROM quota_lanes WHERE id = ?1 AND cool_until > ?4
          UNION ALL
          SELECT 1 + (id = ?3), open_until, reopened, trial_until FROM quota_breakers
-         WHERE id IN (?2, ?3)",
+         WHERE id IN (?2, ?3)
+         UNION ALL
+         SELECT 3 + (breaker = ?3), 0, 0, 0 FROM quota_failures WHERE breaker IN (?2, ?3)
+         GROUP BY breaker",
     )?;
     let [of_endpoint, of_model] = key.breakers;
     let mut rows = select.query([key.lane, of_endpoint, of_model, now])?;
@@ -246,12 +253,21 @@ pub(super) fn look(connection: &Connection, key: &Key, now: i64) -> rusqlite::Re
                 continue;
             }
             1 => endpoint,
-            _ => model,
+            2 => model,
+            3 => {
+                endpoint.fails = true;
+                continue;
+            }
+            _ => {
+                model.fails = true;
+                continue;
+            }
         };
         *breaker = BreakerNews {
             open_until: row.get(1)?,
             reopened: row.get(2)?,
             trial_until: row.get(3)?,
+            fails: false,
         };
     }
     Ok(news)
@@ -336,7 +352,8 @@ pub(super) fn open(
         "INSERT INTO quota_breakers (id, name, open_until, reopened) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO UPDATE SET open_until = max(open_until, ?3), reopened = ?4, trial_until = 0",
     )?;
-    open.execute(params![id, name, until, reopened]).map(drop)
+    open.execute(params![id, name, until, reopened])?;
+    forget(connection, id, i64::MAX)
 }
 
 /// A breaker has closed.
@@ -357,7 +374,8 @@ pub(super) fn trial_over(connection: &Connection, id: i64, successes: u32) -> ru
 /// Forgets everything about every endpoint.
 pub(super) fn reset(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
-        "DELETE FROM quota_use; DELETE FROM quota_breakers; UPDATE quota_lanes SET cool_until = 0;",
+        "DELETE FROM quota_use; DELETE FROM quota_breakers; DELETE FROM quota_failures;
+         UPDATE quota_lanes SET cool_until = 0;",
     )
 }
 

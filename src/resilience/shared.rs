@@ -65,11 +65,32 @@ pub(super) struct Echo {
     /// be.
     pub(super) correction: Option<(Grants, i64, i64)>,
     pub(super) cool_until: Option<Instant>,
-    /// The endpoint's breaker and the model's, where they changed or a call that tried has succeeded,
-    /// and how often they reopened.
-    pub(super) breakers: [Option<(State, u32)>; 2],
+    /// What the endpoint's breaker and the model's make of it.
+    pub(super) breakers: [BreakerEcho; 2],
     /// A call that tried is over and changed neither.
     pub(super) trial_over: bool,
+}
+
+/// What a breaker makes of an attempt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BreakerEcho {
+    /// Its state, where that changed or a call that tried has succeeded, and how often it reopened.
+    pub(super) changed: Option<(State, u32)>,
+    /// A failure that counts and has not opened it.
+    pub(super) failure: Option<Failure>,
+    /// When there was an answer after failures that others know of.
+    pub(super) answered: Option<Instant>,
+}
+
+/// A failure that has not opened a breaker by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failure {
+    /// When this process last heard an answer.
+    pub(super) answered: Option<Instant>,
+    /// Failures in a row that open the breaker.
+    pub(super) threshold: u32,
+    /// Until when it then is open.
+    pub(super) open_until: Instant,
 }
 
 impl Echo {
@@ -94,10 +115,55 @@ impl Echo {
     }
 
     fn is_empty(&self) -> bool {
+        let says_nothing = |breaker: &BreakerEcho| {
+            breaker.changed.is_none() && breaker.failure.is_none() && breaker.answered.is_none()
+        };
         self.correction.is_none()
             && self.cool_until.is_none()
-            && self.breakers.iter().all(Option::is_none)
+            && self.breakers.iter().all(says_nothing)
             && !self.trial_over
+    }
+
+    fn has_failures(&self) -> bool {
+        self.breakers
+            .iter()
+            .any(|breaker| breaker.failure.is_some())
+    }
+
+    /// Writes it down.
+    fn write(&self, connection: &Connection, key: &Key, clock: Clock) -> rusqlite::Result<()> {
+        if let Some((grants, requests, tokens)) = self.correction {
+            quotas::correct(connection, key, grants, (requests, tokens))?;
+        }
+        if let Some(until) = self.cool_until {
+            quotas::cool(connection, key, clock.ms(until))?;
+        }
+        let names = [&key.endpoint, &key.model];
+        for ((id, name), echo) in key.breakers.into_iter().zip(names).zip(self.breakers) {
+            match echo.changed {
+                Some((State::Open { until }, reopened)) => {
+                    quotas::open(connection, id, name, (clock.ms(until), reopened))?;
+                }
+                Some((State::Closed, _)) => quotas::close(connection, id)?,
+                Some((State::HalfOpen { successes, .. }, _)) => {
+                    quotas::trial_over(connection, id, successes)?;
+                }
+                None if self.trial_over => quotas::trial_over(connection, id, 0)?,
+                None => {}
+            }
+            if let Some(at) = echo.answered {
+                quotas::forget(connection, id, clock.ms(at))?;
+            }
+            if let Some(failure) = echo.failure {
+                let failed = quotas::Failed {
+                    answered: failure.answered.map(|at| clock.ms(at)),
+                    threshold: failure.threshold,
+                    open_until: clock.ms(failure.open_until),
+                };
+                quotas::fail(connection, (id, name), failed, clock.now())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -281,48 +347,54 @@ impl EndpointState {
         );
     }
 
-    /// Tells others what came of an attempt.
-    pub(super) fn tell_others(&self, model: usize, echo: Echo) {
+    /// Tells others what came of an attempt. A failure may be one too many together with theirs: what
+    /// comes of it is there before the attempt is settled, since the store works in order.
+    pub(super) fn tell_others(self: &Arc<Self>, model: usize, echo: Echo) {
         let Some(shared) = self.shared.as_ref().filter(|shared| shared.is_on()) else {
             return;
         };
         if echo.is_empty() {
             return;
         }
-        let key = self
-            .known()
-            .models
-            .get(model)
-            .and_then(|model| model.key.clone());
+        let (key, eras) = {
+            let known = self.known();
+            let Some(model) = known.models.get(model) else {
+                return;
+            };
+            let eras = [known.breaker.era(), model.breaker.era()];
+            (model.key.clone(), eras)
+        };
         let Some(key) = key else {
             return;
         };
         let clock = shared.clock;
-        shared
-            .store
-            .write_detached(Durability::Normal, move |transaction| {
-                if let Some((grants, requests, tokens)) = echo.correction {
-                    quotas::correct(transaction, &key, grants, (requests, tokens))?;
+        if !echo.has_failures() {
+            shared
+                .store
+                .write_detached(Durability::Normal, move |transaction| {
+                    echo.write(transaction, &key, clock)
+                });
+            return;
+        }
+        let state = Arc::clone(self);
+        shared.store.submit(
+            Durability::Normal,
+            move |transaction| {
+                echo.write(transaction, &key, clock)?;
+                quotas::look(transaction, &key, clock.now())
+            },
+            move |result| match (result, &state.shared) {
+                (Ok(news), _) => {
+                    let now = (clock, Instant::now());
+                    let mut known = state.known();
+                    let changes = known.hear(model, &news, eras, now);
+                    let changes = state.named(&known, model, changes);
+                    known.found_out.extend(changes);
                 }
-                if let Some(until) = echo.cool_until {
-                    quotas::cool(transaction, &key, clock.ms(until))?;
-                }
-                let names = [&key.endpoint, &key.model];
-                for ((id, name), change) in key.breakers.into_iter().zip(names).zip(echo.breakers) {
-                    match change {
-                        Some((State::Open { until }, reopened)) => {
-                            quotas::open(transaction, id, name, (clock.ms(until), reopened))?;
-                        }
-                        Some((State::Closed, _)) => quotas::close(transaction, id)?,
-                        Some((State::HalfOpen { successes, .. }, _)) => {
-                            quotas::trial_over(transaction, id, successes)?;
-                        }
-                        None if echo.trial_over => quotas::trial_over(transaction, id, 0)?,
-                        None => {}
-                    }
-                }
-                Ok(())
-            });
+                (Err(error), Some(shared)) => shared.failed(error),
+                (Err(_), None) => {}
+            },
+        );
     }
 
     fn subject(&self, model: usize) -> Option<(&Shared, Subject)> {
@@ -384,10 +456,17 @@ impl Subject {
 }
 
 impl Known {
-    /// Takes what others have found out.
-    fn hear(&mut self, model: usize, news: &News, eras: [u64; 2], (clock, now): (Clock, Instant)) {
+    /// Takes what others have found out; tells what became of the two breakers by it.
+    fn hear(
+        &mut self,
+        model: usize,
+        news: &News,
+        eras: [u64; 2],
+        (clock, now): (Clock, Instant),
+    ) -> [Option<State>; 2] {
+        let mut changes = [None; 2];
         let Some(model) = self.models.get_mut(model) else {
-            return;
+            return changes;
         };
         if news.cool_until > 0 {
             let wait = clock.at(news.cool_until).saturating_duration_since(now);
@@ -396,23 +475,25 @@ impl Known {
                 self.limiter.cool(model.lane, now, wait, false);
             }
         }
-        let breakers = [&mut self.breaker, &mut model.breaker];
-        let mut changes = Vec::new();
-        for ((breaker, news), era) in breakers.into_iter().zip(news.breakers).zip(eras) {
+        let breakers = [&mut self.breaker, &mut model.breaker].into_iter();
+        let news = news.breakers.into_iter().zip(eras);
+        for ((breaker, (news, era)), change) in breakers.zip(news).zip(&mut changes) {
             if breaker.era() != era {
                 continue;
             }
+            breaker.others_fail(news.fails);
             if news.open_until == 0 {
-                changes.extend(breaker.close());
+                *change = breaker.close();
             } else if breaker.state() == State::Closed || clock.at(news.open_until) > now {
                 // Its time may be over: then one of us tries.
                 let until = clock.at(news.open_until).max(now);
-                changes.extend(breaker.open_until(until, news.reopened, news.proven()));
+                *change = breaker.open_until(until, news.reopened, news.proven());
             }
         }
-        for change in changes {
-            self.heed(Some(change), now);
+        for state in changes.into_iter().flatten() {
+            self.heed(Some(state), now);
         }
+        changes
     }
 }
 

@@ -7,14 +7,17 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// The steps; the schema's version is how many of them were applied.
-const STEPS: &[&[&str]] = &[&[
-    include_str!("migrations/001/ledger.sql"),
-    include_str!("migrations/001/sessions.sql"),
-    include_str!("migrations/001/runs.sql"),
-    include_str!("migrations/001/claude.sql"),
-    include_str!("migrations/001/quotas.sql"),
-    include_str!("migrations/001/children.sql"),
-]];
+const STEPS: &[&[&str]] = &[
+    &[
+        include_str!("migrations/001/ledger.sql"),
+        include_str!("migrations/001/sessions.sql"),
+        include_str!("migrations/001/runs.sql"),
+        include_str!("migrations/001/claude.sql"),
+        include_str!("migrations/001/quotas.sql"),
+        include_str!("migrations/001/children.sql"),
+    ],
+    &[include_str!("migrations/002/quotas.sql")],
+];
 
 /// Marks a SQLite file as a store of this program: `orch` in ASCII.
 const APPLICATION_ID: i64 = 0x6f72_6368;

@@ -4,9 +4,12 @@ use super::*;
 
 fn connection() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
-    connection
-        .execute_batch(include_str!("../../store/migrations/001/quotas.sql"))
-        .unwrap();
+    for step in [
+        include_str!("../../store/migrations/001/quotas.sql"),
+        include_str!("../../store/migrations/002/quotas.sql"),
+    ] {
+        connection.execute_batch(step).unwrap();
+    }
     connection
 }
 
@@ -216,4 +219,40 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn failures_in_a_row_open_a_breaker_whoever_meets_them() {
+    let store = connection();
+    let failed = |answered| Failed {
+        answered,
+        threshold: 3,
+        open_until: 99_000,
+    };
+    let news = |now| look(&store, &key(), now).unwrap().breakers;
+    let fail = |answered, now| {
+        super::fail(&store, (7, "lab/model"), failed(answered), now).unwrap();
+        news(now)[1]
+    };
+    assert!(!news(0)[1].fails);
+    let once = fail(None, 1_000);
+    assert_eq!((once.fails, once.open_until), (true, 0));
+    assert!(!news(1_000)[0].fails, "the endpoint is not the model");
+    assert_eq!(fail(None, 2_000).open_until, 0);
+    // One who has heard an answer since the first two begins anew.
+    assert_eq!(fail(Some(2_500), 3_000).open_until, 0);
+    assert_eq!(fail(Some(500), 4_000).open_until, 0);
+    // An answer ends the row for all.
+    forget(&store, 7, 4_000).unwrap();
+    assert!(!news(4_000)[1].fails);
+    assert_eq!(fail(None, 5_000).open_until, 0);
+    // What is older than a minute is none of it.
+    assert_eq!(fail(None, 66_000).open_until, 0);
+    assert_eq!(fail(None, 67_000).open_until, 0);
+    let open = fail(None, 68_000);
+    assert_eq!((open.open_until, open.fails), (99_000, false));
+    // Nothing more is counted while it is open, and it closes with an empty row.
+    assert!(!fail(None, 69_000).fails);
+    close(&store, 7).unwrap();
+    assert_eq!(news(70_000)[1], BreakerNews::default());
 }

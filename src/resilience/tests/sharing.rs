@@ -201,6 +201,74 @@ async fn processes_of_one_call_each_close_a_breaker_together() {
     }
 }
 
+/// Failures of both count together; while everything goes well, nothing is written about it.
+#[tokio::test(start_paused = true)]
+async fn failures_of_two_processes_count_together_and_good_calls_write_nothing() {
+    for settings in [settings(), limited(1000)] {
+        let Two { store, labs } = two();
+        let script = Script::new("lab", |seen| match seen.n {
+            12..=14 | 17..=19 => Act::Fail(SOON, dead_server()),
+            _ => Act::Answer(SOON),
+        });
+        let once = EndpointSettings {
+            max_retries: 0,
+            ..settings
+        };
+        let chain = [link(&script, once)];
+        let failures = || -> i64 {
+            let count = |connection: &rusqlite::Connection| {
+                let sql = "SELECT count(*) FROM quota_failures";
+                connection.query_row(sql, [], |row| row.get(0))
+            };
+            store.read(count).unwrap()
+        };
+        for lab in labs.iter().cycle().take(12) {
+            lab.call(&chain).await.unwrap();
+        }
+        assert_eq!(failures(), 0);
+        for lab in labs.iter().cycle().take(3) {
+            lab.call(&chain).await.unwrap_err();
+            sleep(seconds(1)).await;
+        }
+        assert_eq!(failures(), 3);
+        // The other one has seen them, and tells of its answer once.
+        labs[1].call(&chain).await.unwrap();
+        assert_eq!(failures(), 0);
+        labs[0].call(&chain).await.unwrap();
+        for lab in labs.iter().cycle().take(3) {
+            lab.call(&chain).await.unwrap_err();
+            sleep(seconds(1)).await;
+        }
+        assert_eq!(failures(), 3);
+        assert!(labs.iter().all(|lab| {
+            let breakers = lab.resilience.status().breakers;
+            breakers.iter().all(|breaker| breaker.state == "closed")
+        }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fifth_failure_of_two_processes_opens_the_breaker_of_both() {
+    let Two { labs, .. } = two();
+    let script = Script::new("lab", |_| Act::Fail(SOON, dead_server()));
+    let once = EndpointSettings {
+        max_retries: 0,
+        ..settings()
+    };
+    let mut chain = [link(&script, once)];
+    chain[0].clocks.total = Some(seconds(5));
+    for lab in labs.iter().cycle().take(5) {
+        lab.call(&chain).await.unwrap_err();
+        sleep(seconds(1)).await;
+    }
+    assert_eq!(script.requests(), 5);
+    for lab in &labs {
+        let error = lab.call(&chain).await.unwrap_err();
+        assert_eq!(error.kind, CallErrorKind::CircuitOpen);
+    }
+    assert_eq!(script.requests(), 5);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_said_once_and_the_limit_is_kept_alone() {
     let Two { store, labs } = two();
