@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 
+use super::Holder;
 use super::calendar::rfc3339;
-use super::ledger::holder::Holder;
 use super::saturating_sum;
 use crate::store::{Durability, FILE_NAME, Store, StoreError, migrations};
 use crate::usage::Usd;
@@ -284,7 +284,7 @@ mod tests {
         let expected = StoreCheck {
             path: state.join(FILE_NAME),
             exists: true,
-            schema: 1,
+            schema: crate::store::migrations::current_version(),
             attempts: 3,
             live_holds: 1,
             ..StoreCheck::default()

@@ -23,6 +23,8 @@ fn saturating_sum(column: &str) -> String {
     )
 }
 
+pub(crate) use ledger::holder::Holder;
+
 pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{
     Attempt, Budget, BudgetLeft, BudgetWarning, Caps, Ended, Hold, Ledger, LostAttempt, Outcome,

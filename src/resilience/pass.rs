@@ -10,6 +10,7 @@ use super::breaker::{Breaker, Permit, State, Verdict};
 use super::endpoint::{EndpointState, Grant, Known};
 use super::retry::{self, Decision, GiveUp, MAX_RETRY_AFTER, Situation};
 use super::shared::{BreakerEcho, Echo, Failure};
+use crate::costs::Holder;
 use crate::providers::{FaultKind, LimitNews, ProviderError};
 
 /// The right to make one attempt. Dropped before it was sent, everything is as if it had never been
@@ -297,6 +298,7 @@ fn breaker_echo(
         match verdict {
             Verdict::Failure { told } => {
                 echo.failure = Some(Failure {
+                    process: Holder::this_process(),
                     answered,
                     threshold: breaker.threshold(),
                     open_until: now + breaker.rest(told, random),

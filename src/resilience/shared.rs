@@ -15,6 +15,7 @@ use super::breaker::State;
 use super::endpoint::{EndpointState, Known};
 use super::limiter::{Grants, Wanted};
 use super::quotas::{self, Admitted, Key, Limits, News};
+use crate::costs::Holder;
 use crate::providers::Endpoint;
 use crate::store::{Durability, Store, StoreError};
 
@@ -85,6 +86,8 @@ pub(super) struct BreakerEcho {
 /// A failure that has not opened a breaker by itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failure {
+    /// This process.
+    pub(super) process: Holder,
     /// When this process last heard an answer.
     pub(super) answered: Option<Instant>,
     /// Failures in a row that open the breaker.
@@ -156,6 +159,7 @@ impl Echo {
             }
             if let Some(failure) = echo.failure {
                 let failed = quotas::Failed {
+                    process: failure.process,
                     answered: failure.answered.map(|at| clock.ms(at)),
                     threshold: failure.threshold,
                     open_until: clock.ms(failure.open_until),

@@ -4,14 +4,14 @@ use rustix::process::Pid;
 
 /// A process: its number, and when it started in clock ticks since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::costs) struct Holder {
-    pub(in crate::costs) process_id: i64,
-    pub(in crate::costs) started: i64,
+pub(crate) struct Holder {
+    pub(crate) process_id: i64,
+    pub(crate) started: i64,
 }
 
 impl Holder {
     /// This process.
-    pub(super) fn this_process() -> Self {
+    pub(crate) fn this_process() -> Self {
         let process_id = i64::from(rustix::process::getpid().as_raw_nonzero().get());
         Self {
             process_id,
@@ -20,7 +20,7 @@ impl Holder {
     }
 
     /// Whether it still runs. What cannot be found out counts as running.
-    pub(in crate::costs) fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         let pid = i32::try_from(self.process_id).ok().and_then(Pid::from_raw);
         match (start_of(self.process_id), pid) {
             (Some(started), _) => self.started == 0 || started == self.started,

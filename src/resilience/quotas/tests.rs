@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::costs::Holder;
 
 fn connection() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
@@ -224,7 +225,9 @@ proptest! {
 #[test]
 fn failures_in_a_row_open_a_breaker_whoever_meets_them() {
     let store = connection();
+    let process = Holder::this_process();
     let failed = |answered| Failed {
+        process,
         answered,
         threshold: 3,
         open_until: 99_000,
@@ -251,8 +254,48 @@ fn failures_in_a_row_open_a_breaker_whoever_meets_them() {
     assert_eq!(fail(None, 67_000).open_until, 0);
     let open = fail(None, 68_000);
     assert_eq!((open.open_until, open.fails), (99_000, false));
+    // What a process has met that is gone does not count.
+    let store = connection();
+    let gone = Failed {
+        process: Holder {
+            process_id: i64::from(i32::MAX),
+            started: 1,
+        },
+        ..failed(None)
+    };
+    for now in [68_000, 68_001] {
+        super::fail(&store, (7, "lab/model"), gone, now).unwrap();
+    }
+    let count = |connection: &Connection| {
+        let sql = "SELECT count(*) FROM quota_failures";
+        connection.query_row(sql, [], |row| row.get::<_, i64>(0))
+    };
+    assert_eq!(count(&store), Ok(2));
+    super::fail(&store, (7, "lab/model"), failed(None), 68_002).unwrap();
+    assert_eq!(
+        look(&store, &key(), 68_003).unwrap().breakers[1].open_until,
+        0
+    );
+    assert_eq!(count(&store), Ok(1));
+}
+
+#[test]
+fn an_open_breaker_counts_no_failures() {
+    let store = connection();
+    let failed = Failed {
+        process: Holder::this_process(),
+        answered: None,
+        threshold: 1,
+        open_until: 99_000,
+    };
+    let fail = |now| {
+        super::fail(&store, (7, "lab/model"), failed, now).unwrap();
+        look(&store, &key(), now).unwrap().breakers[1]
+    };
+    assert_eq!(fail(68_000).open_until, 99_000);
     // Nothing more is counted while it is open, and it closes with an empty row.
-    assert!(!fail(None, 69_000).fails);
+    assert!(!fail(69_000).fails);
     close(&store, 7).unwrap();
-    assert_eq!(news(70_000)[1], BreakerNews::default());
+    let news = look(&store, &key(), 70_000).unwrap();
+    assert_eq!(news.breakers[1], BreakerNews::default());
 }

@@ -308,27 +308,47 @@ fn failures_of_two_processes_open_one_breaker() {
     assert_eq!(server.chats().len(), 6);
 }
 
-/// An answer that any process has heard ends the row of failures, also for those who heard none.
+/// An answer that any process has heard ends the row of failures, also for those who heard none. What
+/// processes have met that are gone does not count: who starts the program again learns at once that it
+/// fails.
 #[test]
-fn an_answer_between_failures_of_processes_keeps_the_breaker_closed() {
-    let server = Stub::start(|seen| match seen.number {
-        3 => stub::text("yes"),
+fn an_answer_or_the_end_of_a_process_ends_its_row_of_failures() {
+    let server = Stub::start(|seen| match seen.last_text().as_str() {
+        "wait" => vec![stub::Do::Hang],
+        "good" => stub::text("yes"),
         _ => stub::status(500, &[], "dead"),
     });
     let context = Context::new();
-    let settings = "max_retries: 0, timeout: 2, circuit_breaker_timeout: 20";
-    context.write("orch.yaml", team(&server.url(), 3, settings));
-    context.run(ALL).exits(5);
-    context.run(ONE).exits(0);
-    context.run(ALL).exits(5);
-    assert_eq!(server.chats().len(), 7);
-    assert_eq!(status(&context)["breakers"], serde_json::json!([]));
-    // Two more in a row make five.
-    for _ in 0..2 {
-        context.run(ONE).exits(5);
+    let settings = "max_retries: 0, timeout: 60, circuit_breaker_timeout: 20";
+    let steps: String = (0..3)
+        .map(|number| {
+            format!(
+                "      - {{id: f{number}, agent: a{number}, prompt: x, on_failure: continue}}\n"
+            )
+        })
+        .collect();
+    let yaml = format!(
+        "{}tasks:\n  t:\n    steps:\n{steps}      - {{id: w, agent: a0, prompt: wait}}\n",
+        team(&server.url(), 3, settings)
+    );
+    context.write("orch.yaml", yaml);
+    let task = ["--config", "orch.yaml", "--task", "t"];
+    let mut waiting = start(&context, &task);
+    crate::sandbox::until("three failures", || server.chats().len() == 4);
+    let good = [&ONE[..4], &["--prompt", "good"]].concat();
+    context.run(&good).exits(0);
+    for requests in [8, 11] {
+        context.run(ALL).exits(5);
+        assert_eq!(server.chats().len(), requests);
+        assert_eq!(status(&context)["breakers"], serde_json::json!([]));
     }
+    // Without an answer between them, the three of one that runs count.
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    let mut waiting = start(&context, &task);
+    crate::sandbox::until("three failures", || server.chats().len() == 15);
+    context.run(&[ALL, &["--timeout", "5"]].concat()).exits(5);
     assert_eq!(status(&context)["breakers"][0]["state"], "open");
-    assert_eq!(server.chats().len(), 9);
-    context.run(ONE).exits(5);
-    assert_eq!(server.chats().len(), 9);
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
 }
