@@ -8,18 +8,14 @@ use serde::Serialize;
 
 use super::{AllOrder, Orchestrator, Order};
 use crate::agents::{Agent, AgentSettings};
-use crate::costs::prices::{Asked, WorstCase};
-use crate::costs::{
-    Attempt, BudgetLeft, Ledger, Price, Pricing, PromptSize, Scope, estimate_tokens,
-};
+use crate::costs::prices::Asked;
+use crate::costs::{Attempt, BudgetLeft, Ledger, Price, Pricing, PromptSize, Scope};
 use crate::error::{ErrorClass, OrchError};
 use crate::message::Message;
 use crate::resilience::{self, Link};
 use crate::sessions::Session;
 use crate::usage::{Usage, Usd};
 
-/// The most of a tool's result that a model sees, bytes: the cap of every tool.
-const RESULT_BYTES: u64 = 64 * 1024;
 /// Cap of generated tokens where nothing says otherwise.
 const OUTPUT_TOKENS: u64 = 8192;
 
@@ -260,33 +256,10 @@ fn lowest(price: &Price, size: &PromptSize) -> Usd {
 }
 
 fn highest(price: &Price, agent: &Agent, link: &Link, size: &PromptSize) -> Usd {
-    let facts = link.facts.as_ref();
-    let window = facts
-        .and_then(|facts| facts.max_input_tokens)
-        .unwrap_or(u64::MAX);
-    let output = link.max_output_tokens.unwrap_or_else(|| {
-        facts
-            .and_then(|facts| facts.max_output_tokens)
-            .unwrap_or(OUTPUT_TOKENS)
-            .min(OUTPUT_TOKENS)
-    });
     let turns = if agent.specs.is_empty() {
         1
     } else {
         agent.max_turns
     };
-    let growth = output.saturating_add(estimate_tokens(RESULT_BYTES));
-    (0..u64::from(turns))
-        .map(|turn| {
-            let input = size
-                .most_tokens()
-                .saturating_add(growth.saturating_mul(turn))
-                .min(window);
-            price.worst_case(WorstCase {
-                input_tokens: input,
-                output_tokens: output,
-                one_hour_cache: false,
-            })
-        })
-        .sum()
+    resilience::worst_of_turns(price, link, size.most_tokens(), turns)
 }

@@ -10,7 +10,8 @@ use super::pass::{BreakerChange, Pass, Tries};
 use super::retry::Decision;
 use super::tally::{Failure, Tally, report};
 use super::words;
-use crate::costs::{self, Ended, Hold, Ledger, Outcome, PromptSize};
+use crate::costs::prices::{Growth, WorstCase};
+use crate::costs::{self, Ended, Hold, Ledger, Outcome, Price, PromptSize, estimate_tokens};
 use crate::event::{EventKind, Events};
 use crate::providers::{Delivery, FaultKind, OwnLoop, Provider, ProviderError, Reply, Request};
 use crate::store::StoreError;
@@ -33,6 +34,13 @@ const OWN_GRACE: Duration = Duration::from_secs(7);
 /// By how many tokens the prompt of a provider that takes its own turns may be larger than what it is
 /// given: its own words, the descriptions of tools and what tools gave.
 const OWN_GROWTH: u64 = 20_000;
+
+/// How often such a provider asks by itself once more where an answer was cut, empty or not of its
+/// schema; these count as none of its turns.
+const OWN_REPEATS: u32 = 5;
+
+/// The most of a tool's result that a model sees, bytes: the cap of every tool.
+const RESULT_BYTES: u64 = 64 * 1024;
 
 /// What every attempt of one call shares.
 #[derive(Clone, Copy)]
@@ -82,6 +90,24 @@ pub fn max_output_tokens(link: &Link) -> u64 {
     })
 }
 
+/// The most that so many turns on a link can cost, of which the first has this prompt: each adds the
+/// longest answer and the longest result of a tool to the next, up to the window of the model.
+pub fn worst_of_turns(price: &Price, link: &Link, prompt_tokens: u64, turns: u32) -> Usd {
+    let output_tokens = max_output_tokens(link);
+    let facts = link.facts.as_ref();
+    let window = facts.and_then(|facts| facts.max_input_tokens);
+    let first = WorstCase {
+        input_tokens: prompt_tokens,
+        output_tokens,
+        one_hour_cache: false,
+    };
+    let growth = Growth {
+        input_tokens: output_tokens.saturating_add(estimate_tokens(RESULT_BYTES)),
+        window: window.unwrap_or(u64::MAX),
+    };
+    price.worst_turns(first, u64::from(turns), growth)
+}
+
 impl Around<'_> {
     /// Makes one attempt. Dropping the future gives everything back: the ledger charges an estimate.
     pub(super) async fn attempt(
@@ -97,17 +123,14 @@ impl Around<'_> {
         request.own_loop.budget = None;
         request.own_loop.fallback_model = on_link.fallback.map(|link| link.model.clone());
         if link.provider.runs_own_tools()
-            && let Err(error) = self.give_all(&mut attempt, on_link, &mut request.own_loop)
+            && let Err(error) = self.give_all(&mut attempt, link, on_link, &mut request.own_loop)
         {
             let refused = costs::Refused::Store(error);
             return Attempted::NotMade(Box::new(Failure::of_ledger(refused)));
         }
         // On the heap, since it is large and soon over, and ten thousand calls may be under way.
-        let held = Box::pin(self.ledger.start_attempt(
-            &attempt,
-            &self.context.caps,
-            Arc::clone(&meter),
-        ));
+        let (ledger, caps, kept) = (self.ledger, &self.context.caps, Arc::clone(&meter));
+        let held = Box::pin(async move { ledger.start_attempt(&attempt, caps, kept).await });
         let held = match self.deadline {
             Some(deadline) => timeout_at(deadline, held).await.ok(),
             None => Some(held.await),
@@ -222,33 +245,40 @@ impl Around<'_> {
 
     /// Gives a provider that takes its own turns all that the budgets leave, or half of it where others
     /// need some meanwhile; that is held while it runs. It looks at its budget after a reply, so one reply
-    /// is kept within half of it, also one of the model that it may turn to.
+    /// is kept within half of it, also one of the model that it may turn to. Where no budget covers it,
+    /// what is held is the most that its turns can cost.
     fn give_all(
         self,
         attempt: &mut costs::Attempt,
+        link: &Link,
         on_link: &OnLink<'_>,
         own: &mut OwnLoop,
     ) -> Result<(), StoreError> {
-        own.worst_reply = Usd::ZERO;
-        let Some(left) = self.ledger.left(attempt, &self.context.caps)? else {
-            return Ok(());
-        };
+        let left = self.ledger.left(attempt, &self.context.caps)?;
         // What is held is out of reach for the agents that it calls meanwhile.
-        let left = if own.shares { left.fraction(0.5) } else { left };
-        own.budget = Some(left);
-        attempt.most = Some(left);
-        let half = left.fraction(0.5);
-        let least = LEAST_OUTPUT_TOKENS;
-        let fallback = on_link
-            .fallback
-            .map(|link| self.ledger_attempt(link, on_link, attempt.attempt));
-        for asked in std::iter::once(attempt.clone()).chain(fallback) {
-            let within = self.ledger.reply_within(&asked, OWN_GROWTH, least, half);
-            if let Some((tokens, worst)) = within {
-                attempt.max_output_tokens = attempt.max_output_tokens.min(tokens);
-                own.worst_reply = own.worst_reply.max(worst);
+        let left = left.map(|left| if own.shares { left.fraction(0.5) } else { left });
+        own.budget = left;
+        own.worst_reply = Usd::ZERO;
+        attempt.most = left;
+        let half = left.map_or(Usd::MAX, |left| left.fraction(0.5));
+        let turns = own.max_turns.unwrap_or(1).saturating_add(OWN_REPEATS);
+        for link in std::iter::once(link).chain(on_link.fallback) {
+            let asked = self.ledger_attempt(link, on_link, attempt.attempt);
+            let Some(price) = self.ledger.price_of(&asked) else {
+                continue;
+            };
+            let least = LEAST_OUTPUT_TOKENS;
+            let (tokens, worst) = price.reply_within(asked.worst_case(), OWN_GROWTH, least, half);
+            attempt.max_output_tokens = attempt.max_output_tokens.min(tokens);
+            own.worst_reply = own.worst_reply.max(worst);
+            if left.is_none() {
+                let prompt = asked.worst_case().input_tokens.saturating_add(OWN_GROWTH);
+                let run = worst_of_turns(&price, link, prompt, turns);
+                attempt.most = attempt.most.max(Some(run));
             }
         }
+        // Whatever it may cost, one reply is under way before the first byte of it comes.
+        attempt.most_unanswered = Some(own.worst_reply).filter(|worst| *worst > Usd::ZERO);
         Ok(())
     }
 
@@ -363,6 +393,7 @@ impl Around<'_> {
                 .then_some(LEAST_OUTPUT_TOKENS.min(on_link.max_output_tokens)),
             one_hour_cache: false,
             most: None,
+            most_unanswered: None,
         }
     }
 }

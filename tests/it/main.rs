@@ -21,6 +21,7 @@ mod claude_driver;
 mod claude_fake;
 mod claude_herd;
 mod claude_killed;
+mod claude_money;
 mod claude_outcomes;
 mod claude_sessions;
 mod compaction;

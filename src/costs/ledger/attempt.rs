@@ -78,11 +78,14 @@ pub struct Attempt {
     /// The most that it can cost where somebody else sees to that, such as a CLI with a budget of
     /// its own; replaces what would follow from tokens and prices.
     pub most: Option<Usd>,
+    /// The most that it can have cost while no byte of an answer has come, where that is less than all
+    /// of it: the first reply of a CLI.
+    pub most_unanswered: Option<Usd>,
 }
 
 impl Attempt {
     /// The largest that it can get.
-    pub(super) fn worst_case(&self) -> WorstCase {
+    pub fn worst_case(&self) -> WorstCase {
         WorstCase {
             input_tokens: self.prompt.most_tokens(),
             output_tokens: self.max_output_tokens,

@@ -153,7 +153,7 @@ impl Hold {
             rows::standings(transaction, capped)
         });
         self.state = State::Done;
-        let (hold, warn_at) = (self.basis.hold, self.warn_at);
+        let warn_at = self.warn_at;
         drop(self);
         let standings = written.await?;
         let on_subscription = charge.source == CostSource::Subscription;
@@ -162,7 +162,7 @@ impl Hold {
             source: charge.source,
             usage: charge.usage,
             list_price: charge.computed.filter(|_| on_subscription),
-            held: if charge.stays_held { hold } else { Usd::ZERO },
+            held: charge.held,
             warnings: ledger.warnings(standings, warn_at),
         })
     }

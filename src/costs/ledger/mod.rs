@@ -22,7 +22,7 @@ use std::time::SystemTime;
 
 use super::OnUnpriced;
 use super::calendar::Day;
-use super::prices::{Asked, Prices, Pricing};
+use super::prices::{Asked, Price, Prices, Pricing};
 use crate::store::{Durability, Store, StoreError};
 use crate::usage::{Meter, Usd};
 use budget::{Ask, Standing};
@@ -106,6 +106,7 @@ impl Ledger {
             pricing,
             subscription: attempt.subscription,
             hold: Usd::ZERO,
+            most_unanswered: attempt.most_unanswered,
             prompt_tokens: attempt.prompt.likely_tokens(),
             began: now,
         };
@@ -213,24 +214,12 @@ impl Ledger {
         Ok(standings.into_iter().map(left).collect())
     }
 
-    /// The output tokens with which one reply of an attempt costs at most `amount`, down to `least`,
-    /// and what it costs with them, when its prompt has grown by so many tokens; `None` without a
-    /// known price.
-    pub fn reply_within(
-        &self,
-        attempt: &Attempt,
-        more_input_tokens: u64,
-        least: u64,
-        amount: Usd,
-    ) -> Option<(u64, Usd)> {
-        let Pricing::Known(price) = self.pricing(attempt) else {
-            return None;
-        };
-        let mut worst = attempt.worst_case();
-        worst.input_tokens = worst.input_tokens.saturating_add(more_input_tokens);
-        let affordable = price.affordable_output(amount, worst).unwrap_or(u64::MAX);
-        worst.output_tokens = worst.output_tokens.min(affordable.max(least));
-        Some((worst.output_tokens, price.worst_case(worst)))
+    /// The price of an attempt; `None` where none is known, and where nothing is paid.
+    pub fn price_of(&self, attempt: &Attempt) -> Option<Arc<Price>> {
+        match self.pricing(attempt) {
+            Pricing::Known(price) => Some(price),
+            Pricing::Local | Pricing::Unpriced => None,
+        }
     }
 
     /// What a run has cost so far, earlier parts of it included.

@@ -109,21 +109,27 @@ pub(super) fn settle(transaction: &Transaction<'_>, end: &Settlement) -> rusqlit
         return Ok(());
     };
     let charge = &end.charge;
-    let stays_held = charge.stays_held;
+    let stays_held = charge.held > Usd::ZERO;
     let source = serde_json::to_value(charge.source).unwrap_or_default();
     let hold: Option<i64> = transaction
+        .prepare_cached("SELECT held FROM attempts WHERE id = ? AND ended_at IS NULL")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    let Some(hold) = hold else {
+        return Ok(());
+    };
+    transaction
         .prepare_cached(
             "UPDATE attempts SET ended_at = :ended_at, duration_ms = :duration_ms,
                  outcome = :outcome, model_answered = :model, request_id = :request_id,
                  state = :state, input_tokens = :input, output_tokens = :output,
                  cache_read_tokens = :cache_read, cache_write_tokens = :cache_write,
                  cache_write_1h_tokens = :cache_write_1h, reasoning_tokens = :reasoning,
-                 cost = :cost, cost_source = :source, computed = :computed, reported = :reported
-             WHERE id = :id AND ended_at IS NULL
-             RETURNING held",
+                 cost = :cost, cost_source = :source, computed = :computed, reported = :reported,
+                 held = coalesce(:stays, held)
+             WHERE id = :id",
         )?
-        .query_row(
-            named_params! {
+        .execute(named_params! {
                 ":id": id,
                 ":ended_at": milliseconds(end.ended),
                 ":duration_ms": i64::try_from(end.duration.as_millis()).unwrap_or(i64::MAX),
@@ -141,17 +147,14 @@ pub(super) fn settle(transaction: &Transaction<'_>, end: &Settlement) -> rusqlit
                 ":source": source.as_str(),
                 ":computed": charge.computed.map(Usd::pico),
                 ":reported": charge.reported.map(Usd::pico),
-            },
-            |row| row.get(0),
-        )
-        .optional()?;
-    match hold {
-        Some(hold) if !stays_held => {
-            let freed = Usd::ZERO - Usd::from_pico(hold);
-            add(transaction, &end.scopes, charge.cost, freed)
-        }
-        _ => Ok(()),
-    }
+                ":stays": stays_held.then_some(charge.held.pico()),
+        })?;
+    add(
+        transaction,
+        &end.scopes,
+        charge.cost,
+        charge.held - Usd::from_pico(hold),
+    )
 }
 
 fn tokens(count: u64) -> i64 {

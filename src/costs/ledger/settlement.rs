@@ -58,6 +58,8 @@ pub(super) struct Basis {
     pub(super) pricing: Pricing,
     pub(super) subscription: bool,
     pub(super) hold: Usd,
+    /// The most that it can have cost before the first byte, where that is less.
+    pub(super) most_unanswered: Option<Usd>,
     /// About how many tokens the prompt has.
     pub(super) prompt_tokens: u64,
     pub(super) began: SystemTime,
@@ -66,8 +68,8 @@ pub(super) struct Basis {
 /// What an attempt is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Charge {
-    /// Nobody knows what became of it: it counts at its hold for ever.
-    pub(super) stays_held: bool,
+    /// What stays held for ever, since nobody knows what became of it.
+    pub(super) held: Usd,
     pub(super) usage: Usage,
     pub(super) cost: Usd,
     pub(super) source: CostSource,
@@ -112,7 +114,7 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
     };
     if way == Way::Never {
         return Charge {
-            stays_held: false,
+            held: Usd::ZERO,
             usage: Usage::default(),
             cost: Usd::ZERO,
             source: CostSource::Computed,
@@ -122,7 +124,7 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
     }
     if way == Way::Cut && !reading.answered && told.is_none() && reported.is_none() {
         return Charge {
-            stays_held: basis.hold > Usd::ZERO,
+            held: basis.most_unanswered.unwrap_or(basis.hold).min(basis.hold),
             usage: Usage::default(),
             cost: Usd::ZERO,
             source: CostSource::Estimated,
@@ -159,7 +161,7 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
         }
     };
     Charge {
-        stays_held: false,
+        held: Usd::ZERO,
         usage,
         cost: cost.at_least_zero(),
         source,

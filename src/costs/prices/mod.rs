@@ -14,7 +14,7 @@ mod row;
 mod tests;
 mod update;
 
-pub use price::{OffPeak, Price, PriceSource, Rates, Tier, Window, WorstCase};
+pub use price::{Growth, OffPeak, Price, PriceSource, Rates, Tier, Window, WorstCase};
 pub use row::ListedModel;
 pub use update::{PriceFileError, Updated, update};
 

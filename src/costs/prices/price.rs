@@ -165,6 +165,35 @@ impl Price {
             .fold(Usd::ZERO, Usd::max)
     }
 
+    /// The output tokens with which one reply costs at most `amount`, down to `least`, and what it costs
+    /// with them, when its prompt has grown by so many tokens.
+    pub fn reply_within(
+        &self,
+        mut worst: WorstCase,
+        more_input_tokens: u64,
+        least: u64,
+        amount: Usd,
+    ) -> (u64, Usd) {
+        worst.input_tokens = worst.input_tokens.saturating_add(more_input_tokens);
+        let affordable = self.affordable_output(amount, worst).unwrap_or(u64::MAX);
+        worst.output_tokens = worst.output_tokens.min(affordable.max(least));
+        (worst.output_tokens, self.worst_case(worst))
+    }
+
+    /// The most that so many turns can cost, of which the first is the smallest.
+    pub fn worst_turns(&self, first: WorstCase, turns: u64, growth: Growth) -> Usd {
+        let turn = |turn: u64| {
+            let input_tokens = first
+                .input_tokens
+                .saturating_add(growth.input_tokens.saturating_mul(turn));
+            self.worst_case(WorstCase {
+                input_tokens: input_tokens.min(growth.window.max(first.input_tokens)),
+                ..first
+            })
+        };
+        (0..turns).map(turn).sum()
+    }
+
     /// How many output tokens `amount` pays for beside the input of `worst`; `None` for any number.
     pub fn affordable_output(&self, amount: Usd, worst: WorstCase) -> Option<u64> {
         self.reachable(worst.input_tokens)
@@ -224,6 +253,15 @@ pub struct WorstCase {
     pub output_tokens: u64,
     /// Whether the prompt is written to a cache for one hour.
     pub one_hour_cache: bool,
+}
+
+/// How the prompt of a conversation grows from turn to turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Prompt tokens that a turn adds to those of the next.
+    pub input_tokens: u64,
+    /// More prompt tokens than this no call can have.
+    pub window: u64,
 }
 
 impl OffPeak {
