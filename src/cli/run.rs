@@ -20,6 +20,9 @@ use crate::repl;
 use crate::sandbox::Tier;
 use crate::usage::Usd;
 
+/// No run is given more time than this, as no setting can be: clocks do not reach much further.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
 /// Open files that are needed beside those of the agents.
 const SPARE_FILES: u64 = 64;
 
@@ -267,7 +270,7 @@ pub(super) fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
         return Ok(None);
     };
     match Duration::try_from_secs_f64(seconds) {
-        Ok(limit) if !limit.is_zero() => Ok(Some(limit)),
+        Ok(limit) if !limit.is_zero() && limit <= LONGEST => Ok(Some(limit)),
         _ => Err(OrchError::new(
             ErrorClass::Usage,
             format!("`--timeout {seconds}` is no time span"),

@@ -109,11 +109,16 @@ fn number(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
-/// A time span above zero.
+/// A time span that a server can mean.
 fn seconds(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|span| !span.is_zero())
+    sensible(Duration::try_from_secs_f64(seconds).ok()?)
+}
+
+/// A time span that a server can mean: above zero and no longer than a century. Clocks do not reach much
+/// further.
+fn sensible(span: Duration) -> Option<Duration> {
+    const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
+    Some(span).filter(|span| !span.is_zero() && *span <= CENTURY)
 }
 
 /// Seconds, or a date as HTTP or RFC 3339 writes it, measured from the server's own clock where it
@@ -132,7 +137,7 @@ fn until(told: &str, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         .and_then(date)
         .or_else(|| Timestamp::try_from(now).ok())?;
     let wait = date(told)?.duration_since(now);
-    Duration::try_from(wait).ok().filter(|wait| !wait.is_zero())
+    sensible(Duration::try_from(wait).ok()?)
 }
 
 /// A time span such as `1s`, `6m0s`, `59.56ms` or `1h2m3.5s`, above zero.
@@ -197,6 +202,9 @@ mod tests {
             (&[("retry-after", "1e400")], None),
             (&[("retry-after", "1e30")], None),
             (&[("retry-after", "1e9")], Some(1_000_000_000_000)),
+            (&[("retry-after", "1e10")], None),
+            (&[("retry-after", "1e19")], None),
+            (&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")], None),
             (&[("retry-after", "86400")], Some(86_400_000)),
             (
                 &[("retry-after-ms", "1500"), ("retry-after", "9")],

@@ -50,6 +50,11 @@ fn prompts() {
             "is no time span",
         ),
         (
+            vec!["--agent", "a", "--prompt", "x", "--timeout", "1e19"],
+            2,
+            "is no time span",
+        ),
+        (
             vec!["--agent", "a", "--prompt", "x", "--budget", "1e3"],
             2,
             "is not an amount",
