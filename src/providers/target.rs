@@ -325,7 +325,8 @@ impl Target {
                 "if the server is right, name its authority's certificate in `SSL_CERT_FILE`";
             fault.hint = Some(hint.to_owned());
         }
-        fault.partial.reached_model = !error.is_connect() && !error.is_builder();
+        fault.partial.reached_model =
+            !error.is_connect() && !error.is_builder() && !is_unseen(error);
         fault
     }
 
@@ -395,6 +396,20 @@ fn is_passing(kind: &FaultKind) -> bool {
         kind,
         FaultKind::RateLimited | FaultKind::Overloaded | FaultKind::Server
     )
+}
+
+/// Whether the server says that it has not looked at the request: HTTP/2 has words for that.
+fn is_unseen(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let sent_away = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            return error.is_remote() && (refused || sent_away);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn is_certificate(cause: &str) -> bool {

@@ -5,6 +5,7 @@ mod bodies;
 mod calls;
 mod chain;
 mod delays;
+mod http2;
 mod messages;
 mod row;
 mod script;

@@ -59,6 +59,8 @@ pub struct Row {
     pub url: Option<String>,
     /// Mebibytes of memory that are enough.
     pub memory: Option<usize>,
+    /// Bytes of a file that stands before the prompt.
+    pub context: usize,
 }
 
 /// A row whose run ends with the answer.
@@ -78,6 +80,7 @@ pub fn answered(name: impl Into<String>, script: Vec<Vec<Step>>) -> Row {
         says: vec![r#""output": "yes""#],
         url: None,
         memory: None,
+        context: 0,
     }
 }
 
@@ -140,13 +143,8 @@ pub fn check(row: &Row) -> String {
         }
     };
     differ("exit code", result.code.to_string(), row.code.to_string());
+    let outcomes = entries(&context, &row.ledger);
     let ledger = ledger(&context);
-    let expected = |number: usize| row.ledger.get(number).map(|(_, charged)| *charged);
-    let outcomes: Vec<_> = ledger
-        .iter()
-        .enumerate()
-        .map(|(number, entry)| (entry.outcome.as_str(), entry.charged(expected(number))))
-        .collect();
     differ(
         "ledger",
         format!("{outcomes:?}"),
@@ -224,6 +222,10 @@ fn configuration(row: &Row, url: &str) -> String {
 fn run(row: &Row, context: &Context, server: &Server) -> Ran {
     let mut args = vec!["--config", "orch.yaml", "--agent", "a", "--prompt", "x"];
     args.extend(row.args);
+    if row.context > 0 {
+        context.write("context.txt", "word ".repeat(row.context / 5));
+        args.extend(["--context", "context.txt"]);
+    }
     let mut command = match row.memory {
         None => context.command(&args),
         Some(most) => {
@@ -237,6 +239,18 @@ fn run(row: &Row, context: &Context, server: &Server) -> Ran {
         command.env("SSL_CERT_FILE", context.work().join("authority.pem"));
     }
     ran(command.output().expect("orch runs"))
+}
+
+/// The outcome of each attempt, and what it was charged, as `expected` names it where that is open.
+pub fn entries(context: &Context, expected: &[(&str, Charged)]) -> Vec<(String, Charged)> {
+    let ledger = ledger(context).into_iter().enumerate();
+    ledger
+        .map(|(number, entry)| {
+            let expected = expected.get(number).map(|(_, charged)| *charged);
+            let charged = entry.charged(expected);
+            (entry.outcome, charged)
+        })
+        .collect()
 }
 
 /// An attempt as the ledger has it.

@@ -13,6 +13,10 @@ use serde_json::Value;
 pub enum Step {
     /// Reads one whole request.
     Read,
+    /// Reads the head of a request and leaves its body where it is.
+    ReadHead,
+    /// Says that no more is sent, and takes in what comes until the client goes.
+    Linger,
     /// Sends bytes.
     Send(Vec<u8>),
     /// Sends the same bytes so many times.
@@ -68,6 +72,11 @@ impl Server {
     pub fn start(scripts: &[Vec<Step>], secure: Secure) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("the port");
+        let is_head = |step: &Step| matches!(step, Step::ReadHead);
+        if scripts.iter().flatten().any(is_head) {
+            // Else the system would take in what nobody reads.
+            rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 4096).expect("a size");
+        }
         let (tls, authority) = match secure {
             Secure::No => (None, String::new()),
             Secure::Pretended => (None, certificate(secure).1),
@@ -159,6 +168,14 @@ fn follow(
     for step in script {
         match step {
             Step::Read => read(read_request(&mut channel, &mut buffer)?),
+            Step::ReadHead => {
+                let mut head = [0; 512];
+                channel.read_exact(&mut head)?;
+            }
+            Step::Linger => {
+                socket.shutdown(std::net::Shutdown::Write)?;
+                while channel.read(&mut [0; 8192])? > 0 {}
+            }
             Step::Send(bytes) => {
                 channel.write_all(bytes)?;
                 channel.flush()?;
@@ -217,7 +234,7 @@ fn read_request(channel: &mut impl Read, buffer: &mut Vec<u8>) -> std::io::Resul
 }
 
 /// The server's side of TLS, and the authority that the client should know.
-fn certificate(secure: Secure) -> (Arc<rustls::ServerConfig>, String) {
+pub fn certificate(secure: Secure) -> (Arc<rustls::ServerConfig>, String) {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     let authority = || {
         let key = KeyPair::generate().expect("a key");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::row::{Charged, Row, answered, check_all, failed};
-use super::script::{BROKEN, answer, head, send, status, then_answer, wait};
+use super::script::{BROKEN, all, answer, head, send, status, then_answer, wait};
 use super::server::Step;
 
 const NOTHING: Charged = Charged::Nothing;
@@ -312,6 +312,45 @@ fn heads_before_the_head_and_heads_without_a_body() {
             [("auth", NOTHING)],
         ),
     ]);
+}
+
+/// Two megabytes are on their way when the server has seen enough: what it says counts, not that the rest
+/// could not be sent.
+#[test]
+fn a_refusal_before_the_prompt_is_read_is_heard() {
+    let mut rows = Vec::new();
+    for (code, exit, class) in [
+        (400, 5, "bad_request"),
+        (401, 4, "auth"),
+        (413, 5, "bad_request"),
+        (429, 5, "rate_limited"),
+    ] {
+        let body = r#"{"error":{"message":"enough"}}"#;
+        let refusal = |end: Vec<Step>| {
+            let mut bytes = head(code, "x-should-retry: false", Some(body.len()));
+            bytes.extend_from_slice(body.as_bytes());
+            all([vec![Step::ReadHead, Step::Send(bytes)], end])
+        };
+        for (name, end) in [
+            ("and takes in the rest", vec![Step::Linger]),
+            ("and closes a while later", vec![wait(300)]),
+            ("and resets a while later", vec![wait(300), Step::Reset]),
+            ("and stays", vec![wait(20_000)]),
+        ] {
+            rows.push(Row {
+                context: 2 << 20,
+                args: &["--json", "--no-log"],
+                says: vec!["enough"],
+                ..failed(
+                    format!("{code} {name}"),
+                    vec![refusal(end)],
+                    exit,
+                    [(class, NOTHING)],
+                )
+            });
+        }
+    }
+    check_all(&rows);
 }
 
 #[test]
