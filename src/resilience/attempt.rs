@@ -180,9 +180,9 @@ impl Around<'_> {
             "asking"
         );
         pass.sent();
-        let result = self
-            .ask(&mut pass, link.provider.as_ref(), request, &meter)
-            .await;
+        // On the heap, too: who waits in a line does not need it yet.
+        let asked = Box::pin(self.ask(&mut pass, link.provider.as_ref(), request, &meter));
+        let result = asked.await;
         let now = Instant::now();
         match result {
             Ok(reply) => {

@@ -125,7 +125,7 @@ impl<'a> Pass<'a> {
             trial_over: true,
             ..Echo::default()
         };
-        self.state.tell_others(self.model, echo);
+        self.state.tell_others(self.model, &echo);
         let changes = changed.map(|state| BreakerChange {
             name: self.state.endpoint.provider.clone(),
             state,
@@ -162,7 +162,7 @@ impl<'a> Pass<'a> {
             }
         }
         drop(known);
-        self.state.tell_others(self.model, echo);
+        self.state.tell_others(self.model, &echo);
         changes
     }
 
@@ -230,7 +230,7 @@ impl<'a> Pass<'a> {
             known.last_failure = Some(error.message.as_str().into());
         }
         drop(known);
-        self.state.tell_others(self.model, echo);
+        self.state.tell_others(self.model, &echo);
         (decision, changes)
     }
 
@@ -318,7 +318,7 @@ impl Drop for Pass<'_> {
             let tokens = self.tokens;
             let now = (Instant::now(), 0.5);
             let (_, echo) = self.end(&mut state.known(), [Verdict::Neutral; 2], tokens, now);
-            state.tell_others(self.model, echo);
+            state.tell_others(self.model, &echo);
         }
     }
 }

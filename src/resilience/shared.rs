@@ -353,7 +353,7 @@ impl EndpointState {
 
     /// Tells others what came of an attempt. A failure may be one too many together with theirs: what
     /// comes of it is there before the attempt is settled, since the store works in order.
-    pub(super) fn tell_others(self: &Arc<Self>, model: usize, echo: Echo) {
+    pub(super) fn tell_others(self: &Arc<Self>, model: usize, echo: &Echo) {
         let Some(shared) = self.shared.as_ref().filter(|shared| shared.is_on()) else {
             return;
         };
@@ -371,7 +371,7 @@ impl EndpointState {
         let Some(key) = key else {
             return;
         };
-        let clock = shared.clock;
+        let (clock, echo) = (shared.clock, *echo);
         if !echo.has_failures() {
             shared
                 .store
@@ -432,7 +432,7 @@ impl EndpointState {
                 .limiter
                 .granted(lane, admitted.grants, full_until, now)
         };
-        self.tell_others(model, Echo::give_back(unused));
+        self.tell_others(model, &Echo::give_back(unused));
     }
 
     /// Goes on with the limits of this process alone.

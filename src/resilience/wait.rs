@@ -143,7 +143,7 @@ impl Drop for InLine<'_, '_> {
             known.limiter.leave(lane, ticket, Instant::now());
             known.limiter.unused(lane)
         };
-        state.tell_others(model, Echo::give_back(unused));
+        state.tell_others(model, &Echo::give_back(unused));
     }
 }
 

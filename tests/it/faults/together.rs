@@ -320,13 +320,14 @@ fn an_answer_or_the_end_of_a_process_ends_its_row_of_failures() {
     });
     let context = Context::new();
     let settings = "max_retries: 0, timeout: 60, circuit_breaker_timeout: 20";
-    let steps: String = (0..3)
+    let steps: Vec<String> = (0..3)
         .map(|number| {
             format!(
                 "      - {{id: f{number}, agent: a{number}, prompt: x, on_failure: continue}}\n"
             )
         })
         .collect();
+    let steps = steps.concat();
     let yaml = format!(
         "{}tasks:\n  t:\n    steps:\n{steps}      - {{id: w, agent: a0, prompt: wait}}\n",
         team(&server.url(), 3, settings)
