@@ -140,7 +140,7 @@ impl Call {
     /// Tells that the program is ended in the middle of it, unless that would have to wait for a
     /// reader.
     pub(super) fn cut_short(&self, error: OrchError) {
-        if self.json() && render::stdout_takes_a_line() {
+        if self.json() && render::takes_a_line() {
             self.tell(&self.failed(error));
         }
     }
@@ -167,7 +167,7 @@ impl Call {
         *redactor = Redactor::new(config.secrets());
     }
 
-    fn say(&self, report: &ErrorReport) {
+    pub(super) fn say(&self, report: &ErrorReport) {
         let text = render::error_text(report, self.screen);
         render::stderr_line(&self.redactor().mask(&text));
     }

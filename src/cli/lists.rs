@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::signals::{Signals, watch_signals};
+use super::signals::{Signals, stopped, watch_signals};
 use super::{Call, load, run, standing};
 use crate::agents::log;
 use crate::config::Config;
@@ -192,9 +192,7 @@ pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
         let healths = tokio::select! {
             biased;
             healths = orchestrator.health(only, deep, &signals.cancel) => healths?,
-            _ = signals.cancel.cancelled() => {
-                return Err(OrchError::new(ErrorClass::Interrupted, "interrupted"));
-            }
+            cause = signals.cancel.cancelled() => return Err(stopped(cause)),
         };
         orchestrator.close().await?;
         let unhealthy: Vec<&str> = healths

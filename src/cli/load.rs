@@ -4,6 +4,8 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use super::Call;
+use super::signals::Signals;
+use super::stdin::beside;
 use crate::config::{self, Config, Env, Source, TrustState};
 use crate::error::{ErrorClass, OrchError};
 use crate::render;
@@ -15,16 +17,43 @@ use crate::tools;
 /// Everything that is wrong with it, or that it is not trusted.
 pub(crate) fn config(call: &Call) -> Result<Config, OrchError> {
     let config = load(call, call.cli.common.config.as_deref())?;
-    if let Some((message, hint)) = config::refused_workspace(&config) {
-        return Err(OrchError::new(ErrorClass::Config, message).with_hint(hint));
+    if let Some(question) = question(&config)? {
+        trusted(&config, &question, ask(&question.text))?;
     }
-    trusted(&config)?;
+    Ok(noted(call, config))
+}
+
+/// The same beside signals: a file that does not come and a question that is not answered hold up nobody.
+///
+/// # Errors
+/// As [`config`], and when a signal came first.
+pub(super) async fn config_beside(call: &Call, signals: &Signals) -> Result<Config, OrchError> {
+    let named = call.cli.common.config.as_deref();
+    let config = match named.filter(|path| !path.is_file() && path.exists()) {
+        // A pipe, say.
+        Some(_) => {
+            let asked = asked(call, named)?;
+            learned(call, beside(signals, move || asked.load()).await??)
+        }
+        None => load(call, named)?,
+    };
+    if let Some(question) = question(&config)? {
+        let text = question.text.clone();
+        let answer = beside(signals, move || ask(&text)).await?;
+        trusted(&config, &question, answer)?;
+    }
+    let config = noted(call, config);
+    signals.check().await?;
+    Ok(config)
+}
+
+fn noted(call: &Call, config: Config) -> Config {
     if !call.screen.quiet {
         for notice in &config.notices {
             render::stderr_line(&call.screen.err.dim(&format!("note: {notice}")));
         }
     }
-    Ok(config)
+    config
 }
 
 /// The same file once more; without one, wherever one is found now.
@@ -52,19 +81,42 @@ pub(super) fn environment(call: &Call) -> Env {
 }
 
 fn load(call: &Call, named: Option<&Path>) -> Result<Config, OrchError> {
+    Ok(learned(call, asked(call, named)?.load()?))
+}
+
+/// What is to be loaded.
+struct Asked {
+    named: Option<PathBuf>,
+    current_dir: PathBuf,
+    env: Env,
+}
+
+impl Asked {
+    fn load(self) -> Result<Config, OrchError> {
+        let names = tools::names();
+        let source = Source {
+            named: self.named.as_deref(),
+            current_dir: &self.current_dir,
+            tools: &names,
+        };
+        config::load(source, self.env)
+            .map_err(|error| OrchError::new(ErrorClass::Config, error.to_string()))
+    }
+}
+
+fn asked(call: &Call, named: Option<&Path>) -> Result<Asked, OrchError> {
     let current_dir = std::env::current_dir().map_err(|error| {
         OrchError::new(ErrorClass::Config, "the current directory cannot be found")
             .caused_by(&error)
     })?;
-    let names = tools::names();
-    let source = Source {
-        named,
-        current_dir: &current_dir,
-        tools: &names,
-    };
-    let env: Env = call.env.clone();
-    let config = config::load(source, env)
-        .map_err(|error| OrchError::new(ErrorClass::Config, error.to_string()))?;
+    Ok(Asked {
+        named: named.map(Path::to_owned),
+        current_dir,
+        env: call.env.clone(),
+    })
+}
+
+fn learned(call: &Call, config: Config) -> Config {
     call.learn(&config);
     tracing::info!(
         file = config.file,
@@ -72,30 +124,57 @@ fn load(call: &Call, named: Option<&Path>) -> Result<Config, OrchError> {
         state = %config.state_dir.display(),
         "configuration read"
     );
-    Ok(config)
+    config
 }
 
-/// A configuration that was found and asks for much: a terminal is asked once, a script is told how.
-fn trusted(config: &Config) -> Result<(), OrchError> {
+/// What a person is asked before a configuration that was found, and asks for much, is used.
+struct Question {
+    text: String,
+    /// What follows from a no.
+    refusal: (String, String),
+}
+
+impl Question {
+    fn refused(&self) -> OrchError {
+        let (message, hint) = self.refusal.clone();
+        OrchError::new(ErrorClass::Config, message).with_hint(hint)
+    }
+}
+
+/// The question that stands before a configuration is used; a script is told how to answer it.
+fn question(config: &Config) -> Result<Option<Question>, OrchError> {
+    if let Some((message, hint)) = config::refused_workspace(config) {
+        return Err(OrchError::new(ErrorClass::Config, message).with_hint(hint));
+    }
     let TrustState::Asks(reasons) = config::trust_state(config) else {
-        return Ok(());
+        return Ok(None);
     };
-    let (message, hint) = TrustState::refusal(&reasons, &config.file);
-    let refused = || OrchError::new(ErrorClass::Config, message.clone()).with_hint(hint.clone());
+    let refusal = TrustState::refusal(&reasons, &config.file);
+    let question = Question {
+        text: format!("{}\ntrust it until it changes? [y/N] ", refusal.0),
+        refusal,
+    };
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let Some(path) = config.path.as_deref().filter(|_| terminal) else {
-        return Err(refused());
-    };
-    let mut err = std::io::stderr().lock();
-    let question = format!("{message}\ntrust it until it changes? [y/N] ");
+    if !terminal || config.path.is_none() {
+        return Err(question.refused());
+    }
+    Ok(Some(question))
+}
+
+/// Asks the person at the terminal; whether the answer is yes.
+fn ask(question: &str) -> bool {
     let mut line = String::new();
-    let asked = err
+    let asked = std::io::stderr()
+        .lock()
         .write_all(question.as_bytes())
         .and_then(|()| std::io::stdin().lock().read_line(&mut line));
-    drop(err);
-    if asked.is_err() || !matches!(line.trim(), "y" | "Y" | "yes") {
-        return Err(refused());
-    }
+    asked.is_ok() && matches!(line.trim(), "y" | "Y" | "yes")
+}
+
+/// Keeps the answer, where it is yes.
+fn trusted(config: &Config, question: &Question, answer: bool) -> Result<(), OrchError> {
+    let path = config.path.as_deref().filter(|_| answer);
+    let path = path.ok_or_else(|| question.refused())?;
     config::trust(&config.trust_dir, path, &config.hash).map_err(|error| {
         OrchError::new(ErrorClass::Config, "the answer cannot be kept").caused_by(&error)
     })

@@ -63,7 +63,10 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
             return ExitCode::from(call.fail(error));
         }
     };
-    let code = runtime.block_on(dispatch(call));
+    let code = runtime.block_on(async {
+        let code = Box::pin(dispatch(call)).await;
+        signals::last_words(code).await
+    });
     // A thread that still waits for standard input must not hold up the end.
     runtime.shutdown_background();
     ExitCode::from(code)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::approve::approver;
 use super::args::TierArg;
-use super::signals::{Signals, stopped, watch_signals};
+use super::signals::{Signals, stopped, unread, watch_signals};
 use super::{Call, load, stdin};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
@@ -19,6 +19,7 @@ use crate::render::{self, Closed, Form, View};
 use crate::repl;
 use crate::sandbox::Tier;
 use crate::usage::Usd;
+use tokio::time::Instant;
 
 /// No run is given more time than this, as no setting can be: clocks do not reach much further.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
@@ -49,22 +50,22 @@ pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
             "a session has no output for programs",
         )
         .with_hint("name what to do, for example `--agent NAME --prompt TEXT`")),
-        (_, false) => repl::run(call).await,
+        (_, false) => Box::pin(repl::run(call)).await,
     }
 }
 
 async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
     let limit = time_limit(call)?;
     let options = options(call)?;
-    let config = Arc::new(load::config(call)?);
     watch_signals(call, async |signals: &Signals| {
+        let config = Arc::new(load::config_beside(call, signals).await?);
         let signalled = signals.cancel.cancelled();
         let prompt = tokio::select! {
             biased;
             cause = signalled => return Err(stopped(cause)),
             prompt = stdin::prompt(&call.cli.prompt) => prompt?.unwrap_or_default(),
         };
-        let deadline = deadline(limit);
+        let deadline = until(limit);
         let orchestrator = if call.cli.run.dry_run {
             Orchestrator::look(config, options)?
         } else {
@@ -87,7 +88,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
             .live
             .then(|| orchestrator.left(&order.run_id, Some(agent), None));
         let mut view = call.view(orchestrator.redactor()).with_left(left.flatten());
-        let (events, mut receiver) = Events::channel(&order.run_id);
+        let (events, receiver) = Events::channel(&order.run_id);
         let running = async {
             // Dropping the events ends the view.
             let events = events;
@@ -95,13 +96,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
                 .run_agent(order, &events, &signals.cancel)
                 .await
         };
-        let watching = async {
-            let watched = view.watch(&mut receiver).await;
-            if watched.is_err() {
-                signals.canceller.cancel(Cause::Closed);
-            }
-            watched
-        };
+        let watching = signals.show(&mut view, receiver);
         let (done, watched) = tokio::join!(running, watching);
         let mut result = match done {
             Ok(done) => done.result,
@@ -109,7 +104,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         };
         save(call, &orchestrator, &mut result);
         let closed = orchestrator.close().await;
-        finish(&mut view, result, watched, closed)
+        finish(call, signals, &mut view, result, (watched, closed)).await
     })
     .await?
 }
@@ -118,8 +113,8 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
 pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
     let limit = time_limit(call)?;
     let options = options(call)?;
-    let config = Arc::new(load::config(call)?);
     watch_signals(call, async |signals: &Signals| {
+        let config = Arc::new(load::config_beside(call, signals).await?);
         let signalled = signals.cancel.cancelled();
         let prompt = tokio::select! {
             biased;
@@ -130,7 +125,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
             OrchError::new(ErrorClass::Usage, "`--all` needs a prompt")
                 .with_hint("give one with `--prompt TEXT`, `--prompt-file FILE` or `-`")
         })?;
-        let deadline = deadline(limit);
+        let deadline = until(limit);
         let orchestrator = if call.cli.run.dry_run {
             Orchestrator::look(config, options)?
         } else {
@@ -149,7 +144,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
         }
         let mut view = call.view(orchestrator.redactor()).without_text();
         let finished = view.finished();
-        let (events, mut receiver) = Events::channel(&order.run_id);
+        let (events, receiver) = Events::channel(&order.run_id);
         let running = async {
             let events = events;
             let text = call.form() == Form::Text;
@@ -163,32 +158,28 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
                 })
                 .await
         };
-        let watching = async {
-            let watched = view.watch(&mut receiver).await;
-            if watched.is_err() {
-                signals.canceller.cancel(Cause::Closed);
-            }
-            watched
-        };
+        let watching = signals.show(&mut view, receiver);
         let (done, watched) = tokio::join!(running, watching);
         let mut result = done.unwrap_or_else(|error| call.failed(error));
         for one in result.results.iter_mut().flatten() {
             save(call, &orchestrator, one);
         }
         let closed = orchestrator.close().await;
-        finish(&mut view, result, watched, closed)
+        finish(call, signals, &mut view, result, (watched, closed)).await
     })
     .await?
 }
 
-/// The end of a run: what is printed last and the exit code.
-pub(super) fn finish(
+/// The end of a run: what is printed last and the exit code. How its events were shown and its store was closed
+/// belongs to it.
+pub(super) async fn finish(
+    call: &Call,
+    signals: &Signals,
     view: &mut View,
     mut result: RunResult,
-    watched: Result<(), Closed>,
-    closed: Result<(), OrchError>,
+    (watched, closed): (Result<(), Closed>, Result<(), OrchError>),
 ) -> Result<u8, OrchError> {
-    if watched.is_err() {
+    if watched == Err(Closed::Gone) {
         // A reader that is gone wants nothing more, and that is no failure.
         return closed.map(|()| 0);
     }
@@ -201,9 +192,35 @@ pub(super) fn finish(
         }
         (Err(error), Some(_)) => result.warnings.push(error.to_string()),
     }
+    let told = match watched.and_then(|()| view.finish(&result)) {
+        Ok(()) => {
+            let is_told = result.error.is_some();
+            (render::drained().await, is_told)
+        }
+        Err(closed) => (Err(closed), false),
+    };
     // Nobody reads the end: how it ended stays what it is.
-    _ = view.finish(&result);
-    Ok(result.exit_code())
+    let (Err(Closed::Unread), is_told) = told else {
+        return Ok(result.exit_code());
+    };
+    // A run whose answer did not arrive is not done.
+    let report = match result.error {
+        Some(report) => report,
+        None => unread(signals.cancel.cause()).into(),
+    };
+    if !is_told {
+        call.say(&report);
+    }
+    Ok(report.class.exit_code())
+}
+
+/// The time by which a run is to end. Its reader is not waited for much longer.
+pub(super) fn until(limit: Option<Duration>) -> Option<Instant> {
+    let deadline = deadline(limit);
+    if let Some(deadline) = deadline {
+        render::hurry(deadline);
+    }
+    deadline
 }
 
 /// Who takes the answer while it streams.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::PromptArgs;
+use super::signals::{Signals, stopped};
 use crate::agents::prompt;
 use crate::error::{ErrorClass, OrchError};
 use crate::render;
@@ -20,13 +21,16 @@ pub(super) async fn prompt(args: &PromptArgs) -> Result<Option<String>, OrchErro
     let from_stdin = args.stdin.is_some() || args.prompt.as_deref() == Some("-");
     let written = match (&args.prompt, &args.prompt_file) {
         (Some(text), _) if !from_stdin => Some(text.clone()),
-        (_, Some(path)) => Some(read_file(path)?),
+        (_, Some(path)) => Some(read_file(path).await?),
         _ => None,
     };
     if written.is_none() && !from_stdin {
         return Ok(None);
     }
-    let context = args.context.as_deref().map(read_file).transpose()?;
+    let context = match &args.context {
+        Some(path) => Some(read_file(path).await?),
+        None => None,
+    };
     let piped = if from_stdin || !args.no_stdin {
         read_stdin(from_stdin).await?
     } else {
@@ -52,8 +56,15 @@ pub(super) async fn prompt(args: &PromptArgs) -> Result<Option<String>, OrchErro
     Ok(Some(text))
 }
 
-fn read_file(path: &Path) -> Result<String, OrchError> {
-    let bytes = std::fs::read(path).map_err(|error| {
+async fn read_file(path: &Path) -> Result<String, OrchError> {
+    let read = if path.is_file() {
+        std::fs::read(path)
+    } else {
+        // A pipe, say, whose end may never come.
+        let path = path.to_owned();
+        on_a_thread("prompt", move || std::fs::read(path)).await?
+    };
+    let bytes = read.map_err(|error| {
         OrchError::new(
             ErrorClass::Usage,
             format!("cannot read `{}`", path.display()),
@@ -61,6 +72,35 @@ fn read_file(path: &Path) -> Result<String, OrchError> {
         .caused_by(&error)
     })?;
     text(bytes, &format!("`{}`", path.display()))
+}
+
+/// Does what may take for ever on a thread of its own, which a run that is stopped leaves behind.
+async fn on_a_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, OrchError> {
+    let failed = || OrchError::new(ErrorClass::Failed, format!("cannot read the {name}"));
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|error| failed().caused_by(&error))?;
+    receiver.await.map_err(|_| failed())
+}
+
+/// The same, unless a signal comes first.
+///
+/// # Errors
+/// When a signal came, or there is no thread.
+pub(super) async fn beside<T: Send + 'static>(
+    signals: &Signals,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, OrchError> {
+    tokio::select! {
+        biased;
+        cause = signals.cancel.cancelled() => Err(stopped(cause)),
+        done = on_a_thread("configuration", work) => done,
+    }
 }
 
 fn text(bytes: Vec<u8>, what: &str) -> Result<String, OrchError> {
@@ -75,44 +115,33 @@ fn text(bytes: Vec<u8>, what: &str) -> Result<String, OrchError> {
 }
 
 /// Standard input to its end; `None` when it is a terminal that nobody asked to read.
-///
-/// It is read on a thread of its own, which a run that is stopped leaves behind.
 async fn read_stdin(wanted: bool) -> Result<Option<String>, OrchError> {
     let stdin = std::io::stdin();
     if (stdin.is_terminal() && !wanted) || is_null(&stdin) {
         return Ok(None);
     }
-    let (sender, mut receiver) = tokio::sync::oneshot::channel();
-    let reader = std::thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || {
-            let mut bytes = Vec::new();
-            let result = std::io::stdin()
-                .lock()
-                .read_to_end(&mut bytes)
-                .map(|_| bytes);
-            drop(sender.send(result));
-        });
-    if let Err(error) = reader {
-        return Err(
-            OrchError::new(ErrorClass::Failed, "cannot read standard input").caused_by(&error),
-        );
-    }
-    let quick = tokio::time::timeout(SILENT_WAIT, &mut receiver).await;
+    let read = on_a_thread("standard input", || {
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map(|_| bytes)
+    });
+    tokio::pin!(read);
+    let quick = tokio::time::timeout(SILENT_WAIT, &mut read).await;
     let received = if let Ok(received) = quick {
         received
     } else {
         render::stderr_line("waiting for standard input (use --no-stdin to leave it alone)");
-        receiver.await
+        read.await
     };
-    match received {
-        Ok(Ok(bytes)) => text(bytes, "standard input").map(Some),
+    match received? {
+        Ok(bytes) => text(bytes, "standard input").map(Some),
         // A closed standard input is an empty one.
-        Ok(Err(error)) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
-        Ok(Err(error)) => {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(None),
+        Err(error) => {
             Err(OrchError::new(ErrorClass::Usage, "cannot read standard input").caused_by(&error))
         }
-        Err(_) => Ok(None),
     }
 }
 

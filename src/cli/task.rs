@@ -6,14 +6,14 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::OutputForm;
-use super::run::{at_once, finish, options, time_limit};
-use super::signals::{Signals, stopped, watch_signals};
+use super::run::{at_once, finish, options, time_limit, until};
+use super::signals::{Signals, watch_signals};
 use super::{Call, load, plan};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{Limits, Orchestrator, RunInfo, deadline};
+use crate::orchestrator::{Limits, Orchestrator, RunInfo};
 use crate::render::{self, Form};
 use crate::tasks::{Plan, draw};
 use crate::usage::Usd;
@@ -23,30 +23,33 @@ pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
     no_prompt(call)?;
     let limit = time_limit(call)?;
     let options = options(call)?;
-    let config = Arc::new(load::config(call)?);
-    if call.cli.run.dry_run {
-        let orchestrator = Orchestrator::look(config, options)?;
-        let plan = orchestrator.task_plan(name, &call.cli.actions.input)?;
-        return dry_run(call, &orchestrator, &plan);
-    }
-    let orchestrator = Orchestrator::open(config, options)?;
-    let plan = match orchestrator.task_plan(name, &call.cli.actions.input) {
-        Ok(plan) => plan,
-        Err(error) => {
-            orchestrator.close().await?;
-            return Err(error);
+    watch_signals(call, async |signals: &Signals| {
+        let config = Arc::new(load::config_beside(call, signals).await?);
+        if call.cli.run.dry_run {
+            let orchestrator = Orchestrator::look(config, options)?;
+            let plan = orchestrator.task_plan(name, &call.cli.actions.input)?;
+            return dry_run(call, &orchestrator, &plan);
         }
-    };
-    let run_id = call.run_id();
-    let deadline = deadline(limit);
-    let plan = &plan;
-    let id = &run_id;
-    watched(call, orchestrator, &run_id, async |work| {
-        work.orchestrator
-            .run_task(id, plan, deadline, work.events, &work.signals.cancel)
-            .await
+        let orchestrator = Orchestrator::open(config, options)?;
+        let plan = match orchestrator.task_plan(name, &call.cli.actions.input) {
+            Ok(plan) => plan,
+            Err(error) => {
+                orchestrator.close().await?;
+                return Err(error);
+            }
+        };
+        let run_id = call.run_id();
+        let deadline = until(limit);
+        let plan = &plan;
+        let id = &run_id;
+        watched(call, signals, orchestrator, &run_id, async |work| {
+            work.orchestrator
+                .run_task(id, plan, deadline, work.events, &work.signals.cancel)
+                .await
+        })
+        .await
     })
-    .await
+    .await?
 }
 
 /// Goes on with a run.
@@ -54,35 +57,38 @@ pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
     no_prompt(call)?;
     let limit = time_limit(call)?;
     let options = options(call)?;
-    let config = Arc::new(load::config(call)?);
-    let orchestrator = Orchestrator::open(config, options)?;
-    let run = match orchestrator.find_run(id) {
-        Ok(run) => run,
-        Err(error) => {
-            orchestrator.close().await?;
-            return Err(error);
-        }
-    };
-    let run_id = call.goes_on_with(&run.listed.run_id);
-    let limits = Limits {
-        deadline: deadline(limit),
-        at_once: at_once(),
-    };
-    // Of several agents each answer is printed as it comes.
-    let one_by_one = run.listed.kind == "all" && call.form() == Form::Text;
-    watched(call, orchestrator, &run_id, async |work| {
-        let signals = work.signals;
-        let redactor = work.orchestrator.redactor();
-        let mut finished = |result: &RunResult| {
-            if one_by_one && render::answer(result, call.screen, redactor).is_err() {
-                signals.canceller.cancel(Cause::Closed);
+    watch_signals(call, async |signals: &Signals| {
+        let config = Arc::new(load::config_beside(call, signals).await?);
+        let orchestrator = Orchestrator::open(config, options)?;
+        let run = match orchestrator.find_run(id) {
+            Ok(run) => run,
+            Err(error) => {
+                orchestrator.close().await?;
+                return Err(error);
             }
         };
-        work.orchestrator
-            .resume(run, limits, work.events, &signals.cancel, &mut finished)
-            .await
+        let run_id = call.goes_on_with(&run.listed.run_id);
+        let limits = Limits {
+            deadline: until(limit),
+            at_once: at_once(),
+        };
+        // Of several agents each answer is printed as it comes.
+        let one_by_one = run.listed.kind == "all" && call.form() == Form::Text;
+        watched(call, signals, orchestrator, &run_id, async |work| {
+            let signals = work.signals;
+            let redactor = work.orchestrator.redactor();
+            let mut finished = |result: &RunResult| {
+                if one_by_one && render::answer(result, call.screen, redactor).is_err() {
+                    signals.canceller.cancel(Cause::Closed);
+                }
+            };
+            work.orchestrator
+                .resume(run, limits, work.events, &signals.cancel, &mut finished)
+                .await
+        })
+        .await
     })
-    .await
+    .await?
 }
 
 /// What a run that is watched works with.
@@ -95,39 +101,28 @@ struct Work<'a> {
 /// Does a run with somebody watching, to its exit code.
 async fn watched(
     call: &Call,
+    signals: &Signals,
     orchestrator: Orchestrator,
     run_id: &str,
     work: impl AsyncFnOnce(Work<'_>) -> Result<RunResult, OrchError>,
 ) -> Result<u8, OrchError> {
-    watch_signals(call, async |signals: &Signals| {
-        if let Some(cause) = signals.cancel.cause() {
-            return Err(stopped(cause));
-        }
-        let mut view = call.view(orchestrator.redactor()).of_task();
-        let (events, mut receiver) = Events::channel(run_id);
-        let running = async {
-            // Dropping the events ends the view.
-            let events = events;
-            work(Work {
-                orchestrator: &orchestrator,
-                events: &events,
-                signals,
-            })
-            .await
-        };
-        let watching = async {
-            let watched = view.watch(&mut receiver).await;
-            if watched.is_err() {
-                signals.canceller.cancel(Cause::Closed);
-            }
-            watched
-        };
-        let (done, watched) = tokio::join!(running, watching);
-        let closed = orchestrator.close().await;
-        let result = done.unwrap_or_else(|error| call.failed(error));
-        finish(&mut view, result, watched, closed)
-    })
-    .await?
+    let mut view = call.view(orchestrator.redactor()).of_task();
+    let (events, receiver) = Events::channel(run_id);
+    let running = async {
+        // Dropping the events ends the view.
+        let events = events;
+        work(Work {
+            orchestrator: &orchestrator,
+            events: &events,
+            signals,
+        })
+        .await
+    };
+    let watching = signals.show(&mut view, receiver);
+    let (done, watched) = tokio::join!(running, watching);
+    let closed = orchestrator.close().await;
+    let result = done.unwrap_or_else(|error| call.failed(error));
+    finish(call, signals, &mut view, result, (watched, closed)).await
 }
 
 /// A task brings its prompts along.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::approve::approver;
 use super::args::TierArg;
 use super::run::tier;
-use super::signals::{Signals, watch_signals};
+use super::signals::{Signals, stopped, watch_signals};
 use super::{Call, load};
 use crate::agents::AgentSettings;
 use crate::error::{ErrorClass, OrchError};
@@ -96,9 +96,7 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         let outcome = tokio::select! {
             biased;
             outcome = tools::execute(&context, &tool_call, &events) => outcome,
-            _ = signals.cancel.cancelled() => {
-                return Err(OrchError::new(ErrorClass::Interrupted, "interrupted"));
-            }
+            cause = signals.cancel.cancelled() => return Err(stopped(cause)),
         };
         let outcome = outcome.map_err(|error| {
             OrchError::new(ErrorClass::Denied, "the tools cannot go on").caused_by(&error)

@@ -104,6 +104,7 @@ impl View {
                 }
                 _ = tick.tick() => self.draw()?,
             }
+            super::drained().await?;
         }
         for event in self.masks.rest() {
             self.show(&event)?;

@@ -11,11 +11,12 @@ mod markdown;
 mod masked;
 mod region;
 mod screen;
+mod sink;
 mod status;
 mod text;
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +27,7 @@ pub use lines::progress_line;
 pub use markdown::rendered;
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
+pub(crate) use sink::{drained, hurry, is_apart, settle, takes_a_line, write_apart};
 pub use status::Finished;
 pub use text::{answer, error_text};
 
@@ -37,6 +39,7 @@ use crate::redact::Redactor;
 use crate::usage::Usd;
 use live::Live;
 use masked::Masks;
+use sink::Stream;
 
 /// The forms of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +52,18 @@ pub enum Form {
     StreamJson,
 }
 
-/// Standard output is gone: nobody reads any more.
+/// Standard output takes nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("standard output is closed")]
-pub struct Closed;
+pub enum Closed {
+    /// Nobody has it any more who could read.
+    #[error("standard output is closed")]
+    Gone,
+    /// Whoever has it did not read, and the run had to end.
+    #[error("standard output was not read")]
+    Unread,
+}
 
-/// Writes to standard output and flushes.
+/// Writes to standard output, or leaves it to be written where a run must not wait for its reader.
 ///
 /// # Errors
 /// When nobody reads any more.
@@ -84,21 +93,8 @@ fn join_waiting(event: &mut Event, events: &mut mpsc::Receiver<Event>) -> Option
 /// Writes a line to standard error; a closed one is nobody's loss.
 pub fn stderr_line(line: &str) {
     region::aside(|| {
-        let mut err = io::stderr().lock();
-        drop(err.write_all(format!("{line}\n").as_bytes()));
+        _ = sink::put(Stream::Err, &format!("{line}\n"));
     });
-}
-
-/// Whether standard output takes a line at once, without waiting for a reader.
-pub fn stdout_takes_a_line() -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let out = io::stdout();
-    let mut asked = [PollFd::new(&out, PollFlags::OUT)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut asked, Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
 /// A text without what a terminal would obey; its lines stay.
@@ -231,12 +227,13 @@ impl View {
             }
             for event in self.masks.pass(event) {
                 self.show(&event)?;
+                drained().await?;
             }
         }
         for event in self.masks.rest() {
             self.show(&event)?;
         }
-        Ok(())
+        drained().await
     }
 
     /// Prints the result of a run, whose events were shown before.

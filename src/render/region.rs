@@ -4,12 +4,12 @@
 //! There is one screen, so there is one region. A frame is one write; where only rows changed, only
 //! those are written again, so that nothing flickers.
 
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::sink::{self, Stream};
 use super::{Closed, keys};
 
 static ROWS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -64,6 +64,7 @@ pub(crate) fn hold() {
     // A screen that is gone has no rows.
     _ = write(&frame(rows, "", &[]));
     rows.clear();
+    sink::settle();
     keys::listen();
 }
 
@@ -88,10 +89,7 @@ fn write(text: &str) -> Result<(), Closed> {
     if text.is_empty() {
         return Ok(());
     }
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|_| Closed)
+    sink::put(Stream::Out, text)
 }
 
 /// What makes a screen with these rows, the cursor in the last of them, into one with others.

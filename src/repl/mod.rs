@@ -28,6 +28,8 @@ use crate::render;
 use crate::sessions::Session;
 use crate::tools::Changes;
 
+use tokio::time::Instant;
+
 use calls::LastCall;
 use changes::Changed;
 use complete::Known;
@@ -113,6 +115,7 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
         signals: Signals::watch()?,
     };
     let mut editor = Editor::start(&history, call.screen.out)?;
+    render::write_apart();
     if repl.editable {
         repl.greet();
     }
@@ -150,6 +153,15 @@ impl Repl<'_> {
                 self.say(&format!("{}{line}", self.prompt(asks)));
                 Line::Text(line)
             } else {
+                // The editor and programs write to the screen by themselves.
+                tokio::select! {
+                    biased;
+                    _ = render::drained() => {}
+                    code = self.signals.over() => {
+                        render::hurry(Instant::now());
+                        return code;
+                    }
+                }
                 editor.ask(self.question(asks));
                 tokio::select! {
                     line = editor.line() => line,

@@ -124,8 +124,12 @@ pub(super) async fn stoppable<T>(
             done = &mut work => return Ok(done),
             came = signals.next() => came,
         };
+        if matches!(came, Came::Over(_)) {
+            render::hurry(Instant::now());
+        }
         match came {
             Came::Interrupt if interrupted.is_some_and(|at| at.elapsed() < TWICE) => {
+                render::hurry(Instant::now());
                 return Err(130);
             }
             Came::Interrupt => {

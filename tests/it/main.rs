@@ -42,3 +42,4 @@ mod session;
 mod structure;
 mod support;
 mod tasks;
+mod unread;

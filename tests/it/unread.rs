@@ -1,0 +1,335 @@
+//! Readers that are there and do not read, and files that do not come: clocks and signals end a run all the same.
+
+use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use serde_json::{Value, json};
+
+use crate::bad_input::kill;
+use crate::sandbox::until;
+use crate::support::{Context, Ran, Stub, agent_config, ran, stub};
+
+/// A run that is to end must do so within this: its reader is waited for a second, and a machine may be busy.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// Bytes of an answer that no pipe holds.
+const LARGE: usize = 300_000;
+
+const SIGNALS: [(i32, i32); 2] = [(libc::SIGINT, 130), (libc::SIGTERM, 143)];
+
+/// A model that says much and then nothing more.
+fn hanging() -> Stub {
+    Stub::start(|_| {
+        let text = "word ".repeat(LARGE / 5);
+        let much = stub::event(&stub::chunk(&json!({"content": text}), None));
+        vec![stub::stream_head(), much, stub::Do::Hang]
+    })
+}
+
+/// A pipe that takes not a byte more, and its reader.
+fn full() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    while writer.write(b".").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
+}
+
+/// Waits until a pipe takes not a byte more.
+#[track_caller]
+fn fills(writer: &PipeWriter) {
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    until("a full pipe", || {
+        let mut asked = [PollFd::new(writer, PollFlags::OUT)];
+        poll(&mut asked, Some(&at_once)).unwrap() == 0
+    });
+}
+
+/// Waits for the end of a process, which must come in time.
+#[track_caller]
+fn in_time(child: Child) -> Ran {
+    let begun = Instant::now();
+    let ended = ran(child.wait_with_output().unwrap());
+    assert!(begun.elapsed() < BOUND, "{:?} {ended:#?}", begun.elapsed());
+    ended
+}
+
+#[track_caller]
+fn settled(context: &Context) {
+    let costs = context.orch(&["--costs", "--json"]).exits(0).json();
+    assert_eq!(costs["held_usd"], "0.000000", "{costs:#}");
+}
+
+fn ask(context: &Context, more: &[&str]) -> Command {
+    let args = ["--config", "orch.yaml", "--agent", "a", "--prompt", "x"];
+    context.command(&[&args[..], more].concat())
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_answer_nobody_reads() {
+    for (signal, code) in SIGNALS {
+        for form in ["text", "stream-json"] {
+            let server = hanging();
+            let context = Context::with_agent(&server.url(), "");
+            let (_reader, writer) = std::io::pipe().unwrap();
+            let child = ask(&context, &["--output", form])
+                .stdout(writer.try_clone().unwrap())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            fills(&writer);
+            kill(child.id(), signal);
+            let ended = in_time(child);
+            assert_eq!(ended.code, code, "{form} {ended:#?}");
+            if form == "text" {
+                let word = ["interrupted", "terminated by a signal"];
+                let said = |word: &&str| ended.stderr.matches(*word).count();
+                assert_eq!(word.iter().map(said).sum::<usize>(), 1, "{ended:#?}");
+            }
+            settled(&context);
+        }
+    }
+}
+
+#[test]
+fn a_result_that_nobody_reads_holds_up_no_signal_and_no_deadline() {
+    let server = Stub::start(|_| stub::text(&"word ".repeat(LARGE / 5)));
+    for form in ["text", "json", "stream-json"] {
+        for (signal, code) in [
+            (Some(libc::SIGINT), 130),
+            (Some(libc::SIGTERM), 143),
+            (None, 6),
+        ] {
+            let context = Context::with_agent(&server.url(), "");
+            let (_reader, writer) = std::io::pipe().unwrap();
+            let limit: &[&str] = if signal.is_none() {
+                &["--timeout", "2"]
+            } else {
+                &[]
+            };
+            let child = ask(&context, &[&["--output", form], limit].concat())
+                .stdout(writer.try_clone().unwrap())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            fills(&writer);
+            if let Some(signal) = signal {
+                kill(child.id(), signal);
+            }
+            let ended = in_time(child);
+            assert_eq!(ended.code, code, "{form} {ended:#?}");
+            assert_eq!(
+                ended.stderr.matches("error: ").count(),
+                1,
+                "{form} {ended:#?}"
+            );
+            settled(&context);
+        }
+    }
+}
+
+#[test]
+fn several_agents_and_tasks_end_too() {
+    let server = hanging();
+    let context = Context::new();
+    let config = agent_config(&server.url(), "");
+    let more = "  b: {role: You are b., provider: stub, model: stub-model}\n\
+                tasks:\n  t: {steps: [{agent: a, prompt: P}]}\n";
+    context.write("orch.yaml", format!("{config}{more}"));
+    for args in [&["--all", "--prompt", "x"][..], &["--task", "t"]] {
+        let (reader, writer) = full();
+        let asked = server.chats().len();
+        let child = context
+            .command(&[&["--config", "orch.yaml", "--output", "stream-json"], args].concat())
+            .stdout(writer)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // A task waits with its first word for the reader of it.
+        if args.contains(&"--all") {
+            until("a question", || server.chats().len() > asked);
+        } else {
+            until("its run", || {
+                server.chats().len() > asked || {
+                    let runs = context.orch(&["--runs", "--json"]).json();
+                    runs.as_array().is_some_and(|runs| !runs.is_empty())
+                }
+            });
+        }
+        kill(child.id(), libc::SIGINT);
+        let ended = in_time(child);
+        assert_eq!(ended.code, 130, "{args:?} {ended:#?}");
+        drop(reader);
+        settled(&context);
+    }
+}
+
+#[test]
+fn standard_error_that_nobody_reads_leaves_the_result_whole() {
+    for (signal, code) in SIGNALS {
+        let server = Stub::start(|_| {
+            let begun = stub::event(&stub::chunk(&json!({"content": "begun"}), None));
+            vec![stub::stream_head(), begun, stub::Do::Hang]
+        });
+        let context = Context::with_agent(&server.url(), "");
+        let (reader, writer) = full();
+        let child = ask(&context, &["--json", "-vv"])
+            .stdout(Stdio::piped())
+            .stderr(writer)
+            .spawn()
+            .unwrap();
+        until("a question", || !server.chats().is_empty());
+        kill(child.id(), signal);
+        let ended = in_time(child);
+        let result: Value = ended.json();
+        assert_eq!(
+            (ended.code, &result["error"]["class"]),
+            (code, &"interrupted".into()),
+            "{ended:#?}"
+        );
+        drop(reader);
+        settled(&context);
+    }
+}
+
+#[test]
+fn a_reader_that_takes_its_time_gets_everything() {
+    let server = Stub::start(|_| stub::text(&"word ".repeat(LARGE / 5)));
+    let context = Context::with_agent(&server.url(), "");
+    for form in ["text", "json", "stream-json"] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut command = ask(&context, &["--output", form]);
+        let mut child = command
+            .stdout(writer.try_clone().unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        drop(command);
+        fills(&writer);
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert!(child.wait().unwrap().success());
+        let answer = match form {
+            "text" => text.trim_end_matches('\n').to_owned(),
+            "json" => serde_json::from_str::<Value>(&text).unwrap()["output"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+            _ => {
+                let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+                assert_eq!(last["type"], "result");
+                last["output"].as_str().unwrap().to_owned()
+            }
+        };
+        assert!(
+            answer.trim_end() == "word ".repeat(LARGE / 5).trim_end(),
+            "{form} {}",
+            answer.len()
+        );
+    }
+}
+
+#[test]
+fn files_that_do_not_come_hold_up_no_signal() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    let pipe = context.work().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for flags in [
+        &["--config", "orch.yaml", "--prompt-file", "pipe"][..],
+        &[
+            "--config",
+            "orch.yaml",
+            "--prompt",
+            "x",
+            "--context",
+            "pipe",
+        ],
+        &["--config", "pipe", "--prompt", "x"],
+    ] {
+        for (signal, code) in SIGNALS {
+            let child = context
+                .command(&[&["--output", "stream-json", "--agent", "a"], flags].concat())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            // Whoever opens the other end waits for the reader.
+            let writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+            kill(child.id(), signal);
+            let ended = in_time(child);
+            drop(writer);
+            let result: Value = serde_json::from_str(ended.stdout.trim_end()).unwrap();
+            assert_eq!(
+                (ended.code, &result["error"]["class"]),
+                (code, &"interrupted".into()),
+                "{flags:?} {ended:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_signal_at_any_moment_of_the_start_ends_it_with_one_result_or_none_begun() {
+    let server = hanging();
+    let context = Context::with_agent(&server.url(), "");
+    let (mut without, mut with) = (0, 0);
+    for step in 0..60 {
+        let (signal, code) = SIGNALS[step % 2];
+        let child = ask(&context, &["--output", "stream-json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Not a wait for something: the moments of a start, one after the other.
+        std::thread::sleep(Duration::from_micros(300) * u32::try_from(step).unwrap());
+        kill(child.id(), signal);
+        let ended = in_time(child);
+        assert_eq!(ended.code, code, "{step} {ended:#?}");
+        if ended.stdout.is_empty() {
+            without += 1;
+            continue;
+        }
+        with += 1;
+        let lines = ended.json_lines();
+        let last = lines.last().unwrap();
+        assert_eq!(
+            (&last["type"], &last["error"]["class"]),
+            (&json!("result"), &json!("interrupted")),
+            "{step} {ended:#?}"
+        );
+    }
+    assert!(with > 0, "{without} without a result");
+    settled(&context);
+}
+
+#[test]
+fn lists_and_tools_tell_signals_apart() {
+    let server = Stub::start(|_| vec![stub::Do::Hang]);
+    let context = Context::with_agent(&server.url(), "");
+    for (signal, code) in SIGNALS {
+        let asked = server.seen().len();
+        let child = context
+            .command(&["--config", "orch.yaml", "--json", "--health"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until("a question", || server.seen().len() > asked);
+        kill(child.id(), signal);
+        let ended = in_time(child);
+        assert_eq!(
+            (ended.code, &ended.json()["error"]["class"]),
+            (code, &"interrupted".into()),
+            "{ended:#?}"
+        );
+    }
+}
