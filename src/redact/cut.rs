@@ -17,7 +17,7 @@ impl Redactor {
             from += 1;
         }
         let (_, end) = text.split_at(from);
-        let open = from + self.scan(end, None, false).open;
+        let open = from + self.scan(end, &[], false).open;
         text.get(..open).unwrap_or(text)
     }
 

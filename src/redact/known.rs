@@ -7,6 +7,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use super::pieces::{Kept, Piece, Pieces, changes};
 use super::shapes::{SHAPES, Shape};
 use super::view::folded;
 
@@ -15,6 +16,9 @@ const SHORTEST: usize = 8;
 
 /// A line of a longer value is a secret of its own from this length on.
 const SHORTEST_LINE: usize = 16;
+
+/// A value of this length on that is no words is masked piece by piece.
+const SHORTEST_IN_PIECES: usize = 20;
 
 /// So much of the beginning or of the end of a longer value is masked too: somebody may have seen the rest.
 const PART: usize = 12;
@@ -25,6 +29,7 @@ pub(super) struct Table {
     known: Vec<(Vec<u8>, usize)>,
     /// Beginnings and ends of forms, which are searched for behind the forms themselves.
     parts: Vec<Part>,
+    pieces: Pieces,
     find_known: Option<AhoCorasick>,
     find_shape: Option<AhoCorasick>,
     /// The first bytes of the forms, so that the search for a cut one skips most places.
@@ -52,16 +57,19 @@ impl Table {
                 add_forms(part, &mut forms);
             }
         }
-        let is_random: Vec<bool> = forms.values().map(|(_, is_random)| *is_random).collect();
+        let traits: Vec<Traits> = forms.values().copied().collect();
         let known: Vec<(Vec<u8>, usize)> = forms
             .into_iter()
-            .map(|(form, (tail, _))| (form, tail))
+            .map(|(form, traits)| (form, traits.tail))
             .collect();
         let parts: Vec<Part> = (0..known.len())
-            .zip(is_random)
-            .filter(|(_, is_random)| *is_random)
+            .zip(&traits)
+            .filter(|(_, traits)| traits.has_parts && traits.pieces == Kept::Nothing)
             .flat_map(|(index, _)| [Part::Beginning(index), Part::End(index)])
             .collect();
+        let pieces = known.iter().zip(&traits);
+        let pieces =
+            Pieces::new(pieces.map(|((form, _), traits)| (form.as_slice(), traits.pieces)));
         let mut first = [false; 256];
         for byte in known.iter().filter_map(|(form, _)| form.first()) {
             if let Some(slot) = first.get_mut(usize::from(*byte)) {
@@ -87,6 +95,7 @@ impl Table {
             find_shape: finder(&prefixes),
             known,
             parts,
+            pieces,
             first,
         }
     }
@@ -128,6 +137,19 @@ impl Table {
             }
         }
         Some((range, tail))
+    }
+
+    /// The first piece of a known value, and how many characters of base64 belong to it besides.
+    pub(super) fn piece_after(&self, bytes: &[u8], from: usize) -> Option<(Range<usize>, usize)> {
+        let Piece { range, ends } = self.pieces.after(&self.known, bytes, from)?;
+        let form = ends.and_then(|form| self.known.get(form));
+        Some((range, form.map_or(0, |(_, tail)| *tail)))
+    }
+
+    /// Where the end of a view, which stands behind something else, could be within a known value; its length when
+    /// nowhere.
+    pub(super) fn cut_piece(&self, before: &[u8], bytes: &[u8]) -> usize {
+        self.pieces.cut(&self.known, before, bytes)
     }
 
     /// The first place where a shape begins.
@@ -199,9 +221,48 @@ pub(super) fn base64_tail(rest: &[u8], most: usize) -> usize {
     characters + filling
 }
 
+/// What holds for a form.
+#[derive(Clone, Copy, Debug)]
+struct Traits {
+    /// How many characters of base64 belong to it besides.
+    tail: usize,
+    /// Whether its beginning and its end are searched for.
+    has_parts: bool,
+    /// Which pieces of it are.
+    pieces: Kept,
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
+}
+
+/// The characters of base32 (RFC 4648) that are a value's own where so many bytes stand before it.
+fn base32(bytes: &[u8], before: usize) -> String {
+    const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let bits: Vec<u8> = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+        .collect();
+    // The first character that begins with the value.
+    let start = (5 - before * 8 % 5) % 5;
+    let groups = bits.get(start..).unwrap_or_default().chunks_exact(5);
+    let values = groups.map(|group| {
+        group
+            .iter()
+            .fold(0, |value, bit| value << 1 | usize::from(*bit))
+    });
+    values
+        .filter_map(|value| DIGITS.get(value).copied().map(char::from))
+        .collect()
+}
+
 /// A value in every form in which it may turn up: as it is, in base64 at each of the three positions, in
-/// hexadecimal, escaped for a URL and for JSON.
-fn add_forms(value: &str, forms: &mut BTreeMap<Vec<u8>, (usize, bool)>) {
+/// hexadecimal, escaped for a URL and for JSON; one that is no words also backwards, in base32 and in pairs.
+fn add_forms(value: &str, forms: &mut BTreeMap<Vec<u8>, Traits>) {
     // Parts of addresses and of words are in other texts too.
     let is_random = value.bytes().any(|byte| byte.is_ascii_digit())
         && !value.contains("://")
@@ -209,16 +270,43 @@ fn add_forms(value: &str, forms: &mut BTreeMap<Vec<u8>, (usize, bool)>) {
     if value.chars().count() < SHORTEST {
         return;
     }
-    let mut add = |form: &[u8], tail: usize| {
+    let bytes = value.as_bytes();
+    let (changed, neighbours) = changes(bytes);
+    let is_mixed = is_random && value.len() >= SHORTEST_IN_PIECES && changed * 5 >= neighbours;
+    let mut add_kept = |form: &[u8], tail: usize, pieces: Kept| {
         let form = folded(form);
         if form.len() >= SHORTEST {
             let has_parts = is_random && form.len() >= 2 * PART;
-            let known = forms.entry(form).or_default();
-            *known = (tail.max(known.0), has_parts || known.1);
+            let known = forms.entry(form).or_insert(Traits {
+                tail,
+                has_parts,
+                pieces,
+            });
+            known.tail = known.tail.max(tail);
+            known.has_parts |= has_parts;
+            known.pieces = known.pieces.max(pieces);
         }
     };
-    let bytes = value.as_bytes();
-    add(bytes, 0);
+    let (itself, encoded) = if is_mixed {
+        (Kept::Mixed, Kept::All)
+    } else {
+        (Kept::Nothing, Kept::Nothing)
+    };
+    add_kept(bytes, 0, itself);
+    if is_mixed {
+        let reversed: Vec<u8> = value.chars().rev().collect::<String>().into_bytes();
+        add_kept(&reversed, 0, itself);
+        // As `od -x` and `hexdump` show it: the bytes of every pair the wrong way round.
+        for start in [0, 1] {
+            let pairs = bytes.get(start..).unwrap_or_default().chunks_exact(2);
+            let swapped: Vec<u8> = pairs.flat_map(|pair| pair.iter().rev()).copied().collect();
+            add_kept(hexadecimal(&swapped).as_bytes(), 0, encoded);
+        }
+        for before in 0..5 {
+            add_kept(base32(bytes, before).as_bytes(), 1, encoded);
+        }
+    }
+    let mut add = |form: &[u8], tail: usize| add_kept(form, tail, encoded);
     for (pad, lost) in [(0, 0), (1, 2), (2, 3)] {
         let mut padded = vec![0; pad];
         padded.extend_from_slice(bytes);
@@ -235,13 +323,10 @@ fn add_forms(value: &str, forms: &mut BTreeMap<Vec<u8>, (usize, bool)>) {
             add(encoded.get(lost..kept).unwrap_or_default().as_bytes(), tail);
         }
     }
-    let hexadecimal: String = bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
-        .collect();
+    let hexadecimal = hexadecimal(bytes);
     add(hexadecimal.to_uppercase().as_bytes(), 0);
     add(hexadecimal.as_bytes(), 0);
+    let mut add = |form: &[u8], tail: usize| add_kept(form, tail, itself);
     let escaped: String = url::form_urlencoded::byte_serialize(bytes).collect();
     add(escaped.replace('+', "%20").as_bytes(), 0);
     add(escaped.as_bytes(), 0);

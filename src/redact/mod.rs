@@ -1,10 +1,14 @@
 //! Keeps secrets out of everything that is written: known values in every form in which they
-//! travel, and whatever has the shape of a key.
+//! travel, pieces of them, and whatever has the shape of a key.
+//!
+//! What cannot be told from other texts stays: pieces under nine characters, pieces of values that are words, and
+//! what somebody encodes on purpose in a way that is not among the forms (compressed, encrypted, letter by letter).
 //!
 //! May use nothing else of the crate: every surface, from tool results to the log, stands on it.
 
 mod cut;
 mod known;
+mod pieces;
 mod shapes;
 mod stream;
 mod view;
@@ -50,7 +54,7 @@ impl Redactor {
 
     /// The text with every secret masked; borrowed when there is none.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let found = self.scan(text, None, true);
+        let found = self.scan(text, &[], true);
         if found.masked.is_empty() {
             Cow::Borrowed(text)
         } else {
@@ -99,20 +103,21 @@ impl Redactor {
             .get_or_init(|| Table::new(self.secrets.iter().map(SecretString::expose_secret)))
     }
 
-    /// `before` is the byte in front of the text, where it is part of a longer one; `whole` says
+    /// `before` is what stands in front of the text, where it is part of a longer one; `whole` says
     /// that nothing follows it.
-    fn scan(&self, text: &str, before: Option<u8>, whole: bool) -> Found {
+    fn scan(&self, text: &str, before: &[u8], whole: bool) -> Found {
         let table = self.table();
         let bytes = text.as_bytes();
         let mut found = Found {
             masked: Vec::new(),
             open: bytes.len(),
         };
-        found.add_shapes(table, bytes, before, whole);
+        found.add_shapes(table, bytes, before.last().copied(), whole);
         if table.has_known() {
-            found.add_known(table, bytes, &View::folded(bytes), whole);
+            let before = view::folded(before);
+            found.add_known(table, &before, &View::folded(bytes), whole);
             if let Some(view) = View::unescaped(bytes, whole) {
-                found.add_known(table, bytes, &view, whole);
+                found.add_known(table, &before, &view, whole);
             }
         }
         found.settle();
@@ -146,29 +151,55 @@ impl Found {
     }
 
     /// Known values, in one of the views of the text.
-    fn add_known(&mut self, table: &Table, bytes: &[u8], view: &View<'_>, whole: bool) {
+    fn add_known(&mut self, table: &Table, before: &[u8], view: &View<'_>, whole: bool) {
+        let bytes = view.text;
         let mut hits: Vec<Range<usize>> = Vec::new();
+        let mut places = view.places();
         while let Some((hit, tail)) =
             table.known_after(&view.bytes, hits.last().map_or(0, |hit| hit.end))
         {
-            let mut place = view.place(&hit);
-            if tail > 0 {
-                place.end += known::base64_tail(bytes.get(place.end..).unwrap_or_default(), tail);
-                if !whole && place.end == bytes.len() {
-                    self.open = self.open.min(place.start);
-                }
-            }
-            self.masked.push(place);
+            self.add(bytes, places.next(&hit), tail, whole);
             hits.push(hit);
+        }
+        let (mut from, mut places) = (0, view.places());
+        while let Some((piece, tail)) = table.piece_after(&view.bytes, from) {
+            from = piece.end;
+            let before = hits.partition_point(|hit| hit.start <= piece.start);
+            let within = before.checked_sub(1).and_then(|index| hits.get(index));
+            if within.is_none_or(|hit| hit.end < piece.end) {
+                self.add(bytes, places.next(&piece), tail, whole);
+            }
         }
         if whole {
             return;
         }
         let cut = table.cut_known(&view.bytes, &hits);
+        let cut = cut.min(table.cut_piece(before, &view.bytes));
         if cut < view.bytes.len() {
             self.open = self.open.min(view.place(&(cut..cut + 1)).start);
         }
         self.open = self.open.min(view.cut.unwrap_or(bytes.len()));
+        while is_within_character(bytes, self.open) {
+            self.open -= 1;
+        }
+    }
+
+    /// A known value or a piece of one, with what of base64 belongs to it besides.
+    fn add(&mut self, bytes: &[u8], mut place: Range<usize>, tail: usize, whole: bool) {
+        // A piece may have some bytes of a character in common with the text.
+        while is_within_character(bytes, place.start) {
+            place.start -= 1;
+        }
+        while is_within_character(bytes, place.end) {
+            place.end += 1;
+        }
+        if tail > 0 {
+            place.end += known::base64_tail(bytes.get(place.end..).unwrap_or_default(), tail);
+            if !whole && place.end == bytes.len() {
+                self.open = self.open.min(place.start);
+            }
+        }
+        self.masked.push(place);
     }
 
     /// Puts everything in order; what is not sure yet is kept whole.
@@ -189,6 +220,10 @@ impl Found {
         settled.retain(|range| range.end <= self.open);
         self.masked = settled;
     }
+}
+
+fn is_within_character(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at).is_some_and(|byte| byte & 0xC0 == 0x80)
 }
 
 fn replace(text: &str, masked: &[Range<usize>]) -> String {

@@ -2,13 +2,16 @@
 
 use super::{Redactor, replace};
 
+/// So much of what was let through is remembered: a piece of a secret may have begun in it.
+const BEFORE: usize = 16;
+
 /// Holds back what could become a secret, and nothing else.
 #[derive(Clone, Debug)]
 pub struct StreamRedactor {
     redactor: Redactor,
     held: String,
-    /// The last byte that was let through.
-    before: Option<u8>,
+    /// The last bytes that were let through.
+    before: Vec<u8>,
 }
 
 impl StreamRedactor {
@@ -16,7 +19,7 @@ impl StreamRedactor {
         Self {
             redactor,
             held: String::new(),
-            before: None,
+            before: Vec::new(),
         }
     }
 
@@ -32,10 +35,12 @@ impl StreamRedactor {
     }
 
     fn release(&mut self, whole: bool) -> String {
-        let found = self.redactor.scan(&self.held, self.before, whole);
+        let found = self.redactor.scan(&self.held, &self.before, whole);
         let kept = self.held.split_off(found.open);
         let sure = std::mem::replace(&mut self.held, kept);
-        self.before = sure.as_bytes().last().copied().or(self.before);
+        self.before.extend_from_slice(sure.as_bytes());
+        let most = self.before.len().saturating_sub(BEFORE);
+        self.before.drain(..most);
         if found.masked.is_empty() {
             sure
         } else {

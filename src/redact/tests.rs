@@ -77,6 +77,7 @@ fn masks_known_values_that_are_folded_or_escaped() {
 fn masks_the_ends_of_a_key_that_was_parted() {
     let redactor = Redactor::new(
         [
+            "q7xz-ordinary-words-2vhs",
             "Q7xz93kdLm84TrWbY2vHsJp6",
             "correct horse battery staple",
             "https://h.example.org/t/84TrWbY2vHs",
@@ -90,7 +91,10 @@ fn masks_the_ends_of_a_key_that_was_parted() {
         ("51377837 7a393364", "51377837 7a393364"),
         ("5137787a39336b644c6d38345472", "[redacted]"),
         ("UTd4ejkza2RMbTg0VHJX zmRm", "[redacted] zmRm"),
-        ("Q7xz93kdLm8", "Q7xz93kdLm8"),
+        ("Q7xz93k", "Q7xz93k"),
+        ("q7xz-ordinar", "[redacted]"),
+        ("ry-words-2vhs", "[redacted]"),
+        ("ordinary-words", "ordinary-words"),
         ("correct horse battery", "correct horse battery"),
         ("https://h.example.org/t/", "https://h.example.org/t/"),
     ] {
@@ -196,4 +200,90 @@ fn masks_json_inside_out() {
         value,
         serde_json::json!({"a": [MASK, 1, null], MASK: {"b": "x"}})
     );
+}
+
+#[test]
+fn masks_every_piece_of_a_key_that_is_no_words() {
+    const KEY: &str = "sk-ant-api03-Q7xz93kdLm84TrWbY2vHsJp6N1cgT5eXüR8wZa0VfKu3";
+    let redactor = Redactor::new([SecretString::from(KEY)]);
+    let in_digits: Vec<String> = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hexadecimal = in_digits.concat();
+    let pairs: Vec<String> = in_digits[1..]
+        .chunks_exact(2)
+        .map(|pair| format!("{}{} ", pair[1], pair[0]))
+        .collect();
+    let swapped = pairs.concat();
+    let reversed: String = KEY.chars().rev().collect();
+    let in_base64 = STANDARD_NO_PAD.encode(format!("xy{KEY}"));
+    for (form, least) in [
+        (KEY.get(13..).unwrap(), 10),
+        (reversed.get(..45).unwrap(), 10),
+        (&hexadecimal, 9),
+        (&hexadecimal.to_uppercase(), 9),
+        (&swapped, 12),
+        (in_base64.get(3..74).unwrap(), 9),
+        // `base32`, of the key and of the key behind one letter.
+        (
+            "ONVS2YLOOQWWC4DJGAZS2UJXPB5DSM3LMRGG2OBUKRZFOYSZGJ3EQ42KOA3E4MLDM5KDKZKYYO6FEODXLJQTAVTGJN2TG",
+            9,
+        ),
+        (
+            "ZWWLLBNZ2C2YLQNEYDGLKRG54HUOJTNNSEY3JYGRKHEV3CLEZHMSDTJJYDMTRRMNTVINLFLDB3YURYO5NGCMCWMZFXKMY",
+            9,
+        ),
+    ] {
+        let characters: Vec<char> = form.chars().collect();
+        for size in least..characters.len() {
+            for piece in characters.windows(size) {
+                let piece: String = piece.iter().collect();
+                let masked = redactor.mask(&piece).into_owned();
+                let left = masked.replace(MASK, "").trim().len();
+                assert!(masked.contains(MASK) && left < 2, "{piece}: {masked}");
+            }
+        }
+    }
+    for text in [
+        "sk-ant-api03-…",
+        "736b",
+        "ordinary words, 2024-12-31, anthropic-version",
+        "\u{129}R8wZa",
+    ] {
+        assert_eq!(redactor.mask(text), text);
+    }
+    // A character that has a byte in common with one of the key.
+    assert_eq!(redactor.mask("\u{13c}R8wZa0VfK-"), "[redacted]-");
+}
+
+#[test]
+fn a_stream_masks_pieces_wherever_it_is_cut() {
+    let redactor = Redactor::new([SecretString::from("Q7xz93kdLm84TrWbY2vHsJp6ü1cgT5eX")]);
+    let text = "it begins Q7xz93kdLm, goes on 84TrWbY2vHsJp and ends p6ü1cgT5eX, in all. Lm84 is little, 5eX ü too.";
+    for size in 1..40 {
+        let mut stream = redactor.stream();
+        let characters: Vec<char> = text.chars().collect();
+        let mut got = String::new();
+        for piece in characters.chunks(size) {
+            got.push_str(&stream.push(&piece.iter().collect::<String>()));
+        }
+        got.push_str(&stream.finish());
+        let shown: Vec<&str> = got.split(MASK).collect();
+        // Three characters are no sign of a key yet.
+        assert_eq!(shown.len(), 4, "pieces of {size}: {got}");
+        for (shown, whole) in shown.iter().zip(["it begins ", ", goes on ", " and ends "]) {
+            assert!(shown.len() <= whole.len() + 3, "pieces of {size}: {got}");
+        }
+        assert!(
+            shown[3].ends_with(", in all. Lm84 is little, 5eX ü too."),
+            "{got}"
+        );
+    }
+}
+
+#[test]
+fn many_keys_in_a_long_text_are_masked_in_good_time() {
+    let redactor = Redactor::new([SecretString::from("Q7xz93kdLm84TrWbY2vHsJp6")]);
+    let text = "Q7xz93kdLm84TrWbY2vHsJp6 93kdLm84Tr\\n".repeat(20_000);
+    let began = tokio::time::Instant::now();
+    assert!(!redactor.mask(&text).contains("Lm84"));
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }

@@ -8,7 +8,7 @@ const LONGEST_ESCAPE: usize = 10;
 
 /// Bytes to search, and where each stands in the text.
 pub(super) struct View<'t> {
-    text: &'t [u8],
+    pub(super) text: &'t [u8],
     unescaped: bool,
     /// What to search.
     pub(super) bytes: Vec<u8>,
@@ -82,23 +82,16 @@ impl<'t> View<'t> {
 
     /// Where bytes of the view stand in the text.
     pub(super) fn place(&self, bytes: &Range<usize>) -> Range<usize> {
-        let (mut at, mut seen) = (0, 0);
-        let mut place = self.text.len()..self.text.len();
-        while at < self.text.len() && seen < bytes.end {
-            let (count, length) = match self.step(at) {
-                Step::Skip(length) => (0, length),
-                Step::Byte(_, length) => (1, length),
-                Step::Character(character, length) => (character.len_utf8(), length),
-                Step::Cut => (1, 1),
-            };
-            if count > 0 && seen <= bytes.start {
-                place.start = at;
-            }
-            seen += count;
-            at += length;
-            place.end = at;
+        self.places().next(bytes)
+    }
+
+    /// The same for ranges in order, without beginning anew for each.
+    pub(super) fn places(&self) -> Places<'_, 't> {
+        Places {
+            view: self,
+            at: 0,
+            seen: 0,
         }
-        place
     }
 
     fn step(&self, at: usize) -> Step {
@@ -117,6 +110,36 @@ impl<'t> View<'t> {
             }
             step => step,
         }
+    }
+}
+
+/// Goes through a view and the text side by side.
+pub(super) struct Places<'v, 't> {
+    view: &'v View<'t>,
+    at: usize,
+    seen: usize,
+}
+
+impl Places<'_, '_> {
+    /// Where bytes of the view stand in the text; they begin behind those that were asked for before.
+    pub(super) fn next(&mut self, bytes: &Range<usize>) -> Range<usize> {
+        let length = self.view.text.len();
+        let mut place = length..length;
+        while self.at < length && self.seen < bytes.end {
+            let (count, length) = match self.view.step(self.at) {
+                Step::Skip(length) => (0, length),
+                Step::Byte(_, length) => (1, length),
+                Step::Character(character, length) => (character.len_utf8(), length),
+                Step::Cut => (1, 1),
+            };
+            if count > 0 && self.seen <= bytes.start {
+                place.start = self.at;
+            }
+            self.seen += count;
+            self.at += length;
+            place.end = self.at;
+        }
+        place
     }
 }
 

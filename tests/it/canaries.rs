@@ -52,6 +52,12 @@ fn forms(key: &str) -> Vec<String> {
             .replace('"', "&quot;")
             .replace('\'', "&#39;"),
     ];
+    // In three parts, which is as short as parts can be told from other texts.
+    let characters: Vec<char> = key.chars().collect();
+    let third = characters.len().div_ceil(3);
+    if third >= 9 {
+        forms.extend(characters.chunks(third).map(String::from_iter));
+    }
     for before in ["", "u", "us", "user:"] {
         for after in ["", "\n", "@host"] {
             let text = format!("{before}{key}{after}");
