@@ -65,9 +65,8 @@ pub(super) fn open_memory() -> Result<Connection, StoreError> {
 /// A connection that reads and leaves every byte on the disk as it is; `None` where there is no
 /// database.
 ///
-/// With the log's index (`-shm`) beside it the log is read, without the index being touched. Without
-/// one there is no log with content either, unless files were moved by hand: then the state before
-/// the log is read. An index that a process left unfinished when it died is the one thing that is
+/// With the log's index (`-shm`) beside it the log is read, without the index being touched. An index
+/// that is missing beside a log, or that a process left unfinished when it died, is the one thing that is
 /// written: without it nobody can read the log, and SQLite would wait ten seconds for somebody to
 /// finish it.
 ///

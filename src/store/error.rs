@@ -19,6 +19,8 @@ pub enum StoreErrorKind {
     Foreign,
     /// A newer `orch` wrote it.
     NewerSchema,
+    /// The file was removed or replaced while it was in use.
+    Gone,
     /// The disk failed.
     Io,
     /// The writer ended; only after another error.
@@ -51,6 +53,7 @@ impl std::fmt::Display for StoreError {
             StoreErrorKind::Corrupt => f.write_str(" is damaged")?,
             StoreErrorKind::Foreign => f.write_str(" is not a database of orch")?,
             StoreErrorKind::NewerSchema => f.write_str(" was written by a newer orch")?,
+            StoreErrorKind::Gone => f.write_str(" was removed or replaced while it was in use")?,
             StoreErrorKind::Io => f.write_str(" failed to read or write")?,
             StoreErrorKind::Closed => f.write_str(" is closed")?,
             StoreErrorKind::Statement => f.write_str(" refused a statement")?,
@@ -83,6 +86,10 @@ impl StoreError {
     /// An earlier job of the same transaction met a full or failing disk.
     pub(super) fn undone() -> Self {
         Self::new(StoreErrorKind::Io, "the transaction was undone")
+    }
+
+    pub(super) fn gone() -> Self {
+        Self::new(StoreErrorKind::Gone, "")
     }
 
     pub(super) fn sync_failed() -> Self {
@@ -135,6 +142,9 @@ impl StoreError {
             StoreErrorKind::Foreign => "name another directory with `settings.state_dir`",
             StoreErrorKind::NewerSchema => {
                 "use the newer orch, or name another directory with `settings.state_dir`"
+            }
+            StoreErrorKind::Gone => {
+                "start again; what was written since is in the file that is gone"
             }
             StoreErrorKind::Io => "check the disk and `orch check --store`",
             StoreErrorKind::Closed | StoreErrorKind::Statement => "run `orch check --store`",

@@ -10,9 +10,9 @@ use std::path::Path;
 /// How an index stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Index {
-    /// There is none.
+    /// There is none, and no log with content.
     Missing,
-    /// A process died before it was finished, or finishes it just now.
+    /// It is missing, a process died before it was finished, or finishes it just now.
     Unfinished,
     /// It can be read.
     Ready,
@@ -44,16 +44,21 @@ pub(super) fn of(database: &Path) -> Index {
         path.push(suffix);
         path
     };
+    let mut log = [0; LOG_HEADER];
+    let has_log =
+        File::open(beside("-wal")).is_ok_and(|mut file| file.read_exact(&mut log).is_ok());
     let Ok(mut file) = File::open(beside("-shm")) else {
-        return Index::Missing;
+        // Such as a copy of the database and its log.
+        return if has_log {
+            Index::Unfinished
+        } else {
+            Index::Missing
+        };
     };
     let mut index = [0; MARKS.end];
     if file.read_exact(&mut index).is_err() {
         return Index::Unfinished;
     }
-    let mut log = [0; LOG_HEADER];
-    let has_log =
-        File::open(beside("-wal")).is_ok_and(|mut file| file.read_exact(&mut log).is_ok());
     if is_ready(&index, has_log.then_some(&log)) {
         Index::Ready
     } else {

@@ -4,7 +4,8 @@
 //! so a busy log starts anew from time to time, and keeps its size until the last process closes.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -31,11 +32,22 @@ const QUIET_SIZE: u64 = 512 << 10;
 /// How often the lock is tried for starting the log anew: only briefly, it may as well be later.
 const RESTART_TRIES: i32 = 10;
 
+/// Which file something is: its device and its number there.
+type FileId = (u64, u64);
+
+/// The header of a log, bytes.
+const LOG_HEADER: u64 = 32;
+
+/// What a log begins with, whatever the order of its bytes (sqlite.org/fileformat2.html, "WAL Header").
+const LOG_MAGIC: [u8; 3] = [0x37, 0x7f, 0x06];
+
 /// The log of an open database.
 #[derive(Debug)]
 pub(super) struct Log {
     database: PathBuf,
     path: PathBuf,
+    /// Which file the database is.
+    id: Option<FileId>,
     /// Opened to be synced.
     file: Option<File>,
     /// Whether anything was committed since the last sync.
@@ -60,6 +72,7 @@ impl Log {
         Self {
             database: database.to_owned(),
             path: PathBuf::from(name),
+            id: std::fs::metadata(database).ok().map(|file| id(&file)),
             file: None,
             is_behind: false,
             broken: false,
@@ -82,6 +95,10 @@ impl Log {
             None => File::open(&self.path),
         };
         match file.and_then(|file| file.sync_data().map(|()| file)) {
+            Ok(file) if !self.is_in_place(&file) => {
+                self.broken = true;
+                Err(StoreError::gone())
+            }
             Ok(file) => {
                 self.file = Some(file);
                 self.is_behind = false;
@@ -92,6 +109,26 @@ impl Log {
                 Err(StoreError::io(&error))
             }
         }
+    }
+
+    /// Whether the next process that opens the database finds what this one has written: files can be
+    /// removed, replaced and emptied while they are open, and nothing else would tell.
+    fn is_in_place(&self, log: &File) -> bool {
+        let is_same = |path: &Path, known: Option<FileId>| {
+            std::fs::metadata(path).is_ok_and(|found| Some(id(&found)) == known)
+        };
+        let is_filled = std::fs::metadata(&self.database).is_ok_and(|found| found.len() > 0);
+        let Ok(known) = log.metadata() else {
+            return false;
+        };
+        let mut magic = [0; LOG_MAGIC.len()];
+        // One that another process has just moved into the database is empty.
+        let has_header = known.len() < LOG_HEADER
+            || (log.read_exact_at(&mut magic, 0).is_ok() && magic == LOG_MAGIC);
+        is_filled
+            && has_header
+            && is_same(&self.database, self.id)
+            && is_same(&self.path, Some(id(&known)))
     }
 
     /// Notes that a transaction changes rows, before it is told whether it must be on the disk.
@@ -130,6 +167,10 @@ impl Log {
             told(checkpoint(connection, "TRUNCATE").map(drop));
         }
     }
+}
+
+fn id(file: &Metadata) -> FileId {
+    (file.dev(), file.ino())
 }
 
 impl Mover {

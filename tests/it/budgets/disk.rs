@@ -1,6 +1,7 @@
 //! What cannot be recorded is not spent: a full, read-only, locked or damaged store ends in a clear error
 //! before a model is asked.
 
+use std::path::Path;
 use std::process::Command;
 
 use rusqlite::Connection;
@@ -200,6 +201,67 @@ fn a_torn_store_is_recovered_or_told_before_any_call() {
         let checked = context.orch(&["check", "--store"]);
         assert_eq!(checked.code, 1, "{what}: {checked:#?}");
     }
+}
+
+/// A store that is taken away, replaced or emptied while a run uses it: no further call is made, since it
+/// would be in no ledger.
+#[test]
+fn a_store_that_goes_away_ends_the_run_before_the_next_call() {
+    type Harm = fn(&Path);
+    let remove: Harm = |state| {
+        for name in ["orch.db", "orch.db-wal", "orch.db-shm"] {
+            std::fs::remove_file(state.join(name)).unwrap();
+        }
+    };
+    let rename: Harm = |state| std::fs::rename(state.join("orch.db"), state.join("old")).unwrap();
+    let replace: Harm = |state| {
+        std::fs::copy(state.join("orch.db"), state.join("new")).unwrap();
+        std::fs::rename(state.join("new"), state.join("orch.db")).unwrap();
+    };
+    let empty: Harm = |state| std::fs::write(state.join("orch.db"), "").unwrap();
+    let empty_log: Harm = |state| std::fs::write(state.join("orch.db-wal"), "").unwrap();
+    let remove_log: Harm = |state| std::fs::remove_file(state.join("orch.db-wal")).unwrap();
+    for (name, harm) in [
+        ("removed", remove),
+        ("renamed", rename),
+        ("replaced", replace),
+        ("emptied", empty),
+        ("its log emptied", empty_log),
+        ("its log removed", remove_log),
+    ] {
+        let context = Context::new();
+        let state = context.state();
+        let server = Stub::start(move |seen| {
+            if seen.number == 1 {
+                harm(&state);
+            }
+            stub::tool_calls(&[("c", "list_dir", serde_json::json!({}))])
+        });
+        let agent = "max_output_tokens: 5, tools: [list_dir]";
+        context.write(
+            "orch.yaml",
+            priced(&server.url(), 1000.0, 1000.0, "", agent),
+        );
+        let ended = context.orch(&ASK).exits(1);
+        assert!(
+            ended
+                .stderr
+                .contains("was removed or replaced while it was in use"),
+            "{name}: {ended:#?}"
+        );
+        assert_eq!(server.chats().len(), 2, "{name}");
+    }
+}
+
+/// The index of the log can be made anew: a copy without it is read whole.
+#[test]
+fn a_log_without_its_index_is_read() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let context = place(&server);
+    context.orch(&ASK).exits(0);
+    std::fs::remove_file(context.state().join("orch.db-shm")).unwrap();
+    let costs = context.orch(&["--costs", "--json"]).exits(0).json();
+    assert_eq!(money(&costs["total_cost_usd"]), ANSWER);
 }
 
 #[test]
