@@ -77,6 +77,12 @@ pub trait Provider: Send + Sync {
         false
     }
 
+    /// Whether a cost that it tells is what is billed; else it is a claim, and the price list counts where
+    /// that is more.
+    fn tells_cost(&self) -> bool {
+        true
+    }
+
     /// Whether its replies come from a recording, which a run says.
     fn is_recorded(&self) -> bool {
         false

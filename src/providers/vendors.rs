@@ -52,6 +52,8 @@ pub struct Quirks {
     pub reasoning: ReasoningReplay,
     /// `usage: {include: true}` makes it tell the cost.
     pub usage_include: bool,
+    /// What it tells of a cost is what it bills.
+    pub tells_cost: bool,
     /// An assistant message without text needs an empty `content`; otherwise it is left out.
     pub empty_content: bool,
     /// How it is held to a JSON Schema.
@@ -97,6 +99,7 @@ pub const UNKNOWN: Quirks = Quirks {
     thought_signatures: false,
     reasoning: ReasoningReplay::None,
     usage_include: false,
+    tells_cost: false,
     empty_content: false,
     structured: Structured::Instruct,
     daily_request_limit: false,
@@ -239,6 +242,7 @@ pub static VENDORS: [Vendor; 15] = [
         billing_page: Some("https://console.x.ai"),
         quirks: Quirks {
             empty_content: true,
+            tells_cost: true,
             structured: Structured::Schema,
             ..UNKNOWN
         },
@@ -255,6 +259,7 @@ pub static VENDORS: [Vendor; 15] = [
         quirks: Quirks {
             reasoning: ReasoningReplay::Details,
             usage_include: true,
+            tells_cost: true,
             structured: Structured::Schema,
             ..UNKNOWN
         },

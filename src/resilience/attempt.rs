@@ -392,6 +392,7 @@ impl Around<'_> {
                 .is_none()
                 .then_some(LEAST_OUTPUT_TOKENS.min(on_link.max_output_tokens)),
             one_hour_cache: false,
+            doubts_cost: !link.provider.tells_cost(),
             most: None,
             most_unanswered: None,
         }

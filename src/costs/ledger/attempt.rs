@@ -75,6 +75,8 @@ pub struct Attempt {
     pub least_output_tokens: Option<u64>,
     /// The prompt is written to a cache for an hour, not for five minutes.
     pub one_hour_cache: bool,
+    /// A cost that is told is a claim: it counts where it is more than the price list says.
+    pub doubts_cost: bool,
     /// The most that it can cost where somebody else sees to that, such as a CLI with a budget of
     /// its own; replaces what would follow from tokens and prices.
     pub most: Option<Usd>,

@@ -105,6 +105,7 @@ impl Ledger {
         let basis = Basis {
             pricing,
             subscription: attempt.subscription,
+            doubts_cost: attempt.doubts_cost,
             hold: Usd::ZERO,
             most_unanswered: attempt.most_unanswered,
             prompt_tokens: attempt.prompt.likely_tokens(),

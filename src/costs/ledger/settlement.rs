@@ -57,6 +57,8 @@ impl Ended {
 pub(super) struct Basis {
     pub(super) pricing: Pricing,
     pub(super) subscription: bool,
+    /// A cost that is told is a claim.
+    pub(super) doubts_cost: bool,
     pub(super) hold: Usd,
     /// The most that it can have cost before the first byte, where that is less.
     pub(super) most_unanswered: Option<Usd>,
@@ -147,6 +149,16 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
         (Usd::ZERO, CostSource::Subscription)
     } else {
         match (reported, computed) {
+            (Some(reported), Some(computed))
+                if way == Way::Whole && basis.doubts_cost && computed > reported =>
+            {
+                let source = if is_whole {
+                    CostSource::Computed
+                } else {
+                    CostSource::Estimated
+                };
+                (computed, source)
+            }
             (Some(reported), _) if way == Way::Whole => (reported, CostSource::Reported),
             // What was told last may not cover what came after it.
             (Some(reported), Some(computed)) if computed > reported => {

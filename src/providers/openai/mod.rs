@@ -93,6 +93,10 @@ impl Provider for Chat {
         &self.target.endpoint
     }
 
+    fn tells_cost(&self) -> bool {
+        self.quirks().tells_cost
+    }
+
     fn complete<'a>(
         &'a self,
         request: &'a Request,

@@ -40,6 +40,9 @@ fn a_server_that_lies_about_its_counts_is_charged_for_what_came() {
         json!({"prompt_tokens": 10, "completion_tokens": 5,
             "prompt_tokens_details": {"cached_tokens": u64::MAX, "cache_write_tokens": u64::MAX}}),
         json!({"prompt_tokens": 10, "completion_tokens": 5, "cost": -1}),
+        json!({"prompt_tokens": 10, "completion_tokens": 5, "cost": 0}),
+        json!({"prompt_tokens": 10, "completion_tokens": 5, "cost": 0.000_001}),
+        json!({"prompt_tokens": 10, "completion_tokens": 5, "cost_in_usd_ticks": 1}),
         json!({"prompt_tokens": 10, "completion_tokens": 5, "cost": "free"}),
         json!({"prompt_tokens": 10, "completion_tokens": 5, "cost": 1e300}),
     ];
@@ -88,4 +91,55 @@ fn a_server_that_takes_more_than_was_held_stops_the_next_call() {
     let refused = context.orch(&ask).exits(7);
     assert!(refused.stdout.contains("0.000000 left"), "{refused:#?}");
     assert_eq!(server.chats().len(), 1);
+}
+
+/// A cost that is told counts where the vendor is known to tell what it charges; from anybody else it counts
+/// where it is more than the price list says.
+#[test]
+fn a_cost_below_the_price_list_is_believed_of_vendors_that_bill_by_it() {
+    let server = Stub::start(|seen| {
+        let cost = if seen.last_text().contains("dear") {
+            0.5
+        } else {
+            0.004
+        };
+        answer(&json!({"prompt_tokens": 10, "completion_tokens": 5, "cost": cost}))
+    });
+    let context = Context::new();
+    let prices = "prices: {m: {input: 1000, output: 1000}}";
+    let url = server.url();
+    context.write(
+        "orch.yaml",
+        format!(
+            "settings: {{max_retries: 0}}\nproviders:\n  \
+             lab: {{kind: openai, base_url: \"{url}\", {prices}}}\n  \
+             openrouter: {{base_url: \"{url}\", api_key_env: KEY, {prices}}}\nagents:\n  \
+             lab: {{role: R, provider: lab, model: m, tools: []}}\n  \
+             router: {{role: R, provider: openrouter, model: m, tools: []}}\n"
+        ),
+    );
+    for (agent, prompt, cost, source) in [
+        ("lab", "cheap", "0.015000", "computed"),
+        ("lab", "dear", "0.500000", "reported"),
+        ("router", "cheap", "0.004000", "reported"),
+        ("router", "dear", "0.500000", "reported"),
+    ] {
+        let ask = [
+            "--config",
+            "orch.yaml",
+            "--agent",
+            agent,
+            "--prompt",
+            prompt,
+            "--json",
+        ];
+        let mut command = context.command(&ask);
+        let ran = crate::support::ran(command.env("KEY", "sk-test").output().unwrap());
+        let result = ran.exits(0).json();
+        assert_eq!(
+            (&result["cost_usd"], &result["cost_source"]),
+            (&cost.into(), &source.into()),
+            "{agent} {prompt}"
+        );
+    }
 }
