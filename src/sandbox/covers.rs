@@ -137,7 +137,10 @@ impl Covered {
                 .max_by_key(|root| root.as_os_str().len())
                 .copied()
         };
-        for path in &policy.protected {
+        for path in policy.protected.iter().chain(&policy.started) {
+            // Of what has no directory yet, nothing may come into being.
+            let missing = |path: &&Path| path.parent().is_some_and(Path::exists);
+            let path = &path.ancestors().find(missing).unwrap_or(path).to_owned();
             if let Some(root) = root_of(path) {
                 self.pin_above(root, path);
                 if let Ok(link) = std::fs::read_link(path) {

@@ -67,6 +67,12 @@ impl Policy {
                 "configuration in use",
             );
         }
+        for path in &self.started {
+            line(
+                format!("not write {}", path.display()),
+                "git, a shell or the session would start it",
+            );
+        }
         for dir in self.configuration_dirs.iter().collect::<BTreeSet<_>>() {
             line(
                 format!(

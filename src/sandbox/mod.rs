@@ -17,6 +17,7 @@ mod repository;
 mod scan;
 mod seccomp;
 mod settings;
+mod started;
 mod system;
 mod toolchains;
 mod turn;

@@ -47,6 +47,48 @@ pub(super) fn holds_secret(name: &[u8]) -> bool {
         || is_ssh_key(&name)
 }
 
+/// Whether a path is where programs keep their credentials, whatever the file is called.
+pub(super) fn keeps_credentials(path: &[u8]) -> bool {
+    const FILES: [(&[&[u8]], &[u8]); 9] = [
+        (&[b".aws"], b"credentials"),
+        (&[b".azure"], b"accessTokens.json"),
+        (&[b".cargo"], b"credentials"),
+        (&[b".cargo"], b"credentials.toml"),
+        (&[b".docker"], b"config.json"),
+        (&[b".kube"], b"config"),
+        (&[b".config", b"gh"], b"hosts.yml"),
+        (
+            &[b".config", b"gcloud"],
+            b"application_default_credentials.json",
+        ),
+        (&[b".config", b"gcloud"], b"credentials.db"),
+    ];
+    const NO_KEYS: [&[u8]; 3] = [b"config", b"known_hosts", b"authorized_keys"];
+    let mut above = path
+        .rsplit(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty());
+    let Some(name) = above.next() else {
+        return false;
+    };
+    let is = |name: &[u8], other: &[u8]| name.eq_ignore_ascii_case(other);
+    if above
+        .clone()
+        .next()
+        .is_some_and(|holder| is(holder, b".ssh"))
+    {
+        return !NO_KEYS.iter().any(|known| is(name, known))
+            && !name.to_ascii_lowercase().ends_with(b".pub");
+    }
+    FILES.iter().any(|(directories, file)| {
+        let mut above = above.clone();
+        is(name, file)
+            && directories
+                .iter()
+                .rev()
+                .all(|directory| above.next().is_some_and(|name| is(name, directory)))
+    })
+}
+
 /// `id_rsa`, `id_ed25519_sk`, `id_ecdsa.old`: private halves as ssh-keygen names them.
 fn is_ssh_key(name: &[u8]) -> bool {
     [&b"id_rsa"[..], b"id_dsa", b"id_ecdsa", b"id_ed25519"]
@@ -135,6 +177,33 @@ mod tests {
             "keyboard.rs",
         ] {
             assert!(!holds_secret(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn credentials_by_their_directory() {
+        for path in [
+            ".aws/credentials",
+            "/home/u/.docker/config.json",
+            "x/.kube/config",
+            ".config/gh/hosts.yml",
+            ".ssh/deploy",
+            ".SSH/Deploy_Key",
+            ".cargo/credentials.toml",
+        ] {
+            assert!(keeps_credentials(path.as_bytes()), "{path}");
+        }
+        for path in [
+            "aws/credentials",
+            "credentials",
+            ".docker/x/config.json",
+            ".ssh/config",
+            ".ssh/deploy.pub",
+            ".ssh",
+            "gh/hosts.yml",
+            ".cargo/config.toml",
+        ] {
+            assert!(!keeps_credentials(path.as_bytes()), "{path}");
         }
     }
 

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::limits::Limits;
-use super::names::{CONFIGURATION_NAMES, holds_secret, steers_git};
+use super::names::{CONFIGURATION_NAMES, holds_secret, keeps_credentials, steers_git};
 use super::scan::Scan;
 use super::settings::{Network, SandboxSettings, Tier};
+use super::started::started;
 
 /// Which files a tool may read and write, what network it sees and what it may use up.
 ///
@@ -33,6 +34,9 @@ pub struct Policy {
     /// Files, and directories with all they hold, that may not be written, whether they exist or not:
     /// the configuration in use.
     pub protected: Vec<PathBuf>,
+    /// Files of the workspace, and directories with all they hold, that may not be written because git, a shell or
+    /// the user's session starts them by themselves; whether they exist or not.
+    pub started: Vec<PathBuf>,
     /// Files, and directories with all they hold, that may be neither read nor written: the state
     /// directory.
     pub private: Vec<PathBuf>,
@@ -111,6 +115,7 @@ impl Policy {
             read: paths(&settings.read),
             write: paths(&settings.write),
             protected: Vec::new(),
+            started: started(&workspace, home),
             private: Vec::new(),
             configuration_dirs: vec![workspace.clone()],
             ports: None,
@@ -136,6 +141,7 @@ impl Policy {
         absolute
             .file_name()
             .is_some_and(|name| holds_secret(name.as_bytes()))
+            || keeps_credentials(absolute.as_os_str().as_bytes())
             || self.is_denied(path)
     }
 
@@ -163,11 +169,12 @@ impl Policy {
     }
 
     /// Whether a path may not be written, whether it exists or not: the configuration in use, names that
-    /// `orch` would find as configuration, what steers git, and every secret.
+    /// `orch` would find as configuration, what steers git, what starts by itself, and every secret.
     pub fn is_protected(&self, path: &Path) -> bool {
         let absolute = self.absolute(path);
         self.is_secret(&absolute)
             || holds(&self.protected, &absolute)
+            || holds(&self.started, &absolute)
             || self.is_configuration(&absolute)
             || steers_git(names(&absolute))
     }

@@ -20,6 +20,7 @@ use super::helper::set_aside;
 use super::plan::Raw;
 use super::scan::{Found, ScanError, What};
 use settings::without_programs;
+pub(super) use settings::{Setting, names_program, settings};
 
 /// No configuration that git wrote is longer.
 const LONGEST: u64 = 1 << 20;

@@ -85,6 +85,71 @@ pub(super) fn without_programs(text: &str, is_module: bool) -> Option<(String, V
     (!names.is_empty()).then_some((clean, names))
 }
 
+/// A setting of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::sandbox) struct Setting {
+    /// Its section, without what stands in quotes behind it, in small letters.
+    pub(in crate::sandbox) section: String,
+    /// Its name in small letters.
+    pub(in crate::sandbox) name: String,
+    /// Its value, without quotes and comments; empty where it has none.
+    pub(in crate::sandbox) value: String,
+}
+
+/// The settings of a configuration, in order.
+pub(in crate::sandbox) fn settings(text: &str) -> Vec<Setting> {
+    let mut section = Section::default();
+    let mut all = Vec::new();
+    // A value may go on in the next line.
+    let text = text.replace("\\\r\n", "").replace("\\\n", "");
+    for line in text.lines() {
+        let line = section.read_headers(line);
+        let (name, rest) = name(line);
+        if name.is_empty() {
+            continue;
+        }
+        all.push(Setting {
+            section: section.name.clone(),
+            name: name.to_ascii_lowercase(),
+            value: value(rest),
+        });
+    }
+    all
+}
+
+/// Whether git starts what the value of a setting names.
+pub(in crate::sandbox) fn names_program(setting: &Setting) -> bool {
+    PROGRAMS.iter().any(|(section, only)| {
+        *section == setting.section && only.is_none_or(|only| only == setting.name)
+    })
+}
+
+/// The name at the beginning of a setting, and what follows it.
+fn name(setting: &str) -> (&str, &str) {
+    let length = setting
+        .find(|character: char| !(character.is_ascii_alphanumeric() || character == '-'))
+        .unwrap_or(setting.len());
+    setting.split_at(length)
+}
+
+/// What stands behind the equals sign, as git reads it.
+fn value(rest: &str) -> String {
+    let Some(written) = rest.trim_start().strip_prefix('=') else {
+        return String::new();
+    };
+    let (mut value, mut quoted) = (String::new(), false);
+    let mut characters = written.trim_start().chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => quoted = !quoted,
+            '\\' => value.extend(characters.next()),
+            '#' | ';' if !quoted => break,
+            _ => value.push(character),
+        }
+    }
+    value.trim_end().to_owned()
+}
+
 /// The section that a line is in.
 #[derive(Debug, Default)]
 struct Section {
@@ -106,10 +171,7 @@ impl Section {
 
     /// The name of a setting that names a program.
     fn program(&self, setting: &str, is_module: bool) -> Option<String> {
-        let length = setting
-            .find(|character: char| !(character.is_ascii_alphanumeric() || character == '-'))
-            .unwrap_or(setting.len());
-        let (name, value) = setting.split_at(length);
+        let (name, value) = name(setting);
         let name = name.to_ascii_lowercase();
         if name.is_empty() {
             return None;
@@ -200,6 +262,20 @@ mod tests {
              \t; taken out: update = !evil\n[alias.y]\n"
         );
         assert_eq!(without_programs(&clean, false), None);
+    }
+
+    #[test]
+    fn settings_are_read_as_git_reads_them() {
+        let text = "[Core] hooksPath = \"a b\" ; x\n\tpager\n[filter \"x\"]\n clean=a \\\n  \\\"b # c\n; no = 1\n";
+        let read: Vec<String> = settings(text)
+            .iter()
+            .map(|setting| format!("{}.{}={}", setting.section, setting.name, setting.value))
+            .collect();
+        assert_eq!(
+            read,
+            ["core.hookspath=a b", "core.pager=", "filter.clean=a   \"b"]
+        );
+        assert!(settings(text).iter().all(names_program));
     }
 
     #[test]

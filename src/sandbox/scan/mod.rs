@@ -12,9 +12,10 @@ mod tree;
 pub(super) use git::external_directory;
 pub(super) use tree::{Scan, ScanError};
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::names::holds_secret;
+use super::names::{holds_secret, keeps_credentials};
 use super::plan::How;
 
 /// Something that was found.
@@ -71,6 +72,7 @@ fn verdict(rules: &Rules<'_>, path: &Path, name: &[u8], kind: Kind) -> Option<Wh
     match kind {
         Kind::Directory => None,
         Kind::Socket => Some(What::Socket),
-        _ => holds_secret(name).then_some(What::Cover(How::Hide)),
+        _ => (holds_secret(name) || keeps_credentials(path.as_os_str().as_bytes()))
+            .then_some(What::Cover(How::Hide)),
     }
 }

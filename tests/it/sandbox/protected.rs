@@ -266,3 +266,36 @@ fn a_swapper_of_directories_gains_nothing() {
     place.write("work/stop", "");
     drop(swapping.wait_with_output().unwrap());
 }
+
+#[test]
+fn what_the_users_session_starts_stays_as_it_is_when_agents_work_in_the_home_directory() {
+    let place = Place::new();
+    let home = place.path("work").to_str().unwrap().to_owned();
+    place.write("work/.bashrc", "# mine\n");
+    place.write("work/.config/app/x", "1");
+    place.write("work/.ssh/deploy", "CANARY-KEY-OF-SSH");
+    place.write("work/project/a", "a");
+    let place = place.with_variable("HOME", home);
+    let said = place.bash(
+        "echo evil >> ~/.bashrc; echo evil > ~/.zshrc; echo evil > ~/.ssh/authorized_keys; mv ~/.ssh ~/s;
+         mkdir -p ~/.config/autostart && echo evil > ~/.config/autostart/x.desktop; mkdir -p bin && echo evil > bin/ls;
+         git config --global alias.x '!evil'; cat ~/.ssh/deploy;
+         echo fine > project/b && echo fine > ~/.config/app/y && cat project/b ~/.config/app/y",
+    );
+    let content = said.ok();
+    assert!(
+        content.contains("fine\nfine\n") && !content.contains("CANARY"),
+        "{content}"
+    );
+    assert_eq!(place.read("work/.bashrc"), "# mine\n");
+    for name in [
+        ".zshrc",
+        ".ssh/authorized_keys",
+        ".config/autostart",
+        "bin",
+        ".gitconfig",
+        "s",
+    ] {
+        assert!(!place.path("work").join(name).exists(), "{name}");
+    }
+}
