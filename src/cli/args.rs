@@ -146,7 +146,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "USD")]
     pub(crate) budget: Option<String>,
     /// Deadline of this run, every wait included
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
     /// Print the plan with lowest and highest cost; call nobody
     #[arg(long)]
@@ -325,4 +325,9 @@ pub(crate) enum SchemaForm {
     Anthropic,
     /// Gemini function declarations
     Gemini,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse()
+        .map_err(|_| "it is no number of seconds".to_owned())
 }

@@ -20,7 +20,7 @@ pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Scr
         drop(error.print());
         return 0;
     }
-    let told = told(error);
+    let told = told(error, args);
     let code = told.class.exit_code();
     let (form, kind) = asked(args);
     let mut result = RunResult::empty(&new_run_id(), kind, "", "");
@@ -76,7 +76,7 @@ fn form_of(name: &str) -> Option<Form> {
 }
 
 /// The error as every other one is told.
-fn told(error: &clap::Error) -> OrchError {
+fn told(error: &clap::Error, args: &[OsString]) -> OrchError {
     if let Some(stray) = stray_word(error) {
         return stray;
     }
@@ -97,9 +97,23 @@ fn told(error: &clap::Error) -> OrchError {
         Some(ContextValue::Strings(near)) if !near.is_empty() => {
             format!("did you mean `{}`?", near.join("` or `"))
         }
-        _ => "`orch --help` lists the flags".to_owned(),
+        _ => match command(args) {
+            Some(name) => format!("`orch {name} --help` says what it takes"),
+            None => "`orch --help` lists the flags".to_owned(),
+        },
     };
     OrchError::new(ErrorClass::Usage, message).with_hint(hint)
+}
+
+/// The command of the house that was named.
+fn command(args: &[OsString]) -> Option<String> {
+    let command = Cli::command();
+    let first = args.get(1)?.to_str()?;
+    command
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .find(|name| *name == first)
+        .map(str::to_owned)
 }
 
 /// A word that is no flag, no command and no `-`.
@@ -209,14 +223,15 @@ mod tests {
             (
                 "orch tool",
                 "the following required arguments were not provided: <NAME>",
-                "`orch --help` lists the flags",
+                "`orch tool --help` says what it takes",
             ),
         ] {
-            let error = told(&Cli::try_parse_from(words(line)).unwrap_err());
+            let line = words(line);
+            let error = told(&Cli::try_parse_from(&line).unwrap_err(), &line);
             assert_eq!(
                 (error.message.as_str(), error.hint.as_deref()),
                 (message, Some(hint)),
-                "{line}"
+                "{line:?}"
             );
         }
     }

@@ -82,12 +82,8 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         if call.cli.run.dry_run {
             return super::plan::agent(call, &orchestrator, &order);
         }
-        // Nobody looks it up who does not see it.
-        let left = call
-            .screen
-            .live
-            .then(|| orchestrator.left(&order.run_id, Some(agent), None));
-        let mut view = call.view(orchestrator.redactor()).with_left(left.flatten());
+        let left = left(call, &orchestrator, &order.run_id, Some(agent));
+        let mut view = call.view(orchestrator.redactor()).with_left(left);
         let (events, receiver) = Events::channel(&order.run_id);
         let running = async {
             // Dropping the events ends the view.
@@ -142,7 +138,11 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
         if call.cli.run.dry_run {
             return super::plan::all(call, &orchestrator, &order);
         }
-        let mut view = call.view(orchestrator.redactor()).without_text();
+        let left = left(call, &orchestrator, &order.run_id, None);
+        let mut view = call
+            .view(orchestrator.redactor())
+            .with_left(left)
+            .without_text();
         let finished = view.finished();
         let (events, receiver) = Events::channel(&order.run_id);
         let running = async {
@@ -221,6 +221,17 @@ pub(super) fn until(limit: Option<Duration>) -> Option<Instant> {
         render::hurry(deadline);
     }
     deadline
+}
+
+/// What budgets leave to a run. Nobody looks it up who does not see it.
+pub(super) fn left(
+    call: &Call,
+    orchestrator: &Orchestrator,
+    run_id: &Arc<str>,
+    agent: Option<&str>,
+) -> Option<Usd> {
+    let left = || orchestrator.left(run_id, agent, None);
+    call.screen.live.then(left).flatten()
 }
 
 /// Who takes the answer while it streams.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::OutputForm;
-use super::run::{at_once, finish, options, time_limit, until};
+use super::run::{at_once, finish, left, options, time_limit, until};
 use super::signals::{Signals, watch_signals};
 use super::{Call, load, plan};
 use crate::agents::RunResult;
@@ -103,10 +103,11 @@ async fn watched(
     call: &Call,
     signals: &Signals,
     orchestrator: Orchestrator,
-    run_id: &str,
+    run_id: &Arc<str>,
     work: impl AsyncFnOnce(Work<'_>) -> Result<RunResult, OrchError>,
 ) -> Result<u8, OrchError> {
-    let mut view = call.view(orchestrator.redactor()).of_task();
+    let left = left(call, &orchestrator, run_id, None);
+    let mut view = call.view(orchestrator.redactor()).with_left(left).of_task();
     let (events, receiver) = Events::channel(run_id);
     let running = async {
         // Dropping the events ends the view.

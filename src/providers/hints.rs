@@ -100,7 +100,11 @@ fn not_found(facts: Facts<'_>) -> String {
 /// How long a clock is, for a message.
 pub(super) fn span(limit: Option<Duration>) -> String {
     match limit {
-        Some(limit) => format!("{} s", limit.as_secs_f64()),
+        Some(limit) => {
+            // What is left of a deadline has more digits than anybody reads.
+            let whole = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            format!("{} s", Duration::from_millis(whole).as_secs_f64())
+        }
         None => "no limit".to_owned(),
     }
 }

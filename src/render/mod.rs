@@ -14,6 +14,7 @@ mod screen;
 mod sink;
 mod status;
 mod text;
+mod wrap;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -30,6 +31,7 @@ pub use screen::{ColorHints, Screen, Style};
 pub(crate) use sink::{drained, hurry, is_apart, settle, takes_a_line, write_apart};
 pub use status::Finished;
 pub use text::{answer, error_text};
+pub(crate) use wrap::wrapped;
 
 use tokio::sync::mpsc;
 

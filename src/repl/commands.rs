@@ -55,7 +55,7 @@ impl Repl<'_> {
             "task" => return self.task(arguments).await,
             "runs" => self.runs()?,
             "resume" => return self.resume(arguments).await,
-            "help" => self.say(help().trim_end()),
+            "help" => self.say(&self.wrapped(help().trim_end())),
             other => {
                 return Err(usage(
                     format!("`/{other}` is not built yet"),
@@ -199,7 +199,7 @@ impl Repl<'_> {
     async fn fork(&mut self, name: &str) -> Result<(), OrchError> {
         let name = (!name.is_empty()).then_some(name);
         let Some((session, history)) = self.conversations.get(&self.agent) else {
-            return Err(usage("nothing was said yet", "there is nothing to fork"));
+            return Err(usage("nothing was said yet", "ask something first"));
         };
         let copy = sessions::fork(self.store()?, session, name)
             .await
@@ -245,6 +245,12 @@ impl Repl<'_> {
     }
 
     fn tools(&self, arguments: &str) -> Result<(), OrchError> {
+        if !matches!(arguments, "" | "last") {
+            return Err(usage(
+                format!("`/tools` knows no `{arguments}`"),
+                "`/tools` lists what the agent has, `/tools last` what it did",
+            ));
+        }
         if arguments == "last" {
             let calls = self.last_calls.iter();
             let texts: Vec<String> = calls.map(|call| call.text(self.call.screen.out)).collect();
@@ -264,11 +270,11 @@ impl Repl<'_> {
                 _ = writeln!(text, "  {name}: {first}");
             }
         }
-        self.say(if text.is_empty() {
+        self.say(&self.wrapped(if text.is_empty() {
             "the agent has no tools"
         } else {
             text.trim_end()
-        });
+        }));
         Ok(())
     }
 

@@ -196,6 +196,8 @@ pub(crate) enum Input<'a> {
     Empty,
     /// A command and what follows it.
     Command(&'static str, &'a str),
+    /// A command that takes nothing, with something behind it.
+    Needless(&'static str),
     /// An unknown command and the nearest known one.
     Unknown(&'a str, Option<&'static str>),
     /// A shell line of the user's own.
@@ -222,6 +224,13 @@ pub(crate) fn read<'a>(line: &'a str, agents: &[&str]) -> Input<'a> {
         } else {
             known(name)
         } {
+            Some(command)
+                if command.takes == Takes::Nothing
+                    && command.arguments.is_empty()
+                    && !arguments.is_empty() =>
+            {
+                Input::Needless(command.name)
+            }
             Some(command) => Input::Command(command.name, arguments),
             None => Input::Unknown(name, nearest(name)),
         };
@@ -241,6 +250,16 @@ pub(crate) fn read<'a>(line: &'a str, agents: &[&str]) -> Input<'a> {
 fn split_word(text: &str) -> (&str, &str) {
     text.split_once(char::is_whitespace)
         .map_or((text, ""), |(word, rest)| (word, rest.trim()))
+}
+
+/// A hint that names flags, in the words of a session.
+pub(super) fn in_session(hint: &str) -> String {
+    let names = [
+        "agents", "models", "tasks", "runs", "health", "costs", "status",
+    ];
+    names.iter().fold(hint.to_owned(), |hint, name| {
+        hint.replace(&format!("`orch --{name}`"), &format!("`/{name}`"))
+    })
 }
 
 fn nearest(name: &str) -> Option<&'static str> {

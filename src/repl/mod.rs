@@ -207,8 +207,10 @@ impl Repl<'_> {
         match done {
             Ok(Next::Prompt) => None,
             Ok(Next::Leave(code)) => Some(code),
-            Err(error) => {
-                render::stderr_line(&render::error_text(&error.into(), self.call.screen));
+            Err(mut error) => {
+                error.hint = error.hint.map(|hint| input::in_session(&hint));
+                let text = render::error_text(&error.into(), self.call.screen);
+                render::stderr_line(&self.wrapped(&text));
                 None
             }
         }
@@ -259,6 +261,11 @@ impl Repl<'_> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         match input::read(line, &names) {
             Input::Empty => Ok(Next::Prompt),
+            Input::Needless(name) => Err(OrchError::new(
+                ErrorClass::Usage,
+                format!("`/{name}` takes nothing behind it"),
+            )
+            .with_hint(format!("`/{name}` alone does it"))),
             Input::Command("quit", _) => Ok(Next::Leave(0)),
             Input::Command(name, arguments) => self.command(name, arguments).await,
             Input::Unknown(name, nearest) => {
@@ -290,10 +297,20 @@ impl Repl<'_> {
         // A session without a screen ends with its input.
         _ = render::stdout(&format!("{text}\n"));
     }
+
+    /// A text as it fits on the screen; as it is where there is none.
+    fn wrapped(&self, text: &str) -> String {
+        if self.call.screen.live {
+            render::wrapped(text, render::width())
+        } else {
+            text.to_owned()
+        }
+    }
+
     /// Prints a line that is no answer.
     fn aside(&self, text: &str) {
         if !self.call.screen.quiet {
-            render::stderr_line(&self.call.screen.err.dim(text));
+            render::stderr_line(&self.call.screen.err.dim(&self.wrapped(text)));
         }
     }
 }

@@ -96,6 +96,11 @@ fn every_command_answers_and_unknown_ones_get_the_nearest() {
         ("/reload", "nothing changed"),
         ("/all say it", "fine"),
         ("/tasks", "no tasks"),
+        ("/task nobody", "`/tasks` lists them"),
+        ("/resume nobody", "`/runs` lists the runs"),
+        ("/new topic", "`/new` takes nothing behind it"),
+        ("/tools lost", "`/tools` knows no `lost`"),
+        ("/fork", "ask something first"),
     ] {
         session.send_line(line).unwrap();
         session

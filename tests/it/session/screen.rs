@@ -246,6 +246,61 @@ fn money_is_told_while_it_is_spent_and_day_by_day() {
 }
 
 #[test]
+fn help_and_errors_break_between_words() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    for (columns, expected) in [
+        (
+            80,
+            "  /undo                Take back what the last turn changed in files\n",
+        ),
+        (
+            40,
+            "  /undo                Take back what\n                       the last turn\n                       \
+             changed in files\n",
+        ),
+    ] {
+        let mut terminal = start(&context, "xterm", columns, 90);
+        terminal.line("/help");
+        terminal.shows(expected);
+        terminal.prompt("[a] >");
+        terminal.line("/costs what");
+        terminal.prompt("[a] >");
+        let screen = terminal.screen();
+        let hint = screen.split("hint: ").nth(1).unwrap();
+        assert!(!hint.contains("\n,") && hint.contains("csv"), "{screen}");
+        leave(terminal);
+    }
+}
+
+#[test]
+fn several_agents_and_tasks_tell_what_is_left_too() {
+    let server = model("So it is.");
+    let context = Context::new();
+    let config = agent_config(
+        &server.url(),
+        "tasks: {t: {steps: [{agent: a, prompt: hang}]}}\n",
+    );
+    let prices = "kind: openai, prices: {stub-model: {input: 1000, output: 2000}},";
+    let config = config.replace("kind: openai,", prices);
+    let config = config.replace(
+        "settings: {",
+        "settings: {budget: {day_usd: 5}, max_output_tokens: 100, ",
+    );
+    context.write("orch.yaml", config);
+    for args in [&["--all", "--prompt", "hang"][..], &["--task", "t"]] {
+        let mut command = context.command(&[&["--config", "orch.yaml"], args].concat());
+        command.env("TERM", "xterm");
+        let mut terminal = Terminal::start(command, 80, 24);
+        terminal.wait("what is left", |screen| {
+            let foot = foot(screen);
+            foot.starts_with("0 of 1 done · ") && foot.contains(" left · ")
+        });
+        terminal.keys("\x03");
+        terminal.ends(130);
+    }
+}
+
+#[test]
 fn progress_begins_a_line_where_both_streams_are_one() {
     let server = Stub::start(|seen| {
         if !seen.tool_messages().is_empty() {

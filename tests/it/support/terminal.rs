@@ -38,11 +38,12 @@ impl Terminal {
         reason = "a command is made to be started"
     )]
     pub fn start(command: Command, columns: u16, rows: u16) -> Self {
-        // The terminal is as it should be before the program looks at it.
+        // The terminal is as it should be before the program looks at it. The size is given to it from here, after
+        // whoever made the terminal gave it one of its own, which may be later than the shell begins.
         let mut prepared = Command::new("/bin/sh");
         prepared
             .arg("-c")
-            .arg(format!("stty echo cols {columns} rows {rows}; exec \"$@\""))
+            .arg("read -r go; stty echo; exec \"$@\"")
             .arg("sh")
             .arg(command.get_program())
             .args(command.get_args())
@@ -56,10 +57,12 @@ impl Terminal {
         if let Some(directory) = command.get_current_dir() {
             prepared.current_dir(directory);
         }
-        let session = OsSession::spawn(prepared).expect("the program starts");
-        let process = session.get_process();
+        let mut session = OsSession::spawn(prepared).expect("the program starts");
+        let process = session.get_process_mut();
+        process.set_window_size(columns, rows).expect("a window");
         let mut output = process.get_raw_handle().expect("the terminal");
-        let keyboard = process.get_raw_handle().expect("the terminal");
+        let mut keyboard = process.get_raw_handle().expect("the terminal");
+        keyboard.write_all(b"\n").expect("a keyboard");
         let seen = Arc::new(Seen {
             state: Mutex::new(State {
                 parser: parser(columns, rows),
