@@ -1,18 +1,28 @@
 //! What the turns of a session did to files: shown, and taken back.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use super::Repl;
 use crate::error::{ErrorClass, OrchError};
 use crate::render;
-use crate::tools::{Before, KeptChange};
+use crate::tools::{self, Before, KeptChange, Program};
 
 /// Bytes of former contents that a session keeps; the oldest turn is forgotten first.
 const MOST: usize = 128 * 1024 * 1024;
 
-/// A line of the session that changed files.
+/// Names of files that are listed.
+const LISTED: usize = 20;
+
+/// Programs that are named.
+const NAMED: usize = 3;
+
+/// A line of the session that changed files, or ran programs that may have.
 pub(super) struct Changed {
     /// The line, as it was typed.
     line: String,
     changes: Vec<KeptChange>,
+    programs: Vec<Program>,
 }
 
 impl Repl<'_> {
@@ -21,12 +31,14 @@ impl Repl<'_> {
         let mut changes = self.changes.take();
         // Calls run side by side; the order of one file stays.
         changes.sort_by(|one, other| one.name().cmp(other.name()));
-        if changes.is_empty() {
+        let programs = self.changes.take_programs();
+        if changes.is_empty() && programs.is_empty() {
             return;
         }
         self.changed.push(Changed {
             line: line.to_owned(),
             changes,
+            programs,
         });
         let size = |turn: &Changed| turn.changes.iter().map(KeptChange::size).sum::<usize>();
         while self.changed.len() > 1 && self.changed.iter().map(size).sum::<usize>() > MOST {
@@ -36,9 +48,23 @@ impl Repl<'_> {
 
     /// `/undo`: makes files what they were before the last turn that changed any.
     pub(super) fn undo(&mut self) -> Result<(), OrchError> {
+        self.forget_what_changed_nothing();
         let Some(mut turn) = self.changed.pop() else {
             return Err(nothing());
         };
+        let unknown = self.unknown(&turn);
+        if turn.changes.is_empty() {
+            let words = format!(
+                "`{}` {}",
+                first_line(&turn.line),
+                unknown.unwrap_or_default()
+            );
+            return Err(OrchError::new(ErrorClass::Failed, words)
+                .with_hint("`/undo` once more takes back what was changed before it"));
+        }
+        if let Some(words) = unknown {
+            self.aside(&format!("note: the turn {words}"));
+        }
         let mut refused = Vec::new();
         for change in turn.changes.drain(..).rev() {
             let name = change.name().display();
@@ -66,11 +92,62 @@ impl Repl<'_> {
         Err(error)
     }
 
+    /// Drops the last turns that ran programs and left every file as it was.
+    fn forget_what_changed_nothing(&mut self) {
+        let nothing = |turn: &Changed| turn.changes.is_empty() && self.touched(turn).is_empty();
+        let kept = self.changed.iter().rposition(|turn| !nothing(turn));
+        self.changed.truncate(kept.map_or(0, |last| last + 1));
+    }
+
+    /// Files that were changed while programs of a turn ran, but for those that are written by the session itself.
+    fn touched(&self, turn: &Changed) -> BTreeSet<PathBuf> {
+        let config = self.orchestrator.config();
+        let own = [&config.logs_dir, &config.outputs_dir, &config.state_dir];
+        tools::touched(&turn.programs, &own.map(PathBuf::as_path))
+    }
+
+    /// What programs of a turn changed, as far as that can be told.
+    fn unknown(&self, turn: &Changed) -> Option<String> {
+        if turn.programs.is_empty() {
+            return None;
+        }
+        let config = self.orchestrator.config();
+        let workspace = &config.working_dir;
+        let by_tools = |name: &Path| turn.changes.iter().any(|change| change.name() == name);
+        let files: Vec<String> = self
+            .touched(turn)
+            .iter()
+            .map(|path| path.strip_prefix(workspace).unwrap_or(path))
+            .filter(|path| !by_tools(path))
+            .map(|path| match path.display().to_string() {
+                name if name.is_empty() => "./".to_owned(),
+                name => name,
+            })
+            .collect();
+        if files.is_empty() {
+            return None;
+        }
+        let programs: Vec<String> = turn
+            .programs
+            .iter()
+            .map(|program| format!("`{}`", first_line(program.words())))
+            .collect();
+        Some(format!(
+            "ran {}: what commands change is not kept and stays as it is; changed meanwhile: {}",
+            listed(&programs, NAMED),
+            listed(&files, LISTED)
+        ))
+    }
+
     /// `/diff`: what files were before the last turn that changed any, and what they are now.
-    pub(super) fn diff(&self) -> Result<(), OrchError> {
+    pub(super) fn diff(&mut self) -> Result<(), OrchError> {
+        self.forget_what_changed_nothing();
         let turn = self.changed.last().ok_or_else(nothing)?;
         let style = self.call.screen.out;
         let mut text = style.dim(&format!("since: {}\n", first_line(&turn.line)));
+        if let Some(words) = self.unknown(turn) {
+            text.push_str(&style.yellow(&self.wrapped(&format!("it {words}\n"))));
+        }
         for change in &turn.changes {
             let name = change.name().display().to_string();
             let now = match change.now() {
@@ -107,6 +184,15 @@ fn content(held: &Before) -> Option<&[u8]> {
     }
 }
 
+/// The first of some names, and how many more there are.
+fn listed(names: &[String], most: usize) -> String {
+    let shown = names.get(..most).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 fn first_line(text: &str) -> String {
     const MOST: usize = 60;
     let line = text.lines().next().unwrap_or_default();
@@ -118,9 +204,6 @@ fn first_line(text: &str) -> String {
 }
 
 fn nothing() -> OrchError {
-    OrchError::new(
-        ErrorClass::Usage,
-        "no file was changed by a tool in this session",
-    )
-    .with_hint("what commands change is not kept: `bash` is outside of it")
+    OrchError::new(ErrorClass::Usage, "no file was changed in this session")
+        .with_hint("`!command` is your own and not looked at")
 }

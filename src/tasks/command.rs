@@ -82,6 +82,9 @@ async fn execute(
     limit: Duration,
 ) -> Result<Outcome, SandboxError> {
     let mut command = Command::script(tools.workspace.policy(), script);
+    let _running = tools
+        .workspace
+        .running(|| tools.redactor.mask_owned(script.to_owned()));
     let Some(input) = input else {
         return command.run(limit).await;
     };

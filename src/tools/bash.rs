@@ -40,10 +40,14 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         let deadline = deadline(params.timeout)?;
         let policy = context.workspace.policy();
         without_nul(&params.command)?;
+        let said = params.command.clone();
         let mut command = Command::script(policy, params.command);
         if let Some(directory) = &params.working_dir {
             command.directory = directory_of(policy, directory)?;
         }
+        let _running = context
+            .workspace
+            .running(|| context.redactor.mask_owned(said));
         let outcome = command.run(deadline).await.map_err(refusal)?;
         Ok(told(outcome, deadline, &context.redactor))
     })

@@ -35,4 +35,4 @@ pub use http::is_host_and_port;
 pub use read::text_of;
 pub use settings::{Action, ApprovalSettings, HttpSettings, Rule, Server};
 pub use table::{SchemaForm, TOOLS, canonical_name, describe, names, spec, specs};
-pub use workspace::{Changes, KeptChange, Workspace};
+pub use workspace::{Changes, KeptChange, Program, Workspace, touched};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use super::Workspace;
+use super::programs::{Program, Running};
 use crate::sandbox::Policy;
 use crate::tools::{Before, Change, ToolError};
 
@@ -15,7 +16,13 @@ const MOST: usize = 128 * 1024 * 1024;
 
 /// The changes of files that tools make, in order, whoever asked for them and however the run ended.
 #[derive(Clone, Default)]
-pub struct Changes(Arc<Mutex<Vec<KeptChange>>>);
+pub struct Changes(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    files: Vec<KeptChange>,
+    programs: Vec<Program>,
+}
 
 /// A change of a file, and the rules under which it was made.
 pub struct KeptChange {
@@ -26,11 +33,22 @@ pub struct KeptChange {
 impl Changes {
     /// The changes since the last call.
     pub fn take(&self) -> Vec<KeptChange> {
-        std::mem::take(&mut self.lock())
+        std::mem::take(&mut self.lock().files)
+    }
+
+    /// The programs that ran since the last call.
+    pub fn take_programs(&self) -> Vec<Program> {
+        std::mem::take(&mut self.lock().programs)
+    }
+
+    pub(super) fn note_program(&self, policy: &Policy, words: String) -> Running {
+        let (program, running) = Program::start(policy, words);
+        self.lock().programs.push(program);
+        running
     }
 
     pub(super) fn note(&self, policy: &Arc<Policy>, mut change: Change) {
-        let mut kept = self.lock();
+        let kept = &mut self.lock().files;
         let earlier = kept
             .iter_mut()
             .rev()
@@ -54,7 +72,7 @@ impl Changes {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<KeptChange>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,7 +129,7 @@ impl KeptChange {
 impl fmt::Debug for Changes {
     /// Contents of files are nobody's business.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Changes({})", self.lock().len())
+        write!(formatter, "Changes({})", self.lock().files.len())
     }
 }
 

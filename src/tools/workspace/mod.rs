@@ -8,6 +8,7 @@ mod file;
 mod kept;
 mod open;
 mod path;
+mod programs;
 mod queue;
 mod replace;
 mod rules;
@@ -28,6 +29,8 @@ use crate::sandbox::Policy;
 pub(super) use file::OpenFile;
 pub use kept::{Changes, KeptChange};
 pub(super) use path::normal;
+pub(super) use programs::Running;
+pub use programs::{Program, touched};
 pub(super) use walk::{Entry, Kind, Tree, WalkOptions, walk};
 
 /// The files that tools may touch. Opened once: moving the directory does not move the boundary.
@@ -94,6 +97,15 @@ impl Workspace {
     #[must_use]
     pub fn keeping(self, changes: Option<Changes>) -> Self {
         Self { changes, ..self }
+    }
+
+    /// Notes that a program runs, for as long as what is given back lives: what it changes is not kept. The words are
+    /// shown and must be masked.
+    pub fn running(&self, words: impl FnOnce() -> String) -> Running {
+        match &self.changes {
+            Some(changes) => changes.note_program(&self.policy, words()),
+            None => Running::unnoticed(),
+        }
     }
 
     /// The working directory.

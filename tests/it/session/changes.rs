@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Context, Stub, stub, terminal::Terminal};
+use crate::support::{Context, Stub, agent_config, stub, terminal::Terminal};
 
 fn start(context: &Context) -> Terminal {
     let mut command = context.command(&["--config", "orch.yaml"]);
@@ -35,6 +35,11 @@ fn writer() -> Stub {
     })
 }
 
+/// A screen as one line.
+fn folded(screen: &str) -> String {
+    screen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_turn_is_shown_and_taken_back() {
     let server = writer();
@@ -42,7 +47,7 @@ fn a_turn_is_shown_and_taken_back() {
     context.write("old.txt", "one\ntwo\n");
     let mut terminal = start(&context);
     terminal.line("/undo");
-    terminal.shows("error: no file was changed by a tool in this session");
+    terminal.shows("error: no file was changed in this session");
     terminal.prompt("[a] >");
     terminal.line("write");
     terminal.shows("written");
@@ -91,7 +96,9 @@ fn what_was_changed_since_is_left_alone() {
     context.write("old.txt", "mine\n");
     terminal.line("/undo");
     terminal.shows("removed new.txt");
-    terminal.shows("old.txt` was changed since: it is left as it is");
+    // Where the lines break depends on the length of the path.
+    let words = "old.txt` was changed since: it is left as it is";
+    terminal.wait(words, |screen| folded(&screen.contents()).contains(words));
     terminal.prompt("[a] >");
     assert_eq!(context.read("old.txt"), "mine\n");
     terminal.line("/diff");
@@ -103,6 +110,84 @@ fn what_was_changed_since_is_left_alone() {
     terminal.shows("restored old.txt");
     terminal.prompt("[a] >");
     assert_eq!(context.read("old.txt"), "one\ntwo\n");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn what_commands_changed_is_told_and_left() {
+    let server = Stub::start(|seen| {
+        let calls = match seen.last_text().as_str() {
+            "both" => vec![
+                (
+                    "c1",
+                    "write",
+                    json!({"path": "new.txt", "content": "fresh\n"}),
+                ),
+                (
+                    "c2",
+                    "bash",
+                    json!({"command": "echo 2 > made.txt; rm old.txt"}),
+                ),
+            ],
+            "command" => vec![("c1", "bash", json!({"command": "echo 3 > sub/third.txt"}))],
+            "look" => vec![("c1", "bash", json!({"command": "cat new.txt"}))],
+            _ => Vec::new(),
+        };
+        let last = seen.body["messages"].as_array().unwrap().last().unwrap();
+        if last["role"] == "tool" || calls.is_empty() {
+            return stub::text("done");
+        }
+        stub::tool_calls(&calls)
+    });
+    let context = Context::new();
+    let config = agent_config(&server.url(), "").replace("[read,", "[bash, read,");
+    context.write(
+        "orch.yaml",
+        config.replace("settings: {", "settings: {sandbox: {tier: off}, "),
+    );
+    context.write("old.txt", "one\n");
+    context.write("other.txt", "nobody's\n");
+    context.write("sub/second.txt", "two\n");
+    let mut terminal = start(&context);
+    for line in ["both", "command", "look"] {
+        terminal.line(line);
+        terminal.shows("done");
+        terminal.prompt("[a] >");
+        terminal.keys("\x0c");
+        terminal.wait("a clean screen", |screen| {
+            screen.contents().trim_end() == "[a] >"
+        });
+    }
+    // A command that changed nothing hides nothing.
+    terminal.line("/diff");
+    terminal.prompt("[a] >");
+    let said = "since: command it ran `echo 3 > sub/third.txt`: what commands change is not kept and stays as it is; \
+                changed meanwhile: sub/third.txt";
+    assert!(
+        folded(&terminal.screen()).contains(said),
+        "{}",
+        terminal.screen()
+    );
+    terminal.line("/undo");
+    terminal.shows("once more takes back");
+    terminal.prompt("[a] >");
+    assert!(context.work().join("sub/third.txt").exists());
+    terminal.line("/undo");
+    terminal.shows("removed new.txt");
+    terminal.prompt("[a] >");
+    let said = "note: the turn ran `echo 2 > made.txt; rm old.txt`: what commands change is not kept and stays as it is; \
+                changed meanwhile: ./, made.txt";
+    let alone = said.replace("./, ", "");
+    let shown = folded(&terminal.screen());
+    assert!(
+        shown.contains(said) || shown.contains(&alone),
+        "{}",
+        terminal.screen()
+    );
+    assert!(!shown.contains("other.txt"), "{}", terminal.screen());
+    assert!(!context.work().join("new.txt").exists());
+    assert!(context.work().join("made.txt").exists());
     terminal.line("/quit");
     terminal.ends(0);
 }
