@@ -109,3 +109,32 @@ fn the_files_of_the_package_are_there() {
     }
     assert!(looked > 8, "{looked}");
 }
+
+#[test]
+fn scripts_and_pages_have_what_shells_and_readers_trip_over_taken_out() {
+    let context = Context::new();
+    let script = |shell| context.run(&["completions", shell]).exits(0).stdout;
+    // With a word before the command zsh would take the first word for it.
+    let zsh = script("zsh");
+    for (text, is_in) in [
+        (":: :_orch_commands", true),
+        ("'::stdin", false),
+        ("$line[2]", false),
+    ] {
+        assert_eq!(zsh.contains(text), is_in, "{text} {zsh}");
+    }
+    let fish = script("fish");
+    assert!(
+        fish.contains("-- $cmd[1..-2] 2>/dev/null\n    or return\n"),
+        "{fish}"
+    );
+    assert!(
+        fish.contains("using_subcommand completions\" -f -a \"bash"),
+        "{fish}"
+    );
+    for page in [&["man"][..], &["man", "check"]] {
+        let text = context.run(page).exits(0).stdout;
+        let version = format!(" 1 \"\" \"orch {}\"", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&version), "{text}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueEnum as _};
 use serde_json::json;
 
 use crate::cli::args::{Cli, SchemaForm};
@@ -18,7 +18,34 @@ use crate::tools;
 pub(in crate::cli) fn completions(call: &Call, shell: clap_complete::Shell) -> u8 {
     let mut bytes = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "orch", &mut bytes);
-    call.print(&String::from_utf8_lossy(&bytes))
+    let script = String::from_utf8_lossy(&bytes);
+    call.print(&match shell {
+        clap_complete::Shell::Zsh => zsh(&script),
+        clap_complete::Shell::Fish => fish(&script),
+        _ => script.into_owned(),
+    })
+}
+
+/// The script for zsh, which asks for words in order: with the `-` of standard input before them, no word is a command.
+fn zsh(script: &str) -> String {
+    let lines = script.split_inclusive('\n');
+    let words: String = lines.filter(|line| !line.starts_with("'::stdin")).collect();
+    words.replace("$line[2]", "$line[1]")
+}
+
+/// The script for fish, whose parser refuses a line that ends in a flag without its value, and then completes no value.
+fn fish(script: &str) -> String {
+    const PARSE: &str =
+        "    argparse -s (__fish_orch_global_optspecs) -- $cmd 2>/dev/null\n    or return\n";
+    const BOTH: &str = "    argparse -s (__fish_orch_global_optspecs) -- $cmd 2>/dev/null\n    \
+        or argparse -s (__fish_orch_global_optspecs) -- $cmd[1..-2] 2>/dev/null\n    or return\n";
+    let shells = clap_complete::Shell::value_variants().iter();
+    let shells: Vec<String> = shells.map(ToString::to_string).collect();
+    format!(
+        "{}complete -c orch -n \"__fish_orch_using_subcommand completions\" -f -a \"{}\"\n",
+        script.replace(PARSE, BOTH),
+        shells.join(" ")
+    )
 }
 
 /// The manual page of the program, or of one of its commands.
@@ -41,11 +68,14 @@ pub(in crate::cli) fn man(call: &Call, command: Option<&str>) -> Result<u8, Orch
     }
     let mut bytes = Vec::new();
     clap_mangen::Man::new(page)
+        .source(concat!("orch ", env!("CARGO_PKG_VERSION")))
         .render(&mut bytes)
         .map_err(|error| {
             OrchError::new(ErrorClass::Failed, "cannot write the manual").caused_by(&error)
         })?;
-    Ok(call.print(&String::from_utf8_lossy(&bytes)))
+    // Without a date the version would stand in its place.
+    let text = String::from_utf8_lossy(&bytes).replacen(" 1  \"", " 1 \"\" \"", 1);
+    Ok(call.print(&text))
 }
 
 pub(in crate::cli) fn schema(call: &Call, form: Option<SchemaForm>) -> u8 {
