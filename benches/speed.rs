@@ -1,7 +1,7 @@
 //! What the program must be fast at, beside what everybody has: `cargo bench --bench speed`.
 //!
 //! Medians of alternating runs on one machine, as ratios; the model server is a stub on loopback.
-//! `cargo bench --bench speed -- quick` leaves the 10,000 agents out.
+//! `cargo bench --bench speed -- quick` leaves the 10,000 agents out; `-- stream all` measures only those two.
 
 #![expect(
     clippy::unwrap_used,
@@ -39,7 +39,14 @@ echo '{"type":"result","subtype":"success","is_error":false,"num_turns":1,"resul
 "#;
 
 fn main() {
-    let quick = std::env::args().any(|arg| arg == "quick");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let is_named = |name: &str| words.iter().any(|word| word == name);
+    let quick = is_named("quick");
+    // Cargo adds a flag of its own.
+    let any = words
+        .iter()
+        .any(|word| !word.starts_with('-') && word != "quick");
+    let wanted = |name: &str| !any || is_named(name);
     let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(base).unwrap();
     let directory = tempfile::Builder::new()
@@ -49,17 +56,29 @@ fn main() {
     let bench = Bench {
         directory: directory.path().to_owned(),
     };
-    bench.version();
-    bench.one_prompt();
-    bench.agent_cli();
-    bench.stream();
-    bench.all(1_000, "400 ms (aim 320), 80 MB");
-    bench.turns();
-    if !quick {
+    let parts: [Part; 6] = [
+        ("version", Bench::version),
+        ("prompt", Bench::one_prompt),
+        ("cli", Bench::agent_cli),
+        ("stream", Bench::stream),
+        ("all", |bench| {
+            bench.all(1_000, "400 ms (aim 320), 80 MB");
+        }),
+        ("turns", Bench::turns),
+    ];
+    for (name, part) in parts {
+        if wanted(name) {
+            part(&bench);
+        }
+    }
+    if wanted("many") && !quick {
         bench.all(100, "for the growth");
         bench.all(10_000, "4 s, 500 MB");
     }
 }
+
+/// What can be asked for by its name.
+type Part = (&'static str, fn(&Bench));
 
 struct Bench {
     directory: PathBuf,

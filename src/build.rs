@@ -4,7 +4,9 @@
 //! megabytes of pages that would be touched for it. Heap, stack and libraries are still placed at random.
 //!
 //! In a release, what a short run calls stands side by side (`startup.ld`): strewn over the whole
-//! program it would bring most of it into memory.
+//! program it would bring most of it into memory. And the unwinder, needed by nobody who does not panic, is
+//! linked in: as a library it asks the processor what it is while it is loaded, a tenth of a millisecond and
+//! more in a virtual machine.
 
 fn main() {
     println!("cargo:rustc-link-arg-bins=-no-pie");
@@ -21,5 +23,29 @@ fn main() {
     if set("PROFILE") == "release" && set("CARGO_CFG_TARGET_OS") == "linux" && has_scripts {
         let root = set("CARGO_MANIFEST_DIR");
         println!("cargo:rustc-link-arg-bins=-T{root}/src/startup.ld");
+        let is_native = set("HOST") == set("TARGET");
+        if is_native && set("CARGO_CFG_TARGET_ENV") == "gnu" && has_unwinder() {
+            let place = set("OUT_DIR");
+            // What the linker takes for the library is a script that names the archives.
+            let script = std::fs::write(format!("{place}/libgcc_s.so"), UNWINDER);
+            if script.is_ok() {
+                println!("cargo:rustc-link-search=native={place}");
+            }
+        }
     }
+}
+
+const UNWINDER: &str = "GROUP ( -lgcc_eh -lgcc )\n";
+
+/// Whether the compiler that links comes with the unwinder as an archive.
+fn has_unwinder() -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program's own way to start others is not there yet"
+    )]
+    let asked = std::process::Command::new("cc")
+        .arg("-print-file-name=libgcc_eh.a")
+        .output();
+    // It answers with a path where it has one, else with the bare name.
+    asked.is_ok_and(|told| told.stdout.starts_with(b"/"))
 }

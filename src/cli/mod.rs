@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::LocalOptions;
 
 use args::{Actions, Cli, ColorArg, House, OutputForm};
 pub(crate) use call::Call;
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -63,10 +64,15 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
             return ExitCode::from(call.fail(error));
         }
     };
-    let code = runtime.block_on(async {
-        let code = Box::pin(dispatch(call)).await;
+    // As a task: what wakes the future of `block_on` itself costs two system calls each time.
+    let running = runtime.spawn_local(async {
+        let code = dispatch(call).await;
         signals::last_words(code).await
     });
+    let code = match runtime.block_on(running) {
+        Ok(code) => code,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
     // A thread that still waits for standard input must not hold up the end.
     runtime.shutdown_background();
     ExitCode::from(code)

@@ -1,5 +1,7 @@
 //! The body of an answer, as events or as one JSON document, whichever the server sends.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use reqwest::Response;
@@ -59,6 +61,8 @@ pub(super) struct Body {
     framer: Framer,
     /// The document, or what came before the form was known.
     kept: Vec<u8>,
+    /// What was read ahead.
+    ahead: Option<reqwest::Result<Option<Bytes>>>,
     ended: bool,
 }
 
@@ -75,6 +79,7 @@ impl Body {
             form: Form::Unknown,
             framer: Framer::default(),
             kept: Vec::new(),
+            ahead: None,
             ended: false,
         }
     }
@@ -88,33 +93,52 @@ impl Body {
             if self.ended {
                 return Ok(self.rest());
             }
-            match watch.within(self.response.chunk()).await {
-                Err(late) => return Err(Broken::Late(late)),
-                Ok(Err(error)) => return Err(Broken::Cut(innermost(&error))),
-                Ok(Ok(Some(chunk))) => {
+            let chunk = match self.ahead.take() {
+                Some(chunk) => chunk,
+                None => watch
+                    .within(self.response.chunk())
+                    .await
+                    .map_err(Broken::Late)?,
+            };
+            match chunk {
+                Err(error) => return Err(Broken::Cut(innermost(&error))),
+                Ok(Some(chunk)) => {
                     meter.answered();
                     self.take(&chunk, watch)?;
                 }
-                Ok(Ok(None)) => self.end()?,
+                Ok(None) => self.end()?,
             }
         }
     }
 
-    /// Whether another event is there already.
-    pub(super) fn has_more(&self) -> bool {
-        self.framer.is_ready()
+    /// Whether more of the body is there already; waits for nothing.
+    pub(super) async fn has_more(&mut self) -> bool {
+        if !self.framer.is_ready() && self.ahead.is_none() && !self.ended {
+            self.ahead = self.come().await;
+        }
+        self.framer.is_ready() || self.ahead.is_some()
     }
 
     /// Reads what is there already, so that the connection can be used again; waits for nothing.
     pub(super) async fn drain(mut self) {
         for _ in 0..DRAIN {
-            match self.response.chunk().now_or_never() {
-                Some(Ok(Some(_))) => {}
-                Some(_) => return,
-                // The task of the connection may have it already.
-                None => tokio::task::yield_now().await,
+            if !matches!(self.come().await, Some(Ok(Some(_)))) {
+                return;
             }
         }
+    }
+
+    /// The next bytes, if they have come.
+    async fn come(&mut self) -> Option<reqwest::Result<Option<Bytes>>> {
+        for _ in 0..2 {
+            let chunk = self.response.chunk().now_or_never();
+            if chunk.is_some() {
+                return chunk;
+            }
+            // The task of the connection may have them, and needs a turn to hand them over.
+            turn().await;
+        }
+        None
     }
 
     fn take(&mut self, chunk: &Bytes, watch: &mut Watch) -> Result<(), Broken> {
@@ -170,6 +194,19 @@ impl Body {
             _ => Piece::End,
         }
     }
+}
+
+/// Lets every other task that can go on do so, without a look at what else has come: that is a system call.
+async fn turn() {
+    let mut is_over = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 enum Guess {

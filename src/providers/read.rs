@@ -18,6 +18,9 @@ use crate::event::{EventKind, Events};
 use crate::message::Assistant;
 use crate::usage::Meter;
 
+/// How many pieces are shown together at most, however fast they come.
+const AT_ONCE: usize = 64;
+
 /// Puts the pieces of a protocol together.
 pub(super) enum Decoder {
     Chat(openai::Decoder),
@@ -135,6 +138,8 @@ async fn take_all(
     blocks: &mut Option<Blocks>,
     watch: &mut Watch,
 ) -> Result<(), Failed> {
+    // The first piece is shown at once.
+    let mut together = AT_ONCE;
     loop {
         let piece = match body.next(watch, reading.meter).await {
             Ok(piece) => piece,
@@ -153,8 +158,10 @@ async fn take_all(
         if step.done || is_end {
             return answer.end(step.done).map_err(Failed::Fault);
         }
+        together += 1;
         // What came together is shown together.
-        if !body.has_more() {
+        if together > AT_ONCE || !body.has_more().await {
+            together = 0;
             hand_out(reading, answer, blocks).await;
             if step.progress {
                 // The time that a slow watcher took is not the model's.

@@ -73,6 +73,11 @@ impl Program {
         })
     }
 
+    /// Whether the filter asks on a file, which is the program's own then.
+    pub(super) fn listens(&self) -> bool {
+        self.listening && !self.filter.is_empty()
+    }
+
     /// Installs the filter in this process and all that it starts; gives the file on which it asks.
     pub(super) fn install_filter(&self, listening: bool) -> Done<Option<OwnedFd>> {
         if self.filter.is_empty() {
@@ -82,7 +87,6 @@ impl Program {
             len: u16::try_from(self.filter.len()).unwrap_or(0),
             filter: self.filter.as_ptr().cast_mut(),
         };
-        let listening = listening && self.listening;
         let flags = if listening {
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
         } else {
