@@ -263,8 +263,8 @@ fn failures_in_a_row_open_a_breaker_whoever_meets_them() {
         },
         ..failed(None)
     };
-    for now in [68_000, 68_001] {
-        super::fail(&store, (7, "lab/model"), gone, now).unwrap();
+    for at in [68_000, 68_001] {
+        super::fail(&store, (7, "lab/model"), gone, at).unwrap();
     }
     let count = |connection: &Connection| {
         let sql = "SELECT count(*) FROM quota_failures";
