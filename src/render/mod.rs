@@ -9,6 +9,7 @@ mod lines;
 mod live;
 mod markdown;
 mod masked;
+mod plain;
 mod region;
 mod screen;
 mod sink;
@@ -70,7 +71,7 @@ pub enum Closed {
 /// # Errors
 /// When nobody reads any more.
 pub fn stdout(text: &str) -> Result<(), Closed> {
-    region::print(text)
+    region::print(&plain::for_stdout(text))
 }
 
 /// Joins a piece of text with the pieces that already wait behind it, so that they are written at once; answers
@@ -95,7 +96,7 @@ fn join_waiting(event: &mut Event, events: &mut mpsc::Receiver<Event>) -> Option
 /// Writes a line to standard error; a closed one is nobody's loss.
 pub fn stderr_line(line: &str) {
     region::aside(|| {
-        _ = sink::put(Stream::Err, &format!("{line}\n"));
+        _ = sink::put(Stream::Err, &format!("{}\n", plain::plain(line)));
     });
 }
 

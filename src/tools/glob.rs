@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::search::search;
+use super::search::{in_one_line, search};
 use super::workspace::{Entry, Kind, WalkOptions, walk};
 use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, params};
 
@@ -66,7 +66,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
                 if paths.len() < GATHERED && plan.matcher.is_match(&path) {
                     let directory = entry.kind == Kind::Directory;
                     let slash = if directory { "/" } else { "" };
-                    paths.push(format!("{}{slash}", path.display()));
+                    paths.push(format!("{}{slash}", in_one_line(&path)));
                 }
             };
             let walked = walk(&tree, workspace.policy(), options, stop, Vec::new, gather);

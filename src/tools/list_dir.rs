@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::search::search;
+use super::search::{in_one_line, search};
 use super::workspace::{Entry, Kind, WalkOptions, walk};
 use super::{ToolAnswer, ToolContext, ToolOutput, params};
 
@@ -66,7 +66,7 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         let mut lines: Vec<String> = entries
             .iter()
             .take(MOST)
-            .map(|(path, kind)| format!("[{}] {}", letter(*kind), path.display()))
+            .map(|(path, kind)| format!("[{}] {}", letter(*kind), in_one_line(path)))
             .collect();
         if lines.is_empty() {
             lines.push("[the directory is empty]".to_owned());

@@ -2,6 +2,7 @@
 //! waits for them any more.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,6 +36,20 @@ pub(super) async fn search<T: Send + 'static>(
             Ok((found.await?, true))
         }
     }
+}
+
+/// A path as one line of a list: a line end in a name must not look like another entry.
+pub(super) fn in_one_line(path: &Path) -> String {
+    let name = path.to_string_lossy();
+    let mut shown = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// A reader that ends with an error once the flag is set.

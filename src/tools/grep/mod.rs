@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::search::{Stoppable, search};
+use super::search::{Stoppable, in_one_line, search};
 use super::workspace::{Entry, Kind, WalkOptions, walk};
 use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, Workspace, params};
 use crate::redact::Redactor;
@@ -180,7 +180,7 @@ impl Found {
         let mut text = String::new();
         let mut given = 0;
         for file in &self.files {
-            let path = file.path.display();
+            let path = in_one_line(&file.path);
             let mut last = None;
             for line in &file.lines {
                 if given == most {

@@ -91,6 +91,7 @@ fn common(files: &Files) -> Vec<OsString> {
         },
     );
     option("UserKnownHostsFile", &quoted(&files.known_hosts));
+    option("GlobalKnownHostsFile", &"/dev/null");
     option("UpdateHostKeys", &"no");
     option(
         "IdentitiesOnly",
@@ -229,7 +230,7 @@ mod tests {
         assert_eq!(
             line(&server(None), &files(), Sharing::None),
             "/usr/bin/ssh\n-F\n/dev/null\n-T\n-o\nBatchMode=yes\n-o\nStrictHostKeyChecking=yes\n\
-             -o\nUserKnownHostsFile=\"/home/u/.ssh/known_hosts\"\n-o\nUpdateHostKeys=no\n\
+             -o\nUserKnownHostsFile=\"/home/u/.ssh/known_hosts\"\n-o\nGlobalKnownHostsFile=/dev/null\n-o\nUpdateHostKeys=no\n\
              -o\nIdentitiesOnly=yes\n-o\nIdentityFile=\"/home/u/my keys/100%%\"\n-o\nIdentityAgent=none\n\
              -o\nForwardAgent=no\n-o\nForwardX11=no\n-o\nClearAllForwardings=yes\n-o\nPermitLocalCommand=no\n\
              -o\nCanonicalizeHostname=no\n-o\nConnectTimeout=10\n-o\nConnectionAttempts=1\n\

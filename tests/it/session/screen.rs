@@ -333,3 +333,38 @@ fn progress_begins_a_line_where_both_streams_are_one() {
     let apart = context.orch(&["--agent", "a", "--prompt", "go"]).exits(0);
     assert_eq!(apart.stdout, "I look\n\nSeen.\n");
 }
+
+#[test]
+fn a_terminal_obeys_neither_models_nor_tools() {
+    let server = model("first\n\n\u{1b}[2J\u{1b}[Hsecond\u{1b}]0;title\u{7}\n");
+    let context = Context::with_agent(&server.url(), "");
+    for term in ["xterm-256color", "dumb"] {
+        let mut terminal = start(&context, term, 80, 24);
+        terminal.line("go");
+        terminal.shows("second");
+        terminal.prompt("[a] >");
+        let screen = terminal.screen();
+        assert!(
+            screen.contains("first") && screen.contains("go"),
+            "{term}: {screen}"
+        );
+        leave(terminal);
+    }
+    // What a tool gave, and what is said about it: the agent chose the name of the directory.
+    let command = "printf 'first\\n\\033[2J\\033[Hsecond\\n'; git init -q $'x\\e[2Jx'; \
+                   git -C $'x\\e[2Jx' config core.pager x";
+    let parameters = json!({"command": command}).to_string();
+    let mut orch = context.command(&["tool", "bash", &parameters, "--config", "orch.yaml"]);
+    orch.env("TERM", "xterm-256color");
+    let terminal = Terminal::start(orch, 200, 24);
+    terminal.shows("second");
+    terminal.wait("the note that ends the content", |screen| {
+        screen.contents().contains("[the new repository")
+    });
+    let screen = terminal.screen();
+    assert!(
+        screen.contains("first") && screen.contains("warning: the new repository"),
+        "{screen}"
+    );
+    terminal.ends(0);
+}
