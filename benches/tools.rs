@@ -1,8 +1,9 @@
 //! What tools cost, beside what everybody has: `cargo bench --bench tools [-- DIRECTORY]`.
 //!
-//! `grep` in process against `rg` over a large tree (the sources of the cargo registry unless a
-//! directory is named), and a read through the workspace against a plain one. Medians of
-//! alternating runs.
+//! A command in the sandbox against a plain one and against `codex sandbox` (from npm, where it is in
+//! `PATH`); `grep` in process against `rg` over a large tree (the sources of the cargo registry unless
+//! a directory is named); a read through the workspace against a plain one. Medians of alternating
+//! runs. `-- commands` measures only the first.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,7 +16,7 @@
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,17 +30,27 @@ use serde_json::{Value, json};
 
 const RUNS: usize = 15;
 
-fn main() {
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Commands in the sandbox start this program again.
+    if let Some(code) = orch::sandbox::run_as_helper(&arguments) {
+        return code;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let directory = std::env::args()
+    let word = std::env::args()
         .skip(1)
-        .find(|argument| !argument.starts_with("--"))
-        .map_or_else(registry, PathBuf::from);
+        .find(|argument| !argument.starts_with("--"));
+    commands(&runtime);
+    if word.as_deref() == Some("commands") {
+        return ExitCode::SUCCESS;
+    }
+    let directory = word.map_or_else(registry, PathBuf::from);
     grep(&runtime, &directory);
     reads(&runtime);
+    ExitCode::SUCCESS
 }
 
 fn registry() -> PathBuf {
@@ -54,7 +65,7 @@ fn context(directory: &Path) -> ToolContext {
     let policy = Policy::new(directory, directory, &SandboxSettings::default()).unwrap();
     ToolContext {
         agent: "bench".into(),
-        tools: vec!["grep".to_owned(), "read".to_owned()],
+        tools: ["bash", "grep", "read"].map(str::to_owned).into(),
         workspace: Arc::new(Workspace::open(Arc::new(policy)).unwrap()),
         servers: Arc::default(),
         http: Arc::default(),
@@ -82,6 +93,90 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     let start = Instant::now();
     black_box(work());
     start.elapsed()
+}
+
+/// How long a directory must have been left alone to be known again by its time.
+const SETTLED: Duration = Duration::from_secs(4);
+
+/// What the sandbox adds to a command, and what the size of the workspace adds to that.
+fn commands(runtime: &tokio::runtime::Runtime) {
+    const RUNS: usize = 60;
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let of_size = |entries: usize| {
+        let workspace = path(&entries.to_string());
+        std::fs::create_dir(&workspace).unwrap();
+        for number in 0..entries / 100 {
+            let below = workspace.join(format!("d{number}"));
+            std::fs::create_dir(&below).unwrap();
+            for number in 0..99 {
+                std::fs::write(below.join(number.to_string()), "").unwrap();
+            }
+        }
+        context(&workspace)
+    };
+    let contexts = [0, 10_000, 100_000].map(|entries| (entries, of_size(entries)));
+    let yaml = "agents: {a: {role: R, provider: openai, model: openai/gpt-4o, tools: [bash]}}\n";
+    std::fs::write(path("0/orch.yaml"), yaml).unwrap();
+    std::thread::sleep(SETTLED);
+    let command = |words: &[&str]| {
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .current_dir(path("0"))
+            .env("HOME", directory.path())
+            .env("ORCH_STATE_DIR", path("state"));
+        command
+    };
+    let mut alone = command(&[
+        env!("CARGO_BIN_EXE_orch"),
+        "tool",
+        "bash",
+        r#"{"command": "true"}"#,
+    ]);
+    let mut plain = command(&["bash", "-c", "true"]);
+    let mut peer = command(&["codex", "sandbox", "--", "bash", "-c", "true"]);
+    let has_peer = succeeds(&mut peer);
+    let mut took = [const { Vec::new() }; 6];
+    for _ in 0..RUNS {
+        took[0].push(timed(|| assert!(succeeds(&mut plain))));
+        took[1].push(timed(|| assert!(succeeds(&mut alone))));
+        if has_peer {
+            took[2].push(timed(|| assert!(succeeds(&mut peer))));
+        }
+        for (took, (_, context)) in took[3..].iter_mut().zip(&contexts) {
+            let call = call("bash", &json!({"command": "true"}));
+            took.push(timed(|| {
+                let outcome = runtime.block_on(execute(context, &call, &Events::nobody()));
+                assert_eq!(outcome.unwrap().status, ToolStatus::Ok);
+            }));
+        }
+    }
+    let [plain, alone, peer, calls @ ..] = took;
+    let plain = median(plain);
+    println!("a command that does nothing (ms, medians of {RUNS}); bash alone {plain:.2}");
+    let alone = median(alone) - plain;
+    println!("`orch tool bash`, empty workspace: {alone:.2} more (8, aim 5)");
+    if has_peer {
+        let peer = median(peer) - plain;
+        println!(
+            "`codex sandbox`: {peer:.2} more; orch's part of that {:.2} (0.2)",
+            alone / peer
+        );
+    } else {
+        println!("`codex` is not in PATH: not compared");
+    }
+    for ((entries, _), took) in contexts.iter().zip(calls) {
+        println!(
+            "a call within a run, {entries} entries: {:.2} more (1 for 10,000 entries)",
+            median(took) - plain
+        );
+    }
+    println!();
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 fn grep(runtime: &tokio::runtime::Runtime, directory: &Path) {
