@@ -62,6 +62,7 @@ fn main() {
         ("cli", Bench::agent_cli),
         ("stream", Bench::stream),
         ("all", |bench| {
+            bench.all(100, "for the growth");
             bench.all(1_000, "400 ms (aim 320), 80 MB");
         }),
         ("turns", Bench::turns),
@@ -72,7 +73,6 @@ fn main() {
         }
     }
     if wanted("many") && !quick {
-        bench.all(100, "for the growth");
         bench.all(10_000, "4 s, 500 MB");
     }
 }

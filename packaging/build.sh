@@ -8,6 +8,8 @@
 # and musl's C compiler (Debian: musl-tools).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Where the package is made from, whatever else is set.
+export CARGO_TARGET_DIR=target
 target=()
 release=target/release
 if [ "${1:-}" = --static ]; then
