@@ -19,6 +19,9 @@ pub struct Fake {
     pub provider: Arc<ClaudeCli>,
 }
 
+/// What a CLI does that goes on until a signal comes, once it has said what it does then.
+pub const WAIT: &str = "touch $D/waits; sleep 1000 & wait";
+
 /// The longest pause between two lines that are replayed, seconds.
 const PAUSE: &str = "0.002";
 
@@ -130,7 +133,7 @@ fn replay(recording: &Recording) -> String {
     );
     let wait = if recording.ended_by_recorder {
         // As the real one did: it went on until it was told to end.
-        format!("trap 'cat $D/after; {exit}' INT TERM; sleep 1000 & wait")
+        format!("trap 'cat $D/after; {exit}' INT TERM; {WAIT}")
     } else {
         String::new()
     };

@@ -1,10 +1,10 @@
 //! Conversations that outgrow the window of their model.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::sandbox::until;
 use crate::support::{Context, Stub, stub};
 
 /// How a request for a summary begins.
@@ -226,12 +226,9 @@ fn a_summary_is_not_paid_twice_when_the_run_is_cut_off() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut patience = 4_000;
-    while server.chats().len() < 5 {
-        std::thread::sleep(Duration::from_millis(5));
-        patience -= 1;
-        assert!(patience > 0, "nothing was asked behind the summary");
-    }
+    until("a question behind the summary", || {
+        server.chats().len() == 5
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     let runs = context.orch(&["--runs", "--json"]).exits(0).json();

@@ -7,20 +7,20 @@ mod soak;
 mod suspend;
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession as Session;
 use expectrl::{ControlCode, Eof, Expect};
 use serde_json::json;
 
+use crate::support::terminal::PATIENCE;
 use crate::support::{Context, Stub, agent_config, stub};
 
 fn start(context: &Context) -> Session {
     let mut command = context.command(&["--config", "orch.yaml"]);
     command.env("TERM", "xterm").stdin(Stdio::inherit());
     let mut session = Session::spawn(command).unwrap();
-    session.set_expect_timeout(Some(Duration::from_secs(20)));
+    session.set_expect_timeout(Some(PATIENCE));
     session
 }
 
@@ -192,7 +192,7 @@ fn an_answer_is_rendered_on_a_terminal_and_left_alone_on_a_dumb_one() {
             .env("NO_COLOR", "1")
             .stdin(Stdio::inherit());
         let mut session = Session::spawn(command).unwrap();
-        session.set_expect_timeout(Some(Duration::from_secs(20)));
+        session.set_expect_timeout(Some(PATIENCE));
         session.expect("[a] > ").unwrap();
         session.send_line("hi").unwrap();
         session

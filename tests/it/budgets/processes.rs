@@ -2,10 +2,10 @@
 //! another.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use super::{money, priced};
 use crate::bad_input::kill;
+use crate::sandbox::until;
 use crate::support::{Context, Stub, ran, stub};
 
 const ASK: [&str; 5] = ["--agent", "a", "--prompt", "x", "--json"];
@@ -40,23 +40,15 @@ fn begin(context: &Context) -> Child {
         .unwrap()
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_mins(1), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn what_killed_processes_held_stays_held_for_all_others() {
     let server = Stub::start(|_| vec![stub::Do::Hang]);
     let context = place(&server, "1.00");
     let mut children: Vec<Child> = (0..10).map(|_| begin(&context)).collect();
     // Three are admitted; those who are not end by themselves.
-    wait_for("three calls", || server.chats().len() == 3);
+    until("three calls", || server.chats().len() == 3);
     let mut running = Vec::new();
-    wait_for("seven refusals", || {
+    until("seven refusals", || {
         let ids = children.iter_mut().filter_map(|child| {
             let is_over = child.try_wait().unwrap().is_some();
             (!is_over).then(|| child.id())
@@ -181,7 +173,7 @@ fn a_resumed_run_goes_on_counting() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_for("the second call", || server.chats().len() == 2);
+    until("the second call", || server.chats().len() == 2);
     kill(child.id(), libc::SIGKILL);
     child.wait().unwrap();
     let runs = context.orch(&["--runs", "--json"]).exits(0).json();

@@ -1,13 +1,13 @@
 //! What was spent, as users and scripts ask for it.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use expectrl::session::OsSession as Session;
 use expectrl::{Eof, Expect};
 use serde_json::{Value, json};
 
 use super::priced;
+use crate::support::terminal::PATIENCE;
 use crate::support::{Context, Stub, stub};
 
 /// Two runs of agent `a` and one of `b`, a cent and a half each.
@@ -91,7 +91,7 @@ fn a_session_shows_and_resets_costs_and_caps_itself() {
     let mut command = context.command(&["--config", "orch.yaml"]);
     command.env("TERM", "xterm").stdin(Stdio::inherit());
     let mut session = Session::spawn(command).unwrap();
-    session.set_expect_timeout(Some(Duration::from_secs(30)));
+    session.set_expect_timeout(Some(PATIENCE));
     session.expect("[a] > ").unwrap();
     let mut say = |line: &str, answers: &[&str]| {
         session.send_line(line).unwrap();
@@ -160,7 +160,7 @@ fn two_sessions_share_a_budget() {
             let mut command = context.command(&["--config", "orch.yaml"]);
             command.env("TERM", "xterm").stdin(Stdio::inherit());
             let mut session = Session::spawn(command).unwrap();
-            session.set_expect_timeout(Some(Duration::from_secs(30)));
+            session.set_expect_timeout(Some(PATIENCE));
             session.expect("[a] > ").unwrap();
             session
         })

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::sandbox::until;
 use crate::support::stub::{self, Seen};
 use crate::support::{Context, Ran, Stub, ran};
 
@@ -159,11 +160,7 @@ fn a_run_that_is_stopped_in_the_line_leaves_the_line_as_it_was() {
         team(&server.url(), 3, "rate_limit_per_minute: 2"),
     );
     let child = start(&context, ALL);
-    let started = Instant::now();
-    while server.chats().len() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(30));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("two requests", || server.chats().len() == 2);
     crate::bad_input::kill(child.id(), libc::SIGINT);
     assert_eq!(end(child).code, 130);
     assert_eq!(server.chats().len(), 2);
@@ -213,20 +210,30 @@ fn a_breaker_that_one_process_opened_is_open_for_all() {
     ]);
     let context = Context::new();
     let settings =
-        "max_retries: 0, timeout: 2, circuit_breaker_threshold: 2, circuit_breaker_timeout: 4";
+        "max_retries: 0, timeout: 2, circuit_breaker_threshold: 2, circuit_breaker_timeout: 60";
     context.write("orch.yaml", team(&server.url(), 2, settings));
     context.run(ALL).exits(5);
     assert_eq!(server.chats().len(), 2);
-    let opened = Instant::now();
     let refused = context.run(ONE).exits(5).json();
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("left alone for a while"), "{message}");
     assert_eq!(server.chats().len(), 2);
-    let open = &status(&context)["breakers"][0];
-    assert_eq!(open["state"], "open", "{open}");
-    assert!(open["retry_in_s"].as_f64().unwrap() > 0.0, "{open}");
     let words = context.orch(&["--status"]).exits(0).stdout;
     assert!(words.contains("lab: open for "), "{words}");
+    let looked = Instant::now();
+    let open = &status(&context)["breakers"][0];
+    assert_eq!(open["state"], "open", "{open}");
+    let left = open["retry_in_s"].as_f64().unwrap();
+    assert!((3.0..=72.0).contains(&left), "{open}");
+    // All but three seconds of it pass at once.
+    let store = rusqlite::Connection::open(context.state().join("orch.db")).unwrap();
+    let on = (left - 3.0) * 1000.0;
+    store
+        .execute(
+            "UPDATE quota_breakers SET open_until = open_until - ?1",
+            [on.round()],
+        )
+        .unwrap();
     // A run with more time waits for it, and closes it for all.
     let patient = team(
         &server.url(),
@@ -236,7 +243,7 @@ fn a_breaker_that_one_process_opened_is_open_for_all() {
     context.write("orch.yaml", patient);
     let answer = context.run(ONE).exits(0).json();
     assert_eq!(answer["output"], "yes");
-    let rested = server.chats()[2].at - opened;
+    let rested = server.chats()[2].at - looked;
     assert!(rested > Duration::from_secs(2), "{rested:?}");
     context.run(ONE).exits(0);
     assert_eq!(status(&context)["breakers"], serde_json::json!([]));
@@ -335,7 +342,7 @@ fn an_answer_or_the_end_of_a_process_ends_its_row_of_failures() {
     context.write("orch.yaml", yaml);
     let task = ["--config", "orch.yaml", "--task", "t"];
     let mut waiting = start(&context, &task);
-    crate::sandbox::until("three failures", || server.chats().len() == 4);
+    until("three failures", || server.chats().len() == 4);
     let good = [&ONE[..4], &["--prompt", "good"]].concat();
     context.run(&good).exits(0);
     for requests in [8, 11] {
@@ -347,7 +354,7 @@ fn an_answer_or_the_end_of_a_process_ends_its_row_of_failures() {
     waiting.kill().unwrap();
     waiting.wait().unwrap();
     let mut waiting = start(&context, &task);
-    crate::sandbox::until("three failures", || server.chats().len() == 15);
+    until("three failures", || server.chats().len() == 15);
     context.run(&[ALL, &["--timeout", "5"]].concat()).exits(5);
     assert_eq!(status(&context)["breakers"][0]["state"], "open");
     waiting.kill().unwrap();

@@ -1,7 +1,6 @@
 //! Typing: completion, grey words, history, files, the user's own editor, keys that come early.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -219,13 +218,15 @@ fn the_last_calls_are_shown_with_what_they_gave() {
 
 #[test]
 fn keys_that_come_early_are_kept_and_disturb_nothing() {
-    let server = Stub::start(|seen| match seen.last_text().as_str() {
+    let gate = stub::Gate::closed();
+    let typed = gate.clone();
+    let server = Stub::start(move |seen| match seen.last_text().as_str() {
         "slow" => {
             let says = |text: &str| stub::event(&stub::chunk(&json!({"content": text}), None));
             vec![
                 stub::stream_head(),
                 says("one\n\n"),
-                stub::Do::Wait(Duration::from_millis(700)),
+                stub::Do::Gate(typed.clone()),
                 says("two"),
                 stub::event(&stub::chunk(&json!({}), Some("stop"))),
                 stub::event(&stub::usage(10, 5)),
@@ -240,6 +241,7 @@ fn keys_that_come_early_are_kept_and_disturb_nothing() {
     terminal.line("slow");
     terminal.shows("one");
     terminal.keys("second\rthi");
+    gate.open();
     terminal.shows("heard second");
     terminal.typed("[a] > thi");
     let screen = terminal.screen();
@@ -266,12 +268,14 @@ fn keys_that_come_early_are_kept_and_disturb_nothing() {
 
 #[test]
 fn what_was_typed_before_a_question_is_no_answer_to_it() {
-    let server = Stub::start(|seen| {
+    let gate = stub::Gate::closed();
+    let typed = gate.clone();
+    let server = Stub::start(move |seen| {
         if !seen.tool_messages().is_empty() {
             return stub::text(&format!("heard {}", seen.last_text()));
         }
         let mut calls = stub::tool_calls(&[("c1", "write", json!({"path": "x", "content": "x"}))]);
-        calls.insert(0, stub::Do::Wait(Duration::from_millis(700)));
+        calls.insert(0, stub::Do::Gate(typed.clone()));
         calls
     });
     let context = Context::new();
@@ -281,6 +285,7 @@ fn what_was_typed_before_a_question_is_no_answer_to_it() {
     let mut terminal = start(&context);
     terminal.line("go");
     terminal.keys("y\ry");
+    gate.open();
     terminal.shows("allow? [y/N]");
     assert!(!context.work().join("x").exists());
     terminal.keys("n\r");

@@ -59,12 +59,30 @@ pub enum Do {
     Send(Vec<u8>),
     /// Waits.
     Wait(Duration),
+    /// Waits until the gate is opened.
+    Gate(Gate),
     /// Keeps the connection open and silent.
     Hang,
     /// Closes the connection.
     Close,
     /// Closes the connection with a reset.
     Reset,
+}
+
+/// What a test opens when the server may go on.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<tokio::sync::Semaphore>);
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Self {
+        Self(Arc::new(tokio::sync::Semaphore::new(0)))
+    }
+
+    /// Opens it for ever, for all that wait.
+    pub fn open(&self) {
+        self.0.close();
+    }
 }
 
 /// What the stub answers by itself.
@@ -226,6 +244,8 @@ async fn converse(
                     }
                 }
                 Do::Wait(duration) => tokio::time::sleep(duration).await,
+                // It never holds a permit: what ends the wait is that it is closed.
+                Do::Gate(gate) => drop(gate.0.acquire().await),
                 Do::Hang => std::future::pending::<()>().await,
                 Do::Close => return,
                 Do::Reset => {

@@ -10,7 +10,7 @@ use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 
 /// Longer nothing is waited for: it is a bound against hangs, not a measure.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A program on a terminal.
 pub struct Terminal {

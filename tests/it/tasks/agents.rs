@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::kill::{asked, lines, said_again};
 use super::{config, run_id};
+use crate::sandbox::until;
 use crate::support::{Context, Stub, stub};
 
 /// How often; `ORCH_TEST_LONG=1` makes it 200 times.
@@ -208,12 +209,9 @@ fn of_many_agents_only_those_without_an_answer_are_asked_again() {
         .spawn()
         .unwrap();
     // Three conversations are kept when three have answered.
-    let mut patience = 2000;
-    while !context.state().join("orch.db").exists() || conversations(&context).len() < 3 {
-        std::thread::sleep(Duration::from_millis(5));
-        patience -= 1;
-        assert!(patience > 0, "three agents never answered");
-    }
+    until("three answers", || {
+        context.state().join("orch.db").exists() && conversations(&context).len() == 3
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(server.chats().len(), 4);

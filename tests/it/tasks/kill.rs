@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{config, run_id};
+use crate::sandbox::until;
 use crate::support::{Context, Stub, stub};
 
 /// How often; `ORCH_TEST_LONG=1` makes it 200 times.
@@ -250,9 +251,7 @@ fn two_processes_never_work_on_one_run() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while server.chats().is_empty() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("a question", || !server.chats().is_empty());
     let runs = context.orch(&["--runs", "--json"]).exits(0).json();
     assert_eq!(runs[0]["state"], "running");
     let id = runs[0]["run_id"].as_str().unwrap();
@@ -280,9 +279,9 @@ fn a_command_whose_end_was_missed_is_asked_about() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while lines(&context, "ran.txt").is_empty() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the command to run", || {
+        !lines(&context, "ran.txt").is_empty()
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     let id = run_id(&context);
