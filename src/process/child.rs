@@ -16,6 +16,7 @@ use rustix::process::{
 use tokio::net::unix::pipe;
 
 use super::registry::next_marker;
+use super::signals::by_default;
 use super::table::{MARKER, family};
 use super::tree::{Tree, adopted, kill, kill_one};
 
@@ -88,6 +89,7 @@ impl Command {
         unsafe {
             command.pre_exec(move || {
                 setsid()?;
+                by_default();
                 set_parent_process_death_signal(Some(Signal::KILL))?;
                 // The parent may have died before it was watched.
                 if getppid() == Some(parent) {

@@ -10,6 +10,7 @@ mod child;
 mod collect;
 mod output;
 mod registry;
+mod signals;
 mod table;
 mod tree;
 
@@ -18,5 +19,6 @@ pub(crate) use collect::collect;
 pub use collect::{Caps, Cause, Finished};
 pub use output::Kept;
 pub use registry::{Fate, Program, after_last_child, before_first_child};
+pub(crate) use signals::by_default;
 pub use table::MARKER;
 pub(crate) use tree::{descendants, end_descendants};

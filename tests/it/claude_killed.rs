@@ -4,15 +4,17 @@ use std::process::{Child, Stdio};
 
 use orch::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::sandbox::{processes_with, until};
-use crate::support::Context;
+use crate::support::{Context, ran};
 
 /// A CLI that answers the prompt `quick`, and else starts a process that flees and waits for ever.
 const CLI: &str = r#"#!/bin/bash
 case "$1" in
   --version) echo '2.1.330 (Claude Code)'; exit 0;;
 esac
+grep SigIgn /proc/self/status > "${0%/*}/ignored"
 prompt=$(cat)
 if [ "$prompt" != quick ]; then
   setsid bash -c "sleep 300; : $prompt" < /dev/null > /dev/null 2>&1 &
@@ -135,6 +137,43 @@ fn a_server_is_ended_even_when_its_helper_was_killed_too() {
     quick(&context);
     assert_eq!(processes_with(&token), [""; 0]);
     assert_eq!(remembered(&context), 0);
+}
+
+/// What a shell starts in the background ignores interrupts, and hands that on to all that it starts.
+#[test]
+fn what_is_started_heeds_signals_wherever_it_is_started_from() {
+    let context = context(&token());
+    let background = ["/bin/sh", "-c", "trap '' INT QUIT TERM; exec \"$0\" \"$@\""];
+    let run = |args: &[&str]| {
+        let all = [&["--config", "orch.yaml"], args].concat();
+        let ended = context.wrapped(&background, &all).output().unwrap();
+        ran(ended).exits(0).stdout
+    };
+    let ignored = |said: &str| {
+        let (_, mask) = said.split_once("SigIgn:\t").unwrap();
+        let mask = u64::from_str_radix(&mask[..16], 16).unwrap();
+        [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM].map(|signal| mask >> (signal - 1) & 1)
+    };
+    let command = json!({"command": "grep SigIgn /proc/self/status"}).to_string();
+    let yaml = context.read("orch.yaml");
+    let mut wrong = Vec::new();
+    for tier in ["off", "landlock", "full"] {
+        context.write(
+            "orch.yaml",
+            yaml.replace("tier: off", &format!("tier: {tier}")),
+        );
+        let said = run(&["tool", "bash", &command]);
+        if ignored(&said) != [0; 3] {
+            wrong.push(format!("{tier}: {said}"));
+        }
+    }
+    context.write("orch.yaml", yaml);
+    run(&["--agent", "a", "--prompt", "quick"]);
+    let said = context.read("ignored");
+    if ignored(&said) != [0; 3] {
+        wrong.push(format!("the CLI: {said}"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
 /// The children of a process.

@@ -12,7 +12,7 @@ use super::super::plan::{Plan, Raw};
 use super::super::seccomp::{Sockets, filter};
 use super::super::settings::Tier;
 use super::failure::{Done, Failure, at};
-use crate::process::MARKER;
+use crate::process::{MARKER, by_default};
 
 /// Everything that must be allocated, made before the process is split.
 pub(super) struct Program {
@@ -127,13 +127,13 @@ impl Program {
         }
         // Signals as a shell expects them.
         #[expect(unsafe_code, reason = "the library does not know these calls")]
-        // SAFETY: the set is initialised by the first call; the others take it and a known signal.
+        // SAFETY: the set is initialised by the first call; the other takes it.
         unsafe {
             let mut none = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         }
+        by_default();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 pub mod stub;
 pub mod terminal;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -99,7 +100,8 @@ impl Context {
             .unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// The real binary in this workspace, with nothing of the surrounding environment.
+    /// The real binary in this workspace, with nothing of the surrounding environment, nor the signals that are ignored
+    /// there: whoever runs in the background of a shell ignores interrupts.
     pub fn command(&self, args: &[&str]) -> Command {
         self.wrapped(&[], args)
     }
@@ -118,6 +120,16 @@ impl Context {
             .env("ORCH_STATE_DIR", self.state())
             .env("TZ", "UTC")
             .stdin(Stdio::null());
+        #[expect(unsafe_code, reason = "the standard library resets no signals")]
+        // SAFETY: signal may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            });
+        }
         command
     }
 
