@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # case.py BASE ORCH: runs the case that BASE/case.json describes, every placeholder filled in: its setup, the tool through
 # `orch tool`, its check. Writes BASE/state/result and BASE/state/meta.json. Exit 0 when the outcome is as the case expects.
-import fcntl, json, os, signal, socket, struct, subprocess, sys, time
+import fcntl, glob, json, os, signal, socket, struct, subprocess, sys, time
 base, orch = sys.argv[1:3]
 case = json.load(open(os.path.join(base, "case.json")))
 state, work, corpus = (os.path.join(base, n) for n in ("state", "work", "corpus"))
@@ -13,6 +13,12 @@ def shell(command):
 def background(*argv):
     p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with open(pids, "a") as f: f.write(f"{p.pid}\n")
+
+def await_servers(count):
+    until = time.monotonic() + 60
+    while len(glob.glob(os.path.join(state, "ready-*"))) < count:
+        if time.monotonic() > until: sys.exit("a server of the case does not start")
+        time.sleep(0.01)
 
 def loopback_up():
     with socket.socket() as s:
@@ -39,9 +45,14 @@ if case["isolated"]:
         conf = os.path.join(state, "resolv.conf")
         with open(conf, "w") as f: f.write("nameserver 127.0.0.1\n")
         subprocess.run(["mount", "--bind", conf, "/etc/resolv.conf"], check=True)
-        background(sys.executable, os.path.join(corpus, "dns.py"), json.dumps(case["names"]))
+        background(sys.executable, os.path.join(corpus, "dns.py"), json.dumps(case["names"]), os.path.join(state, "ready-dns"))
 try:
-    for command in case["setup"]: shell(command)
+    servers = 1 if case.get("names") else 0
+    await_servers(servers)
+    for command in case["setup"]:
+        shell(command)
+        servers += command.count("/srv.py ")
+        await_servers(servers)
     with open(result, "w", newline="") as f:
         for _ in range(case["repeat"]):
             content, seen = call()

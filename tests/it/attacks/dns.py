@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-# dns.py TABLE: a name server on 127.0.0.1:53. TABLE is JSON, {name: [[addresses of the first answer], [of the second], ...]};
+# dns.py TABLE READY: a name server on 127.0.0.1:53, which makes the file READY when it can be asked. TABLE is JSON,
+# {name: [[addresses of the first answer], [of the second], ...]};
 # the last answer is repeated. Other names do not exist.
 import json, socket, struct, sys
 table = json.loads(sys.argv[1]); asked = {}
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 53)); s.settimeout(120)
+open(sys.argv[2], "w").close()
 while True:
     try: q, peer = s.recvfrom(4096)
     except Exception: break
