@@ -14,7 +14,7 @@ mod log_file;
 mod mistake;
 mod plan;
 mod run;
-mod signals;
+pub(crate) mod signals;
 mod standing;
 mod stdin;
 mod task;

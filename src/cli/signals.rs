@@ -45,6 +45,13 @@ impl Signals {
     }
 }
 
+/// Signals of one kind, from now on.
+pub(crate) fn signals_of(kind: SignalKind) -> Result<Signal, OrchError> {
+    signal(kind).map_err(|error| {
+        OrchError::new(ErrorClass::Failed, "cannot watch for signals").caused_by(&error)
+    })
+}
+
 /// What ends the program from outside.
 struct Ends {
     interrupt: Signal,
@@ -54,15 +61,10 @@ struct Ends {
 
 impl Ends {
     fn watch() -> Result<Self, OrchError> {
-        let watch = |kind| {
-            signal(kind).map_err(|error| {
-                OrchError::new(ErrorClass::Failed, "cannot watch for signals").caused_by(&error)
-            })
-        };
         Ok(Self {
-            interrupt: watch(SignalKind::interrupt())?,
-            terminate: watch(SignalKind::terminate())?,
-            hangup: watch(SignalKind::hangup())?,
+            interrupt: signals_of(SignalKind::interrupt())?,
+            terminate: signals_of(SignalKind::terminate())?,
+            hangup: signals_of(SignalKind::hangup())?,
         })
     }
 

@@ -17,7 +17,11 @@ pub(crate) fn wrapped(text: &str, columns: usize) -> String {
         }
         let indent = indentation(body);
         // A column that leaves no room is none.
-        let indent = if columns < indent + NARROW { 2 } else { indent };
+        let indent = if columns < indent + NARROW {
+            indent.min(2)
+        } else {
+            indent
+        };
         let mut used = 0;
         for word in words(body) {
             let wide = width(word.trim_end());

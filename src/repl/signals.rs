@@ -1,9 +1,10 @@
 //! The signals of a session.
 
 use futures_util::FutureExt as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 
-use crate::error::{ErrorClass, OrchError};
+use crate::cli::signals::signals_of;
+use crate::error::OrchError;
 use crate::render;
 
 /// What may come from outside at any time.
@@ -27,16 +28,11 @@ pub(super) enum Came {
 
 impl Signals {
     pub(super) fn watch() -> Result<Self, OrchError> {
-        let watch = |kind| {
-            signal(kind).map_err(|error| {
-                OrchError::new(ErrorClass::Failed, "cannot watch for signals").caused_by(&error)
-            })
-        };
         Ok(Self {
-            interrupt: watch(SignalKind::interrupt())?,
-            terminate: watch(SignalKind::terminate())?,
-            hangup: watch(SignalKind::hangup())?,
-            suspend: watch(SignalKind::from_raw(libc::SIGTSTP))?,
+            interrupt: signals_of(SignalKind::interrupt())?,
+            terminate: signals_of(SignalKind::terminate())?,
+            hangup: signals_of(SignalKind::hangup())?,
+            suspend: signals_of(SignalKind::from_raw(libc::SIGTSTP))?,
         })
     }
 

@@ -8,6 +8,7 @@ mod delays;
 mod http2;
 mod line;
 mod messages;
+mod process;
 mod quotas;
 mod row;
 mod script;
