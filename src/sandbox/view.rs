@@ -150,9 +150,18 @@ impl Roots {
 
     fn places(&self, policy: &Policy, command: &Command) -> Vec<Place> {
         let execute = policy.allowed_commands.is_empty();
+        // Nothing can be placed behind a link of the view.
+        let placed = |path: &Path| {
+            let below = path.strip_prefix(&policy.home).ok();
+            let real = self.home_link.as_ref().and(self.home.as_ref());
+            match (real, below) {
+                (Some(home), Some(below)) => home.join(below),
+                _ => path.to_owned(),
+            }
+        };
         let bind = |path: &Path, access, optional| Place::Bind {
             source: path.into(),
-            target: path.into(),
+            target: placed(path).into(),
             access,
             execute: execute || access == Access::Read,
             optional,

@@ -201,3 +201,36 @@ fn what_the_model_sees() {
     }
     assert_eq!(run(json!({"command": "a\u{0}b"})).0, "error");
 }
+
+#[test]
+fn a_home_behind_a_link_is_a_home() {
+    let context = crate::support::Context::new();
+    context.write(
+        "orch.yaml",
+        "agents: {a: {role: R, provider: openai, model: openai/gpt-4o, tools: [bash]}}\n",
+    );
+    let link = context.work().with_file_name("link");
+    std::os::unix::fs::symlink(context.work().parent().unwrap(), &link).unwrap();
+    std::fs::create_dir_all(context.home().join("bin")).unwrap();
+    std::fs::write(context.home().join(".gitconfig"), "[user]\nname = Behind\n").unwrap();
+    let home = link.join("home");
+    let said = crate::support::ran(
+        context
+            .command(&[
+                "--config",
+                "orch.yaml",
+                "tool",
+                "bash",
+                r#"{"command": "git config user.name; cd && ls -a"}"#,
+            ])
+            .env("HOME", &home)
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", home.join("bin").display()),
+            )
+            .output()
+            .unwrap(),
+    );
+    let said = said.exits(0);
+    assert!(said.stdout.starts_with("Behind\n"), "{said:#?}");
+}
