@@ -2,14 +2,14 @@
 //! whatever state leaves it as if it had never been there.
 
 use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::process::{end, start, status};
 use crate::bad_input::kill;
 use crate::support::stub::{self, Seen};
-use crate::support::{Context, Stub};
+use crate::support::{Context, Ran, Stub, ran};
 
 /// Agents `a0`, `a1` … of one model of a server; each says who it is.
 fn team(url: &str, count: usize, settings: &str) -> String {
@@ -26,6 +26,23 @@ fn team(url: &str, count: usize, settings: &str) -> String {
          agents:\n{}",
         agents.concat()
     )
+}
+
+fn start(context: &Context, args: &[&str]) -> Child {
+    context
+        .command(&[&["--config", "orch.yaml"], args].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn end(child: Child) -> Ran {
+    ran(child.wait_with_output().unwrap())
+}
+
+fn status(context: &Context) -> Value {
+    context.orch(&["--status", "--json"]).exits(0).json()
 }
 
 /// Which agent asks.

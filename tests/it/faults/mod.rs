@@ -8,7 +8,6 @@ mod delays;
 mod http2;
 mod line;
 mod messages;
-mod process;
 mod quotas;
 mod row;
 mod script;

@@ -1,13 +1,13 @@
 //! Many calls and many processes against one server: what one learns all know, and none of them floods it.
 
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::process::{end, start, status};
 use crate::sandbox::until;
 use crate::support::stub::{self, Seen};
-use crate::support::{Context, Ran, Stub};
+use crate::support::{Context, Ran, Stub, ran};
 
 /// Agents `a0`, `a1` … of one model of a server.
 fn team(url: &str, count: usize, settings: &str) -> String {
@@ -22,8 +22,33 @@ fn team(url: &str, count: usize, settings: &str) -> String {
     )
 }
 
-const ONE: &[&str] = &["--agent", "a0", "--prompt", "x", "--json"];
-const ALL: &[&str] = &["--all", "--prompt", "x", "--json"];
+const ONE: &[&str] = &[
+    "--config",
+    "orch.yaml",
+    "--agent",
+    "a0",
+    "--prompt",
+    "x",
+    "--json",
+];
+const ALL: &[&str] = &["--config", "orch.yaml", "--all", "--prompt", "x", "--json"];
+
+fn start(context: &Context, args: &[&str]) -> Child {
+    context
+        .command(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn end(child: Child) -> Ran {
+    ran(child.wait_with_output().unwrap())
+}
+
+fn status(context: &Context) -> Value {
+    context.orch(&["--status", "--json"]).exits(0).json()
+}
 
 /// The failures of all agents of a run.
 fn errors(result: &Value) -> Vec<&Value> {
@@ -54,7 +79,7 @@ fn a_dead_server_is_not_flooded_by_a_hundred_agents() {
         );
         context.write("orch.yaml", team(&server.url(), 100, &settings));
         let started = Instant::now();
-        let result = context.orch(ALL).exits(5).json();
+        let result = context.run(ALL).exits(5).json();
         let took = started.elapsed();
         assert_eq!(errors(&result).len(), 100);
         // A first try each, twenty retries that a full budget pays for, and the trials of the breaker.
@@ -82,7 +107,7 @@ fn a_server_that_recovers_serves_a_hundred_agents_one_by_one() {
     context.write("orch.yaml", team(&server.url(), 100, settings));
     let mut args = ALL.to_vec();
     args.extend(["--timeout", "60"]);
-    let result = context.orch(&args).exits(0).json();
+    let result = context.run(&args).exits(0).json();
     assert!(errors(&result).is_empty());
     assert_paced(&server.chats()[100..]);
 }
@@ -98,10 +123,10 @@ fn only_one_call_tries_an_endpoint_that_rests() {
     let context = Context::new();
     let settings = "max_retries: 0, timeout: 60, circuit_breaker_timeout: 1";
     context.write("orch.yaml", team(&server.url(), 5, settings));
-    context.orch(ALL).exits(5);
+    context.run(ALL).exits(5);
     assert_eq!(server.chats().len(), 5);
     context.write("orch.yaml", team(&server.url(), 100, settings));
-    context.orch(ALL).exits(0);
+    context.run(ALL).exits(0);
     let seen = server.chats();
     assert_eq!(seen.len(), 105);
     let beside_it = seen[6..]
@@ -118,7 +143,7 @@ fn a_rate_limit_that_fifty_met_is_left_one_by_one() {
     });
     let context = Context::new();
     context.write("orch.yaml", team(&server.url(), 50, ""));
-    let result = context.orch(ALL).exits(0).json();
+    let result = context.run(ALL).exits(0).json();
     assert!(errors(&result).is_empty());
     let seen = server.chats();
     assert_eq!(seen.len(), 100);
@@ -156,7 +181,7 @@ fn a_rate_limit_that_one_process_met_all_know() {
     let context = Context::new();
     context.write("orch.yaml", team(&server.url(), 1, ""));
     for requests in [1, 1] {
-        let error = &context.orch(ONE).exits(5).json()["error"];
+        let error = &context.run(ONE).exits(5).json()["error"];
         assert!(
             error["hint"].as_str().unwrap().starts_with("try again at "),
             "{error}"
@@ -187,9 +212,9 @@ fn a_breaker_that_one_process_opened_is_open_for_all() {
     let settings =
         "max_retries: 0, timeout: 2, circuit_breaker_threshold: 2, circuit_breaker_timeout: 60";
     context.write("orch.yaml", team(&server.url(), 2, settings));
-    context.orch(ALL).exits(5);
+    context.run(ALL).exits(5);
     assert_eq!(server.chats().len(), 2);
-    let refused = context.orch(ONE).exits(5).json();
+    let refused = context.run(ONE).exits(5).json();
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("left alone for a while"), "{message}");
     assert_eq!(server.chats().len(), 2);
@@ -216,11 +241,11 @@ fn a_breaker_that_one_process_opened_is_open_for_all() {
         &settings.replace("timeout: 2,", "timeout: 30,"),
     );
     context.write("orch.yaml", patient);
-    let answer = context.orch(ONE).exits(0).json();
+    let answer = context.run(ONE).exits(0).json();
     assert_eq!(answer["output"], "yes");
     let rested = server.chats()[2].at - looked;
     assert!(rested > Duration::from_secs(2), "{rested:?}");
-    context.orch(ONE).exits(0);
+    context.run(ONE).exits(0);
     assert_eq!(status(&context)["breakers"], serde_json::json!([]));
 }
 
@@ -284,7 +309,7 @@ fn failures_of_two_processes_open_one_breaker() {
         .filter(|line| line["type"] == "breaker" && line["state"] == "open");
     assert_eq!(opened.count(), 1, "{lines:#?}");
     // A third one leaves it alone.
-    let refused = context.orch(ONE).exits(5).json();
+    let refused = context.run(ONE).exits(5).json();
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("left alone for a while"), "{message}");
     assert_eq!(server.chats().len(), 6);
@@ -318,10 +343,10 @@ fn an_answer_or_the_end_of_a_process_ends_its_row_of_failures() {
     let task = ["--config", "orch.yaml", "--task", "t"];
     let mut waiting = start(&context, &task);
     until("three failures", || server.chats().len() == 4);
-    let good = [&ONE[..2], &["--prompt", "good"]].concat();
-    context.orch(&good).exits(0);
+    let good = [&ONE[..4], &["--prompt", "good"]].concat();
+    context.run(&good).exits(0);
     for requests in [8, 11] {
-        context.orch(ALL).exits(5);
+        context.run(ALL).exits(5);
         assert_eq!(server.chats().len(), requests);
         assert_eq!(status(&context)["breakers"], serde_json::json!([]));
     }
@@ -330,7 +355,7 @@ fn an_answer_or_the_end_of_a_process_ends_its_row_of_failures() {
     waiting.wait().unwrap();
     let mut waiting = start(&context, &task);
     until("three failures", || server.chats().len() == 15);
-    context.orch(&[ALL, &["--timeout", "5"]].concat()).exits(5);
+    context.run(&[ALL, &["--timeout", "5"]].concat()).exits(5);
     assert_eq!(status(&context)["breakers"][0]["state"], "open");
     waiting.kill().unwrap();
     waiting.wait().unwrap();
