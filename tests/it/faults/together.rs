@@ -75,7 +75,7 @@ fn a_dead_server_is_not_flooded_by_a_hundred_agents() {
         let server = Stub::replies([stub::status(500, &[], "dead")]);
         let context = Context::new();
         let settings = format!(
-            "retry_delay: 0.2, timeout: 10, circuit_breaker_timeout: 1, enable_circuit_breaker: {breaker}"
+            "retry_delay: 0.2, timeout: 40, circuit_breaker_timeout: 1, enable_circuit_breaker: {breaker}"
         );
         context.write("orch.yaml", team(&server.url(), 100, &settings));
         let started = Instant::now();
