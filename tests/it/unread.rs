@@ -12,8 +12,9 @@ use crate::bad_input::kill;
 use crate::sandbox::until;
 use crate::support::{Context, Ran, Stub, agent_config, ran, stub};
 
-/// A run that is to end must do so within this: its reader is waited for a second, and a machine may be busy.
-const BOUND: Duration = Duration::from_secs(10);
+/// A run that is to end must do so within this: its reader is waited for a second, and a machine may be busy. It is
+/// a bound against hangs, not a measure.
+const BOUND: Duration = Duration::from_mins(1);
 
 /// Bytes of an answer that no pipe holds.
 const LARGE: usize = 300_000;
@@ -110,7 +111,7 @@ fn a_result_that_nobody_reads_holds_up_no_signal_and_no_deadline() {
             let context = Context::with_agent(&server.url(), "");
             let (_reader, writer) = std::io::pipe().unwrap();
             let limit: &[&str] = if signal.is_none() {
-                &["--timeout", "2"]
+                &["--timeout", "5"]
             } else {
                 &[]
             };
@@ -282,15 +283,20 @@ fn a_signal_at_any_moment_of_the_start_ends_it_with_one_result_or_none_begun() {
     let server = hanging();
     let context = Context::with_agent(&server.url(), "");
     let (mut without, mut with) = (0, 0);
-    for step in 0..60 {
-        let (signal, code) = SIGNALS[step % 2];
+    for step in 0_u32.. {
+        // A busy machine starts it later.
+        if step >= 60 && with > 0 {
+            break;
+        }
+        assert!(step < 10_000, "{without} without a result");
+        let (signal, code) = SIGNALS[step as usize % 2];
         let child = ask(&context, &["--output", "stream-json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         // Not a wait for something: the moments of a start, one after the other.
-        std::thread::sleep(Duration::from_micros(300) * u32::try_from(step).unwrap());
+        std::thread::sleep(Duration::from_micros(300) * step);
         kill(child.id(), signal);
         let ended = in_time(child);
         assert_eq!(ended.code, code, "{step} {ended:#?}");
@@ -307,7 +313,6 @@ fn a_signal_at_any_moment_of_the_start_ends_it_with_one_result_or_none_begun() {
             "{step} {ended:#?}"
         );
     }
-    assert!(with > 0, "{without} without a result");
     settled(&context);
 }
 

@@ -269,7 +269,6 @@ fn floods_are_cut_off_and_not_held_in_memory() {
             )
         },
         Row {
-            within: 20.0,
             ..failed(
                 "a refusal that drips",
                 vec![vec![

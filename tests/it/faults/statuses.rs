@@ -277,7 +277,6 @@ fn heads_before_the_head_and_heads_without_a_body() {
             ]],
         ),
         Row {
-            within: 20.0,
             ..failed(
                 "a refusal whose body never comes",
                 vec![vec![

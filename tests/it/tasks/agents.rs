@@ -151,7 +151,7 @@ fn what_had_broken_off_in_a_conversation_is_made_whole() {
     let session = ["--agent", "a", "--session", "s", "--prompt"];
     context.orch(&[&session[..], &["first"]].concat()).exits(0);
     let stopped = context
-        .orch(&[&session[..], &["second", "--timeout", "2"]].concat())
+        .orch(&[&session[..], &["second", "--timeout", "6"]].concat())
         .exits(6);
     let id = run_id(&context);
     assert!(

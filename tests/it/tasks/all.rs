@@ -23,7 +23,7 @@ fn when_two_of_five_hang_three_answers_and_two_time_outs_are_given() {
             server.url()
         ),
     );
-    let all = ["--all", "--prompt", "who?", "--timeout", "3", "--json"];
+    let all = ["--all", "--prompt", "who?", "--timeout", "8", "--json"];
     let whole = context.orch(&all).exits(8).json();
     assert_eq!(whole["error"]["class"], "partial");
     assert_eq!(whole["error"]["message"], "2 of 5 agents failed: b, d");
@@ -48,6 +48,6 @@ fn when_two_of_five_hang_three_answers_and_two_time_outs_are_given() {
     assert_eq!(said, expected);
     // Those that answered stay answered: only the others are asked again.
     let id = whole["run_id"].as_str().unwrap();
-    context.orch(&["--resume", id, "--timeout", "1"]).exits(8);
+    context.orch(&["--resume", id, "--timeout", "4"]).exits(8);
     assert_eq!(server.chats().len(), 7);
 }
