@@ -86,13 +86,16 @@ pub(super) enum NoClient {
     Tls(String),
 }
 
-/// The words of the last cause, which say what really happened.
+/// An error and its causes, the last of which says what really happened.
+pub(super) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The words of the last cause.
 pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
+    causes(error).last().unwrap_or(error).to_string()
 }
 
 fn is_proxy(written: &str) -> bool {

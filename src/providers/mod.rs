@@ -33,6 +33,7 @@ mod structured;
 mod target;
 mod text_tools;
 mod told;
+mod upload;
 #[cfg(test)]
 mod vectors;
 pub mod vendors;

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,9 +13,10 @@ use url::Url;
 use super::address::{Distance, distance, join};
 use super::classify::classify;
 use super::error_body::{ErrorBody, shortened};
-use super::http::{NoClient, client, innermost};
+use super::http::{NoClient, causes, client, innermost};
 use super::mask::mask;
 use super::told;
+use super::upload;
 use super::watch::{Late, Watch};
 use super::{
     ConnectSpec, Endpoint, FaultKind, LimitNews, ProviderError, ProviderKind, ProxySettings,
@@ -115,19 +117,31 @@ impl Target {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "text/event-stream, application/json")
             // Compression makes servers and proxies hold back what should stream.
-            .header(ACCEPT_ENCODING, "identity")
-            .body(body);
+            .header(ACCEPT_ENCODING, "identity");
         if !request.idempotency_key.is_empty() {
             sending = sending.header("idempotency-key", &request.idempotency_key);
         }
-        self.send(sending, &request.model, watch).await
+        let body = Bytes::from(body);
+        let again = sending.try_clone();
+        let first = self.send(sending.body(body.clone()), &request.model, watch);
+        let sent = match (first.await, again) {
+            (Ok(Err(error)), Some(again)) if upload::is_cut(&error) => {
+                tracing::debug!(provider = self.name(), "cut while it was sent");
+                let again = again.header(CONTENT_LENGTH, body.len());
+                let again = again.body(upload::slow(body));
+                self.send(again, &request.model, watch).await
+            }
+            (sent, _) => sent,
+        };
+        self.begun(sent, &request.model, watch)
     }
 
     /// Asks for something without sending a body.
     pub(super) async fn get(&self, url: Url, watch: &Watch) -> Result<Response, ProviderError> {
         let client = self.client(watch, "")?;
         let sending = client.get(url).headers(self.headers.clone());
-        self.send(sending, "", watch).await
+        let sent = self.send(sending, "", watch).await;
+        self.begun(sent, "", watch)
     }
 
     fn client(&self, watch: &Watch, model: &str) -> Result<reqwest::Client, ProviderError> {
@@ -156,11 +170,20 @@ impl Target {
         sending: reqwest::RequestBuilder,
         model: &str,
         watch: &Watch,
-    ) -> Result<Response, ProviderError> {
+    ) -> Result<reqwest::Result<Response>, Late> {
         let host = self.base.host_str().unwrap_or_default();
         let port = self.base.port_or_known_default();
         tracing::debug!(provider = self.name(), host, port, model, "request sent");
-        match watch.within(sending.send()).await {
+        watch.within(sending.send()).await
+    }
+
+    fn begun(
+        &self,
+        sent: Result<reqwest::Result<Response>, Late>,
+        model: &str,
+        watch: &Watch,
+    ) -> Result<Response, ProviderError> {
+        match sent {
             Ok(Ok(response)) => {
                 let id = self.request_id(response.headers());
                 let status = response.status().as_u16();
@@ -398,18 +421,15 @@ fn is_passing(kind: &FaultKind) -> bool {
     )
 }
 
-/// Whether the server says that it has not looked at the request: HTTP/2 has words for that.
+/// Whether the server cannot have looked at the request, or says so: HTTP/2 has words for that.
 fn is_unseen(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
+    let refused = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    upload::is_cut(error)
+        || refused.is_some_and(|error| {
             let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
             let sent_away = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-            return error.is_remote() && (refused || sent_away);
-        }
-        cause = error.source();
-    }
-    false
+            error.is_remote() && (refused || sent_away)
+        })
 }
 
 fn is_certificate(cause: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::row::{Charged, Row, answered, check_all, failed};
+use super::row::{Charged, Row, answered, check, check_all, failed};
 use super::script::{BROKEN, all, answer, head, send, status, then_answer, wait};
 use super::server::Step;
 
@@ -222,7 +222,7 @@ fn what_may_pass_is_asked_again() {
     });
     let refused = r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","code":"unsupported_parameter","param":"max_tokens"}}"#;
     rows.push(Row {
-        connections: Some(2),
+        connections: Some(2..=2),
         ..answered(
             "a field that is refused is left out",
             then_answer(status(400, "", refused)),
@@ -352,6 +352,31 @@ fn a_refusal_before_the_prompt_is_read_is_heard() {
     check_all(&rows);
 }
 
+/// What such a server said and that it is gone come at once, often between two writes: which is heard first is a
+/// matter of luck, so it is tried some times, one after the other.
+#[test]
+fn a_refusal_of_a_server_that_goes_at_once_is_heard() {
+    let body = r#"{"error":{"message":"enough"}}"#;
+    let mut bytes = head(413, "", Some(body.len()));
+    bytes.extend_from_slice(body.as_bytes());
+    let row = |end: Vec<Step>| Row {
+        context: 2 << 20,
+        args: &["--json", "--no-log"],
+        says: vec!["enough"],
+        // A connection that breaks while it is written to is made once more.
+        connections: Some(1..=2),
+        ..failed(
+            format!("then {end:?}"),
+            vec![all([vec![Step::ReadHead, Step::Send(bytes.clone())], end])],
+            5,
+            [("bad_request", NOTHING)],
+        )
+    };
+    let rows = [row(vec![]), row(vec![Step::Reset])];
+    let wrong: Vec<String> = rows.iter().cycle().take(24).map(check).collect();
+    assert_eq!(wrong.concat(), "");
+}
+
 #[test]
 fn every_refusal_of_the_table_of_vectors() {
     let table = include_str!("../fixtures/error-vectors.json");
@@ -402,7 +427,7 @@ fn vector(vector: &Value) -> Row {
         ],
         args: &["--json"],
         ledger: vec![(class, charged); if again { 2 } else { 1 }],
-        connections: adapted.then_some(2),
+        connections: adapted.then_some(2..=2),
         ..failed(id, vec![status(code, &headers.join("\n"), body)], exit, [])
     }
 }

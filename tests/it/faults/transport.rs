@@ -105,7 +105,7 @@ fn a_server_that_is_not_there_is_tried_as_often_as_allowed() {
     drop(nobody);
     check_all(&[Row {
         url: Some(url),
-        connections: Some(0),
+        connections: Some(0..=0),
         says: vec!["Connection refused", "running on this machine?"],
         ..failed("refused", vec![], 5, [("network", Charged::Nothing); 3])
     }]);
@@ -135,12 +135,12 @@ fn a_connection_that_is_kept_may_be_gone_when_it_is_needed_again() {
         },
         Row {
             ledger: vec![told, told],
-            connections: Some(1),
+            connections: Some(1..=1),
             ..answered("kept", vec![all([kept.clone(), answer()])])
         },
         Row {
             ledger: vec![told, ("network", Charged::Held), told],
-            connections: Some(2),
+            connections: Some(2..=2),
             ..answered(
                 "reset in the second turn",
                 vec![all([kept.clone(), vec![Step::Read, Step::Reset]]), answer()],
@@ -148,7 +148,7 @@ fn a_connection_that_is_kept_may_be_gone_when_it_is_needed_again() {
         },
         Row {
             ledger: vec![told, ("network", Charged::Held), told],
-            connections: Some(2),
+            connections: Some(2..=2),
             ..answered(
                 "closed in the second turn",
                 vec![all([kept, vec![Step::Read]]), answer()],
