@@ -129,7 +129,7 @@ impl Orchestrator {
             store,
             run_id,
             (kind, name),
-            masked_json(&self.redactor, &plan),
+            self.redactor.json(&plan),
             Durability::Normal,
         )
         .await
@@ -199,7 +199,7 @@ impl KeptRun {
         {
             error.hint = Some(format!("go on with `orch --resume {}`", self.run_id));
         }
-        let kept = masked_json(&self.redactor, result);
+        let kept = self.redactor.json(result);
         Some(runs::setting_state(&self.run_id, state, Some(kept)))
     }
 
@@ -209,7 +209,7 @@ impl KeptRun {
         if !result.ok {
             return None;
         }
-        journal.keeping(masked_json(&self.redactor, result))
+        journal.keeping(self.redactor.json(result))
     }
 
     /// Keeps what became of the run.
@@ -233,11 +233,4 @@ impl KeptRun {
                 .push(format!("the end of the run could not be kept: {error}"));
         }
     }
-}
-
-/// A value in JSON, without the known secrets.
-pub(super) fn masked_json(redactor: &Redactor, value: &impl Serialize) -> String {
-    let mut value = serde_json::to_value(value).unwrap_or_default();
-    redactor.mask_json(&mut value);
-    value.to_string()
 }

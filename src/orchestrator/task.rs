@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::kept::masked_json;
 use super::step_files::StepFiles;
 use super::{Orchestrator, nearest};
 use crate::agents::{Agent, AgentSettings, Journal, RunResult};
@@ -105,7 +104,7 @@ impl Orchestrator {
     ) -> Result<RunResult, OrchError> {
         let store = self.runs_store()?;
         let _lock = self.lock(run_id)?;
-        let kept = masked_json(&self.redactor, plan);
+        let kept = self.redactor.json(plan);
         let named = ("task", plan.task.as_str());
         runs::enter(store, run_id, named, kept, Durability::Full)
             .await
@@ -173,7 +172,7 @@ impl Orchestrator {
             result.warnings.push(words);
         }
         // Whoever goes on with the run finds all that it finished, only not that it is at its end.
-        let kept = Some(masked_json(&self.redactor, &result));
+        let kept = Some(self.redactor.json(&result));
         let full = Durability::Full;
         if let Err(error) = runs::set_state(store, run_id, ended.state, kept, full).await {
             result

@@ -30,6 +30,8 @@ pub(super) struct Table {
     /// Beginnings and ends of forms, which are searched for behind the forms themselves.
     parts: Vec<Part>,
     pieces: Pieces,
+    /// No text of fewer bytes holds anything of all this.
+    pub(super) shortest: usize,
     find_known: Option<AhoCorasick>,
     find_shape: Option<AhoCorasick>,
     /// The first bytes of the forms, so that the search for a cut one skips most places.
@@ -90,7 +92,9 @@ impl Table {
             .chain(parts.iter().filter_map(|part| part.of(&known)))
             .collect();
         let prefixes: Vec<&[u8]> = SHAPES.iter().map(|shape| shape.prefix.as_bytes()).collect();
+        let shortest = forms.iter().map(|form| form.len()).min();
         Self {
+            shortest: SHORTEST.min(shortest.unwrap_or(SHORTEST)),
             find_known: (!forms.is_empty()).then(|| finder(&forms)).flatten(),
             find_shape: finder(&prefixes),
             known,

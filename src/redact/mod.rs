@@ -7,6 +7,7 @@
 //! May use nothing else of the crate: every surface, from tool results to the log, stands on it.
 
 mod cut;
+mod json;
 mod known;
 mod pieces;
 mod shapes;
@@ -54,6 +55,9 @@ impl Redactor {
 
     /// The text with every secret masked; borrowed when there is none.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if text.len() < self.table().shortest {
+            return Cow::Borrowed(text);
+        }
         let found = self.scan(text, &[], true);
         if found.masked.is_empty() {
             Cow::Borrowed(text)
@@ -74,22 +78,6 @@ impl Redactor {
     pub fn mask_name(&self, name: &mut String) {
         if let Cow::Owned(masked) = self.mask(name) {
             *name = masked.replace(MASK, MASK.trim_matches(['[', ']']));
-        }
-    }
-
-    /// Masks every string inside a JSON value, object keys included.
-    pub fn mask_json(&self, value: &mut serde_json::Value) {
-        use serde_json::Value;
-        match value {
-            Value::String(text) => *text = self.mask_owned(std::mem::take(text)),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.mask_json(item)),
-            Value::Object(map) => {
-                for (key, mut item) in std::mem::take(map) {
-                    self.mask_json(&mut item);
-                    map.insert(self.mask_owned(key), item);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 

@@ -193,16 +193,6 @@ fn a_stream_holds_nothing_back_without_need() {
 }
 
 #[test]
-fn masks_json_inside_out() {
-    let mut value = serde_json::json!({"a": [KEY, 1, null], KEY: {"b": "x"}});
-    redactor().mask_json(&mut value);
-    assert_eq!(
-        value,
-        serde_json::json!({"a": [MASK, 1, null], MASK: {"b": "x"}})
-    );
-}
-
-#[test]
 fn masks_every_piece_of_a_key_that_is_no_words() {
     const KEY: &str = "sk-ant-api03-Q7xz93kdLm84TrWbY2vHsJp6N1cgT5eXüR8wZa0VfKu3";
     let redactor = Redactor::new([SecretString::from(KEY)]);

@@ -54,7 +54,7 @@ pub(super) fn result_line(sequence: u64, result: &RunResult, masks: &Masks) -> S
 
 /// The result as `--json` prints it.
 pub(super) fn object(result: &RunResult, masks: &Masks) -> String {
-    format!("{:#}", masks.value(result))
+    masks.indented(result)
 }
 
 fn line(value: &impl Serialize) -> String {

@@ -134,6 +134,11 @@ impl Masks {
         self.redactor.mask(text).into_owned()
     }
 
+    /// A value for programs, masked and written.
+    pub(super) fn indented(&self, value: &impl Serialize) -> String {
+        self.redactor.json_indented(value)
+    }
+
     /// A value for programs, masked.
     pub(super) fn value(&self, value: &impl Serialize) -> Value {
         let mut value = serde_json::to_value(value).unwrap_or_default();
