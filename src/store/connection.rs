@@ -3,10 +3,11 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Once;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 use rustix::fs::{CWD, FileType, Mode};
 
 use super::index::{self, Index};
@@ -35,11 +36,41 @@ fn patience(most: i32) -> impl FnMut(i32) -> bool + Send + 'static {
     }
 }
 
+/// How SQLite uses memory, said before its first use. A page is allocated when it is needed: by default
+/// each database and each temporary table begins with twenty, all of which it writes to. And nobody asks how
+/// much it has allocated, so that no allocation takes a lock.
+///
+/// Source: sqlite.org/c3ref/c_config_covering_index_scan.html, `SQLITE_CONFIG_PAGECACHE` and
+/// `SQLITE_CONFIG_MEMSTATUS`.
+fn configure() {
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        #[expect(unsafe_code, reason = "the library does not know these options")]
+        // SAFETY: nothing of SQLite runs before the first connection, and the arguments are of the types
+        // that these two options take: no buffer, its line size and count, and a flag.
+        let codes = unsafe {
+            let no_buffer = std::ptr::null_mut::<std::ffi::c_void>();
+            [
+                ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, no_buffer, 0_i32, 0_i32),
+                ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0_i32),
+            ]
+        };
+        if codes != [ffi::SQLITE_OK; 2] {
+            tracing::debug!(?codes, "SQLite keeps its own way with memory");
+        }
+    });
+}
+
+/// Opens a file as it is: every connection begins here.
+fn open(path: impl AsRef<Path>, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    configure();
+    Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
 /// Creates the directory (0700) and the file (0600), opens it and brings its schema up to date.
 pub(super) fn open_writer(path: &Path, busy_tries: i32) -> Result<Connection, StoreError> {
     create_file(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(Duration::ZERO)?;
     // Switching to WAL and the first recovery answer "busy" without asking a handler, so that the
     // whole of the opening is tried again.
@@ -57,6 +88,7 @@ pub(super) fn open_writer(path: &Path, busy_tries: i32) -> Result<Connection, St
 
 /// An in-memory database with the same schema.
 pub(super) fn open_memory() -> Result<Connection, StoreError> {
+    configure();
     let mut connection = Connection::open_in_memory()?;
     migrations::migrate(&mut connection)?;
     Ok(connection)
@@ -84,10 +116,8 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
         Index::Ready => drop(uri.query_pairs_mut().append_pair("readonly_shm", "1")),
         Index::Unfinished => {}
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
-    let mut connection = Connection::open_with_flags(uri.as_str(), flags)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let mut connection = open(uri.as_str(), flags)?;
     connection.busy_handler(Some(patience(BUSY_TRIES)))?;
     keep_log_on_close(&connection)?;
     // A process that died while it made the file left it empty.
@@ -97,8 +127,7 @@ pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreErr
 
 /// A second connection that moves the log of an open database.
 pub(super) fn open_mover(path: &Path, busy_tries: i32) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_handler(Some(patience(busy_tries)))?;
     keep_log_on_close(&connection)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -107,8 +136,7 @@ pub(super) fn open_mover(path: &Path, busy_tries: i32) -> Result<Connection, Sto
 
 /// A second connection that only reads; the writer's must be open.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_handler(Some(patience(BUSY_TRIES)))?;
     keep_log_on_close(&connection)?;
     Ok(connection)
