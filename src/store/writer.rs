@@ -3,12 +3,14 @@
 //! A commit does not sync. What must be durable is synced after the transaction has let go of the
 //! lock and before its caller hears of it, so that a disk's sync time never adds up over processes.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rustix::thread::set_current_timer_slack;
 
 use super::log::Log;
 use super::{Durability, StoreError, lock};
@@ -91,6 +93,14 @@ impl Writer {
         };
         work(Err(error.clone())).1(Err(error));
     }
+
+    /// Takes no more jobs, so that a thread ends once it has done those that it has.
+    pub(super) fn without_more(mut self) -> Self {
+        if let Self::Thread { jobs, .. } = &mut self {
+            drop(jobs.take());
+        }
+        self
+    }
 }
 
 impl Drop for Writer {
@@ -109,6 +119,11 @@ impl Drop for Writer {
 
 /// Works until every sender is gone and the queue is empty.
 fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>) {
+    // Waiting for another process takes 0.05 ms at a time, which the kernel would double by default.
+    let exact = set_current_timer_slack(NonZeroU64::new(1));
+    if let Err(error) = exact {
+        tracing::debug!(%error, "waiting for other processes takes longer than it must");
+    }
     let mut log = Log::new(path);
     while let Ok(first) = jobs.recv() {
         transact(&mut connection, first, jobs, &mut log);
@@ -148,6 +163,11 @@ impl Direct {
         self.log.committed();
         (finish, ended)
     }
+
+    /// Waits until what was written is on the disk.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        self.log.sync()
+    }
 }
 
 impl Drop for Direct {
@@ -165,11 +185,17 @@ fn write_now(connection: &mut Connection, work: Work) -> (Finish, Result<(), Sto
             return (work(Err(error.clone())).1, Err(error));
         }
     };
-    let finish = perform(&transaction, work);
-    let ended = if transaction.is_autocommit() {
-        Err(StoreError::undone())
-    } else {
-        transaction.commit().map_err(StoreError::from)
+    alone(transaction, work)
+}
+
+/// A job that has a transaction for itself: undoing it takes no savepoint, which would copy each page before its
+/// first change.
+fn alone(transaction: Transaction<'_>, work: Work) -> (Finish, Result<(), StoreError>) {
+    let (keep, finish) = work(Ok(&transaction));
+    let ended = match keep {
+        _ if transaction.is_autocommit() => Err(StoreError::undone()),
+        Keep::Yes => transaction.commit().map_err(StoreError::from),
+        Keep::No => transaction.rollback().map_err(StoreError::from),
     };
     (finish, ended)
 }
@@ -188,8 +214,19 @@ fn transact(connection: &mut Connection, first: Job, jobs: &Receiver<Job>, log: 
             return;
         }
     };
-    let mut finishes = Vec::new();
-    let mut next = Some(first);
+    let Ok(second) = jobs.try_recv() else {
+        let durability = first.durability;
+        let (finish, ended) = alone(transaction, first.work);
+        if connection.total_changes() != changes {
+            log.changed();
+        }
+        return finish(match durability {
+            Durability::Full => ended.and_then(|()| log.sync()),
+            Durability::Normal => ended,
+        });
+    };
+    let mut finishes = vec![(first.durability, perform(&transaction, first.work))];
+    let mut next = Some(second);
     while let Some(job) = next {
         finishes.push((job.durability, perform(&transaction, job.work)));
         // A full disk or a failing one undoes the whole transaction by itself.
@@ -223,6 +260,10 @@ fn transact(connection: &mut Connection, first: Job, jobs: &Receiver<Job>, log: 
 
 /// Runs one job so that its failure leaves the other jobs of the transaction alone.
 fn perform(transaction: &Transaction<'_>, work: Work) -> Finish {
+    // Once the transaction is undone a savepoint would be one of its own, and be kept.
+    if transaction.is_autocommit() {
+        return work(Err(StoreError::undone())).1;
+    }
     if let Err(error) = run_cached(transaction, "SAVEPOINT job") {
         return work(Err(error.into())).1;
     }
