@@ -18,6 +18,7 @@ use crate::providers::Delivery;
 use crate::render::{self, Closed, Form, View};
 use crate::repl;
 use crate::sandbox::Tier;
+use crate::store::Tidying;
 use crate::usage::Usd;
 use tokio::time::Instant;
 
@@ -177,15 +178,17 @@ pub(super) async fn finish(
     signals: &Signals,
     view: &mut View,
     mut result: RunResult,
-    (watched, closed): (Result<(), Closed>, Result<(), OrchError>),
+    (watched, mut closed): (Result<(), Closed>, Result<Tidying, OrchError>),
 ) -> Result<u8, OrchError> {
     if watched == Err(Closed::Gone) {
         // A reader that is gone wants nothing more, and that is no failure.
-        return closed.map(|()| 0);
+        return closed.map(|_tidying| 0);
     }
+    // The store is put in order while the end is printed.
+    let _tidying = closed.as_mut().ok().map(std::mem::take);
     // What was not kept is told in the one result that there is.
     match (closed, &result.error) {
-        (Ok(()), _) => {}
+        (Ok(_), _) => {}
         (Err(error), None) => {
             result.ok = false;
             result.error = Some(error.into());

@@ -45,7 +45,7 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         approver: approver(wanted.yes, false),
         ..Options::default()
     };
-    let orchestrator = Orchestrator::look(config, options)?;
+    let orchestrator = Orchestrator::without_store(config, options)?;
     let document = &orchestrator.config().document;
     let none = AgentSettings::default();
     let (agent, settings, names) = if let Some(agent) = &wanted.agent {

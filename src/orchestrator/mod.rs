@@ -44,7 +44,7 @@ use crate::providers::{Provider, RecordFile};
 use crate::redact::Redactor;
 use crate::resilience::Resilience;
 use crate::sandbox::Tier;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tidying};
 use crate::tools::{Approver, Changes, Workspace};
 use crate::usage::Usd;
 
@@ -116,6 +116,14 @@ impl Orchestrator {
             OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
         })?;
         Self::with_store(config, options, store)
+    }
+
+    /// For what neither calls a model nor asks what calls have cost: the store is not looked at.
+    ///
+    /// # Errors
+    /// When the prices cannot be read, or no recording can be written.
+    pub fn without_store(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
+        Self::with_store(config, options, None)
     }
 
     fn with_store(
@@ -197,11 +205,11 @@ impl Orchestrator {
         &self.redactor
     }
 
-    /// Waits until everything is on the disk.
+    /// Waits until everything is on the disk. What it returns may be waited for later.
     ///
     /// # Errors
     /// When something that was spent could not be written.
-    pub async fn close(self) -> Result<(), OrchError> {
+    pub async fn close(self) -> Result<Tidying, OrchError> {
         let Self {
             store, resilience, ..
         } = self;
@@ -214,7 +222,7 @@ impl Orchestrator {
                     OrchError::new(ErrorClass::Failed, message).caused_by(&error)
                 })
             }
-            None => Ok(()),
+            None => Ok(Tidying::default()),
         }
     }
 }

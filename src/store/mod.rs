@@ -223,20 +223,28 @@ impl Store {
         result.map_err(|error| StoreError::from(error).at(path))
     }
 
-    /// Waits until everything queued so far is written and durable.
+    /// Waits until everything queued so far is written and durable. What the last handle returns puts the
+    /// file in order meanwhile; dropped, it is waited for.
     ///
     /// # Errors
     /// The first failure of a write that nobody waited for, or of this wait.
-    pub async fn close(self) -> Result<(), StoreError> {
-        if !matches!(self.inner.writer, Writer::Nobody) {
-            self.write(Durability::Full, |_| Ok(())).await?;
+    pub async fn close(self) -> Result<Tidying, StoreError> {
+        match &self.inner.writer {
+            Writer::Nobody | Writer::Memory(_) => {}
+            Writer::Direct(direct) => lock(direct).sync()?,
+            Writer::Thread { .. } => self.write(Durability::Full, |_| Ok(())).await?,
         }
-        match lock(&self.inner.lost).take() {
-            Some(error) => Err(error),
-            None => Ok(()),
+        if let Some(error) = lock(&self.inner.lost).take() {
+            return Err(error);
         }
+        let last = Arc::into_inner(self.inner);
+        Ok(Tidying(last.map(|inner| inner.writer.without_more())))
     }
 }
+
+/// The writer of a store that was closed, which may still be moving the log.
+#[derive(Debug, Default)]
+pub struct Tidying(#[expect(dead_code, reason = "held to be dropped")] Option<Writer>);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
