@@ -1,5 +1,7 @@
 //! The program; see the library for what it does.
 
+mod maths;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

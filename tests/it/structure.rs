@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// What a module may use stands before it; modules on one line may use each other's words.
 const ORDER: &[&[&str]] = &[
     &[
-        "message", "usage", "redact", "cancel", "clock", "error", "files",
+        "maths", "message", "usage", "redact", "cancel", "clock", "error", "files",
     ],
     &["event"],
     &["process"],
