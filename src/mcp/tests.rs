@@ -100,7 +100,7 @@ async fn a_call_ends_with_its_connection_and_with_the_bridge() {
         } else {
             drop(client);
         }
-        tokio::time::timeout(Duration::from_secs(5), async {
+        tokio::time::timeout(Duration::from_mins(1), async {
             while !dropped.load(Ordering::SeqCst) || address.running.any() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

@@ -123,16 +123,15 @@ impl Target {
         }
         let body = Bytes::from(body);
         let again = sending.try_clone();
-        let first = self.send(sending.body(body.clone()), &request.model, watch);
-        let sent = match (first.await, again) {
-            (Ok(Err(error)), Some(again)) if upload::is_cut(&error) => {
-                tracing::debug!(provider = self.name(), "cut while it was sent");
-                let again = again.header(CONTENT_LENGTH, body.len());
-                let again = again.body(upload::slow(body));
-                self.send(again, &request.model, watch).await
-            }
-            (sent, _) => sent,
-        };
+        let first = sending.body(body.clone());
+        let mut sent = self.send(first, &request.model, watch).await;
+        if let (Ok(Err(error)), Some(again)) = (&sent, again)
+            && let Some(slow) = upload::again(error, &body)
+        {
+            tracing::debug!(provider = self.name(), "cut while it was sent");
+            let again = again.header(CONTENT_LENGTH, body.len()).body(slow);
+            sent = self.send(again, &request.model, watch).await;
+        }
         self.begun(sent, &request.model, watch)
     }
 

@@ -85,9 +85,15 @@ fn a_dead_server_is_not_flooded_by_a_hundred_agents() {
         );
         context.write("orch.yaml", team(&server.url(), 100, &settings));
         let started = Instant::now();
-        let result = context.run(ALL).exits(5).json();
+        let result = context.run(ALL).json();
         let took = started.elapsed();
-        assert_eq!(errors(&result).len(), 100);
+        // They wait for the breaker as long as they may; when its next trial would come too late, they end. The
+        // time of one that is to try may be up just then.
+        let errors = errors(&result);
+        assert_eq!(errors.len(), 100);
+        let is_expected =
+            |error: &&Value| ["provider", "timeout"].contains(&error["class"].as_str().unwrap());
+        assert!(errors.iter().all(is_expected), "{result}");
         // A first try each, twenty retries that a full budget pays for, and the trials of the breaker.
         let requests = server.chats().len();
         assert!(requests <= 145, "{requests} requests, breaker: {breaker}");
