@@ -122,14 +122,16 @@ impl Target {
             sending = sending.header("idempotency-key", &request.idempotency_key);
         }
         let body = Bytes::from(body);
-        let again = sending.try_clone();
+        let is_long = body.len() > upload::ONE_WRITE;
+        let again = is_long.then(|| sending.try_clone()).flatten();
         let first = sending.body(body.clone());
         let mut sent = self.send(first, &request.model, watch).await;
         if let (Ok(Err(error)), Some(again)) = (&sent, again)
-            && let Some(slow) = upload::again(error, &body)
+            && upload::is_cut(error)
         {
             tracing::debug!(provider = self.name(), "cut while it was sent");
-            let again = again.header(CONTENT_LENGTH, body.len()).body(slow);
+            let again = again.header(CONTENT_LENGTH, body.len());
+            let again = again.body(upload::slow(body));
             sent = self.send(again, &request.model, watch).await;
         }
         self.begun(sent, &request.model, watch)

@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use super::http::causes;
 
 /// Bytes that the system takes in one write: what is not longer cannot be cut, it fails as a whole or arrives.
-const ONE_WRITE: usize = 16 << 10;
+pub(super) const ONE_WRITE: usize = 16 << 10;
 
 /// Bytes of a slow body that go at once: servers may want to see some of it.
 const BEGINNING: usize = 4096;
@@ -26,13 +26,8 @@ pub(super) fn is_cut(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| cause.to_string() == "error writing a body to connection")
 }
 
-/// The body to send again after an error: one that leaves a server time to refuse it; `None` where that makes no
-/// difference. Its length must stand in the head.
-pub(super) fn again(error: &reqwest::Error, body: &Bytes) -> Option<reqwest::Body> {
-    (is_cut(error) && body.len() > ONE_WRITE).then(|| slow(body.clone()))
-}
-
-fn slow(mut body: Bytes) -> reqwest::Body {
+/// A body that leaves a server time to refuse it. Its length must stand in the head.
+pub(super) fn slow(mut body: Bytes) -> reqwest::Body {
     let beginning = body.split_to(BEGINNING.min(body.len()));
     let rest = stream::once(async move {
         tokio::time::sleep(HELD_BACK).await;

@@ -373,7 +373,7 @@ fn a_refusal_of_a_server_that_goes_at_once_is_heard() {
         )
     };
     let rows = [row(vec![]), row(vec![Step::Reset])];
-    let wrong: Vec<String> = rows.iter().cycle().take(24).map(check).collect();
+    let wrong: Vec<String> = rows.iter().cycle().take(16).map(check).collect();
     assert_eq!(wrong.concat(), "");
 }
 
