@@ -1,7 +1,7 @@
 //! Many calls and many processes against one server: what one learns all know, and none of them floods it.
 
 use std::process::{Child, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -107,13 +107,14 @@ fn a_dead_server_is_not_flooded_by_a_hundred_agents() {
 #[test]
 fn a_server_that_recovers_serves_a_hundred_agents_one_by_one() {
     // All have asked before one hears that it is dead, which it is for some seconds more.
-    let (all, dead_until) = (stub::Gate::closed(), OnceLock::new());
+    let (all, dead_until) = (stub::Gate::closed(), Arc::new(OnceLock::new()));
+    let dead = Arc::clone(&dead_until);
     let server = Stub::start(move |seen| {
         if seen.number == 99 {
-            dead_until.get_or_init(|| seen.at + Duration::from_secs(3));
+            dead.get_or_init(|| seen.at + Duration::from_secs(3));
             all.open();
         }
-        if seen.number < 100 || seen.at < *dead_until.get().unwrap() {
+        if seen.number < 100 || seen.at < *dead.get().unwrap() {
             let dead = stub::status(503, &[], "dead");
             [vec![stub::Do::Gate(all.clone())], dead].concat()
         } else {
@@ -127,7 +128,12 @@ fn a_server_that_recovers_serves_a_hundred_agents_one_by_one() {
     args.extend(["--timeout", "60"]);
     let result = context.run(&args).exits(0).json();
     assert!(errors(&result).is_empty());
-    assert_paced(&server.chats()[100..]);
+    let seen = server.chats();
+    let is_answered = |seen: &Seen| seen.at >= *dead_until.get().unwrap();
+    let answered = seen.len() - seen.iter().position(is_answered).unwrap();
+    assert_eq!(answered, 100);
+    // One has tried before the others.
+    assert_paced(&seen[seen.len() - 99..]);
 }
 
 #[test]
