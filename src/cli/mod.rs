@@ -12,6 +12,7 @@ mod lists;
 mod load;
 mod log_file;
 mod mistake;
+mod names;
 mod plan;
 mod run;
 pub(crate) mod signals;
@@ -28,6 +29,7 @@ pub(crate) use task::runs_text;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::runtime::LocalOptions;
@@ -37,10 +39,17 @@ pub(crate) use call::Call;
 
 use crate::config::Env;
 use crate::error::{ErrorClass, OrchError};
+use crate::process;
 use crate::render::{ColorHints, Screen};
+
+/// How long commands that were stopped are waited for at the end: they end within some milliseconds.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Runs the program to its exit code.
 pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
+    if let Some(code) = names::asked(args, &env) {
+        return code;
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -75,6 +84,7 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
     };
     // A thread that still waits for standard input must not hold up the end.
     runtime.shutdown_background();
+    process::see_gone(LEAVING);
     ExitCode::from(code)
 }
 

@@ -90,6 +90,24 @@ pub fn load(source: Source<'_>, mut env: Env) -> Result<Config, ConfigError> {
     })
 }
 
+/// The names of the entries of a section that have a body, wherever else the file has faults; none where it cannot
+/// be read. For who looks and does nothing with it.
+pub fn names_in(source: Source<'_>, env: &Env, section: &str) -> Vec<String> {
+    let (path, _) = find::find(source.named, source.current_dir, env);
+    // What is no file may never come.
+    let Some(path) = path.filter(|path| path.is_file()) else {
+        return Vec::new();
+    };
+    let bytes = find::read(&path).unwrap_or_default();
+    let Ok(tree) = node::parse(find::text(&bytes).unwrap_or_default()) else {
+        return Vec::new();
+    };
+    let entries = tree.root.get(section).map(Node::entries);
+    let entries = entries.unwrap_or_default().iter();
+    let named = entries.filter(|(_, body)| !body.is_null());
+    named.map(|(key, _)| key.text.to_string()).collect()
+}
+
 /// The problem of what a path of keys and list positions leads to in the file of `config`, as
 /// `["tasks", "deploy", "steps", "0", "prompt"]`: for checks that are made elsewhere.
 pub fn problem_at(

@@ -6,12 +6,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_child_subreaper,
-    set_parent_process_death_signal, setsid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, getppid, kill_process,
+    set_child_subreaper, set_parent_process_death_signal, setsid, waitid, waitpid,
 };
 use tokio::net::unix::pipe;
 
@@ -22,6 +22,9 @@ use super::tree::{Tree, adopted, kill, kill_one};
 
 /// The children that this process started and did not reap yet.
 static STARTED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+/// Children that were dropped and end by themselves.
+static LEAVING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 /// How often the end of a tree is looked for, and how long between.
 const ROUNDS: u32 = 50;
@@ -233,8 +236,30 @@ impl Child {
     }
 }
 
+/// Waits for the children that were dropped and end by themselves, for when the program ends: whoever hears that it
+/// ended finds nothing of it. Such a child takes all that it started along, within some milliseconds.
+pub fn see_gone(limit: Duration) {
+    let children = std::mem::take(&mut *leaving());
+    let waits = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let mut rounds = limit.as_millis();
+    for pid in children.into_iter().filter_map(Pid::from_raw) {
+        // One that was reaped is nobody's child any more.
+        while rounds > 0 && matches!(waitid(WaitId::Pid(pid), waits), Ok(None)) {
+            pause();
+            rounds -= 1;
+        }
+    }
+}
+
+fn leaving() -> MutexGuard<'static, Vec<i32>> {
+    LEAVING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
+        if self.ends_itself && self.unreaped().is_some() {
+            leaving().push(self.pid);
+        }
         if !self.ended && !self.ends_itself {
             self.kill_and_see_gone();
             // It is reaped by the runtime; this is for what it left behind.
@@ -252,7 +277,7 @@ fn pause() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-fn started() -> std::sync::MutexGuard<'static, Vec<i32>> {
+fn started() -> MutexGuard<'static, Vec<i32>> {
     STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

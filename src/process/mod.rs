@@ -14,7 +14,7 @@ mod signals;
 mod table;
 mod tree;
 
-pub use child::{Child, Command, Input, command};
+pub use child::{Child, Command, Input, command, see_gone};
 pub(crate) use collect::collect;
 pub use collect::{Caps, Cause, Finished};
 pub use output::Kept;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Context, ran};
+use crate::support::{Context, Stub, ran, stub};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -85,6 +85,81 @@ fn bash_completes_flags_and_commands() {
         let script = context.run(&["completions", shell]).exits(0).stdout;
         assert!(script.contains("agents-only"), "{shell}");
     }
+}
+
+/// What bash completes behind these words, whatever it takes; nothing may be said beside it.
+fn bash_offers(context: &Context, words: &[&str]) -> Vec<String> {
+    let last = words.len() - 1;
+    let line = "source ./orch.bash; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+                _orch \"$1\" \"${!#}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", line, "bash", env!("CARGO_BIN_EXE_orch")])
+        .args(&words[1..=last])
+        .current_dir(context.work())
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", context.home())
+        .env("ORCH_STATE_DIR", context.state());
+    let ran = ran(command.output().unwrap()).exits(0);
+    assert_eq!(ran.stderr, "", "{words:?}");
+    let names = ran.stdout.lines().filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_shell_completes_names_of_the_configuration() {
+    let server = Stub::start(|_| stub::text("So it is."));
+    let context = Context::with_agent(
+        &server.url(),
+        "tasks: {ship: {steps: [{agent: a, prompt: x}]}}\n",
+    );
+    let more = "  an other: {role: R}\n  coder: {role: R}\ntasks:";
+    context.write(
+        "orch.yaml",
+        context.read("orch.yaml").replace("tasks:", more),
+    );
+    let script = context.run(&["completions", "bash"]).exits(0).stdout;
+    context.write("orch.bash", script);
+    context
+        .orch(&["--agent", "a", "--prompt", "x", "--session", "first"])
+        .exits(0);
+    let run = context.orch(&["--runs", "--json"]).exits(0).json()[0]["run_id"].clone();
+    let all = ["a", "an\\ other", "coder"];
+    for (words, expected) in [
+        (&["orch", "--agent", ""][..], &all[..]),
+        (&["orch", "--agent", "co"], &["coder"]),
+        (&["orch", "--agent", "an\\ "], &["an\\ other"]),
+        (&["orch", "check", "--explain", "c"], &["coder"]),
+        (&["orch", "--logs", "c"], &["coder"]),
+        (&["orch", "--task", ""], &["ship"]),
+        (
+            &["orch", "--agent", "a", "--model", "gpt4o-"],
+            &["gpt4o-mini"],
+        ),
+        (&["orch", "--agent", "a", "--session", ""], &["first"]),
+        (&["orch", "--resume", ""], &[run.as_str().unwrap()]),
+    ] {
+        assert_eq!(bash_offers(&context, words), expected, "{words:?}");
+    }
+    // A file that asks for trust first, one that has faults, one that is none, and none.
+    let right = context.read("orch.yaml");
+    context.write(
+        "orch.yaml",
+        format!("mcp_servers: {{m: {{command: [x]}}}}\n{right}"),
+    );
+    assert_eq!(bash_offers(&context, &["orch", "--agent", ""]), all);
+    assert!(bash_offers(&context, &["orch", "--session", ""]).is_empty());
+    context.write("named.yaml", &right);
+    context.write("orch.yaml", right.replace("role: R", "rloe: R"));
+    assert_eq!(bash_offers(&context, &["orch", "--agent", ""]), all);
+    assert!(bash_offers(&context, &["orch", "--session", ""]).is_empty());
+    context.write("orch.yaml", "agents: {");
+    assert!(bash_offers(&context, &["orch", "--agent", ""]).is_empty());
+    let named = &["orch", "--config", "named.yaml", "--agent", "co"];
+    assert_eq!(bash_offers(&context, named), ["coder"]);
+    std::fs::remove_file(context.work().join("orch.yaml")).unwrap();
+    assert!(bash_offers(&context, &["orch", "--agent", ""]).is_empty());
 }
 
 #[test]

@@ -25,19 +25,36 @@ CASES = [
     ("orch --agent x --sandbox ", ["landlock"], ["check"]),
     ("orch tool --sandbox ", ["landlock"], []),
     ("orch completions ", ["fish", "zsh"], ["init"]),
+    ("orch --agent ", ["coder", "reviewer"], ["error", "release"]),
+    ("orch --agent co", ["coder"], ["error", "reviewer"]),
+    ("orch check --explain rev", ["reviewer"], ["error", "coder"]),
+    ("orch --task ", ["release"], ["error", "coder"]),
+    ("orch --agent coder --model gpt4o-m", ["gpt4o-mini"], ["error", "sonnet"]),
+    ("orch --config named.yaml --agent ", ["other"], ["error", "coder"]),
+    ("orch --config broken.yaml --agent ", [], ["error", "coder", "mapping"]),
+    ("orch --resume ", [], ["error", "trust"]),
 ]
+CONFIGURATIONS = {
+    # Its role is mistyped, and it asks for trust: names are names.
+    "orch.yaml": "mcp_servers: {m: {command: [x]}}\nagents:\n  coder: {rloe: R}\n  reviewer: {role: R}\n"
+                 "tasks:\n  release: {steps: [{agent: coder, prompt: x}]}\n",
+    "named.yaml": "agents: {other: {role: R}}\n",
+    "broken.yaml": "agents: {",
+}
 PATIENCE = 5
 
 
 def run(words, **more):
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60, **more).stdout
+    """What a program says, on both streams: a completion says nothing but names."""
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60, **more)
+    return done.stdout + done.stderr
 
 
 def bash(directory, line):
     program = """source "$1/script.bash"; words=($2); [[ $2 == *" " ]] && words+=("")
 COMP_WORDS=("${words[@]}"); COMP_CWORD=$((${#words[@]}-1)); COMPREPLY=()
 _orch orch "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"; printf '%s\\n' "${COMPREPLY[@]}" """
-    return run(["bash", "-c", program, "bash", directory, line])
+    return run(["bash", "-c", program, "bash", directory, line], cwd=directory)
 
 
 def fish(directory, line):
@@ -48,6 +65,7 @@ def zsh(directory, line):
     """A shell on a terminal of its own: what it completes can only be seen."""
     child, terminal = pty.fork()
     if child == 0:
+        os.chdir(directory)
         os.environ.update(TERM="xterm", HOME=directory, PS1="READY ")
         os.execvp("zsh", ["zsh", "-f", "-i"])
     seen = ""
@@ -90,6 +108,12 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
         os.mkdir(f"{directory}/functions")
+        os.mkdir(f"{directory}/bin")
+        os.symlink(orch, f"{directory}/bin/orch")
+        os.environ.update(PATH=f"{directory}/bin:{os.environ['PATH']}", ORCH_STATE_DIR=f"{directory}/state")
+        for name, text in CONFIGURATIONS.items():
+            with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
+                file.write(text)
         for shell, path in (("bash", "script.bash"), ("fish", "script.fish"), ("zsh", "functions/_orch")):
             with open(f"{directory}/{path}", "w", encoding="utf-8") as file:
                 file.write(run([orch, "completions", shell]))

@@ -1,8 +1,8 @@
-//! What is generated: completions, the manual, schemas, prices.
+//! What is generated: the manual, schemas, prices.
 
 use std::path::Path;
 
-use clap::{CommandFactory, ValueEnum as _};
+use clap::CommandFactory;
 use serde_json::json;
 
 use crate::cli::args::{Cli, SchemaForm};
@@ -14,39 +14,6 @@ use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{PRICE_FILE, nearest};
 use crate::providers;
 use crate::tools;
-
-pub(in crate::cli) fn completions(call: &Call, shell: clap_complete::Shell) -> u8 {
-    let mut bytes = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "orch", &mut bytes);
-    let script = String::from_utf8_lossy(&bytes);
-    call.print(&match shell {
-        clap_complete::Shell::Zsh => zsh(&script),
-        clap_complete::Shell::Fish => fish(&script),
-        _ => script.into_owned(),
-    })
-}
-
-/// The script for zsh, which asks for words in order: with the `-` of standard input before them, no word is a command.
-fn zsh(script: &str) -> String {
-    let lines = script.split_inclusive('\n');
-    let words: String = lines.filter(|line| !line.starts_with("'::stdin")).collect();
-    words.replace("$line[2]", "$line[1]")
-}
-
-/// The script for fish, whose parser refuses a line that ends in a flag without its value, and then completes no value.
-fn fish(script: &str) -> String {
-    const PARSE: &str =
-        "    argparse -s (__fish_orch_global_optspecs) -- $cmd 2>/dev/null\n    or return\n";
-    const BOTH: &str = "    argparse -s (__fish_orch_global_optspecs) -- $cmd 2>/dev/null\n    \
-        or argparse -s (__fish_orch_global_optspecs) -- $cmd[1..-2] 2>/dev/null\n    or return\n";
-    let shells = clap_complete::Shell::value_variants().iter();
-    let shells: Vec<String> = shells.map(ToString::to_string).collect();
-    format!(
-        "{}complete -c orch -n \"__fish_orch_using_subcommand completions\" -f -a \"{}\"\n",
-        script.replace(PARSE, BOTH),
-        shells.join(" ")
-    )
-}
 
 /// The manual page of the program, or of one of its commands.
 pub(in crate::cli) fn man(call: &Call, command: Option<&str>) -> Result<u8, OrchError> {
@@ -102,7 +69,7 @@ pub(in crate::cli) fn prices(
     };
     if let Some(source) = update {
         let updated = costs::prices::update(source, &file).map_err(wrong)?;
-        return Ok(call.print(&format!(
+        return Ok(call.list(&format!(
             "{} models are priced by {} (edition {})\n",
             updated.models,
             updated.path.display(),
@@ -118,7 +85,7 @@ pub(in crate::cli) fn prices(
             call.print_json(&json!({"models": count, "version": version, "file": own}))
         } else {
             let own = own.map_or("none".to_owned(), |own| own);
-            call.print(&format!(
+            call.list(&format!(
                 "{count} models, edition {version}; the user's own file: {own}\n"
             ))
         });
@@ -148,9 +115,9 @@ pub(in crate::cli) fn prices(
     Ok(if call.json() {
         call.print_json(&value)
     } else if pricing == Pricing::Unpriced {
-        call.print(&format!("{}: no price is known\n", resolved.canonical))
+        call.list(&format!("{}: no price is known\n", resolved.canonical))
     } else {
-        call.print(&lists::status_text(&value))
+        call.list(&lists::status_text(&value))
     })
 }
 
