@@ -149,6 +149,7 @@ impl Orchestrator {
         if chosen.is_empty() {
             return Err(no_agents(&self.config));
         }
+        self.check_model(chosen.iter().map(|(name, _)| *name))?;
         Ok(chosen)
     }
 }

@@ -11,6 +11,7 @@ mod files;
 mod health;
 mod kept;
 mod lost;
+mod models;
 mod native;
 mod plan;
 mod policy;

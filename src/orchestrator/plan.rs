@@ -86,6 +86,7 @@ impl Orchestrator {
     /// When the run could not begin.
     pub fn plan(&self, order: &Order) -> Result<Plan, OrchError> {
         let settings = self.settings_of(&order.agent)?;
+        self.check_model([order.agent.as_str()])?;
         let (session, history) = self.opened(&order.agent, order.conversation.clone())?;
         let talk = Talk {
             session: &session,

@@ -88,6 +88,7 @@ impl Orchestrator {
         cancel: &Cancel,
     ) -> Result<Done, OrchError> {
         self.settings_of(&order.agent)?;
+        self.check_model([order.agent.as_str()])?;
         let opened = self.opened(&order.agent, std::mem::take(&mut order.conversation))?;
         let settled = Conversation::Open(opened.0.clone(), Vec::new());
         let plan = self.agent_plan(&order, settled);

@@ -63,6 +63,7 @@ impl Orchestrator {
     pub fn task_plan(&self, name: &str, written: &[String]) -> Result<Plan, OrchError> {
         let task = self.task_of(name)?;
         let document = &self.config.document;
+        self.check_model(document.agents.names())?;
         let refused = |error: tasks::inputs::InputError| {
             let inputs: Vec<&str> = task.inputs.keys().map(String::as_str).collect();
             let hint = if inputs.is_empty() {

@@ -153,6 +153,16 @@ pub fn available_models() -> Vec<Alias> {
     all
 }
 
+/// Whether a name means a model under a provider: a vendor's prefix, `claude`, or `litellm`.
+pub(super) fn is_alias(provider: &str, name: &str) -> bool {
+    if provider == "claude" {
+        // `opus[1m]`, `opusplan`: the CLI has ways to use its models.
+        let clis = &TABLES.claude_cli;
+        return clis.contains_key(name) || clis.values().any(|target| name.starts_with(target));
+    }
+    alias(provider, name).is_some()
+}
+
 /// The model that took the place of a retired one, `vendor/model`.
 pub(super) fn successor(vendor: &str, model: &str) -> Option<&'static str> {
     TABLES.http.values().find_map(|renamed| {

@@ -24,8 +24,8 @@ impl Repl<'_> {
                 self.say(text.trim_end());
             }
             "agent" => self.switch_agent(arguments)?,
-            "models" => self.say(cli::models_text().trim_end()),
-            "model" => self.switch_model(arguments),
+            "models" => self.say(cli::models_text(self.call.screen.columns()).trim_end()),
+            "model" => self.switch_model(arguments)?,
             "logs" => self.logs(arguments)?,
             "costs" => self.costs(arguments).await?,
             "health" => return self.health().await,
@@ -55,7 +55,7 @@ impl Repl<'_> {
             "task" => return self.task(arguments).await,
             "runs" => self.runs()?,
             "resume" => return self.resume(arguments).await,
-            "help" => self.say(&self.wrapped(help().trim_end())),
+            "help" => self.say(help().trim_end()),
             other => {
                 return Err(usage(
                     format!("`/{other}` is not built yet"),
@@ -76,20 +76,25 @@ impl Repl<'_> {
         Ok(())
     }
 
-    fn switch_model(&mut self, model: &str) {
-        self.options.model = (!model.is_empty()).then(|| model.to_owned());
-        self.orchestrator = self.orchestrator.renewed(None, self.options.clone());
+    fn switch_model(&mut self, model: &str) -> Result<(), OrchError> {
+        let mut options = self.options.clone();
+        options.model = (!model.is_empty()).then(|| model.to_owned());
+        let renewed = self.orchestrator.renewed(None, options.clone());
+        renewed.check_model([self.agent.as_str()])?;
+        self.options = options;
+        self.orchestrator = renewed;
         self.say(&match &self.options.model {
             Some(model) => format!("every agent now uses {model}; `/model` alone undoes it"),
             None => "every agent uses its own model".to_owned(),
         });
+        Ok(())
     }
 
     fn logs(&self, name: &str) -> Result<(), OrchError> {
         let name = if name.is_empty() { &self.agent } else { name };
         self.orchestrator.settings_of(name)?;
         let entries = cli::logs_of(self.orchestrator.config(), name)?;
-        self.say(&if entries.is_empty() {
+        self.print(&if entries.is_empty() {
             "(empty)".to_owned()
         } else {
             entries.join("\n\n")
@@ -255,7 +260,7 @@ impl Repl<'_> {
             let calls = self.last_calls.iter();
             let texts: Vec<String> = calls.map(|call| call.text(self.call.screen.out)).collect();
             let text = self.orchestrator.redactor().mask_owned(texts.concat());
-            self.say(if text.is_empty() {
+            self.print(if text.is_empty() {
                 "no tool ran in the last turn"
             } else {
                 text.trim_end()
@@ -270,11 +275,11 @@ impl Repl<'_> {
                 _ = writeln!(text, "  {name}: {first}");
             }
         }
-        self.say(&self.wrapped(if text.is_empty() {
+        self.say(if text.is_empty() {
             "the agent has no tools"
         } else {
             text.trim_end()
-        }));
+        });
         Ok(())
     }
 

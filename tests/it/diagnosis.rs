@@ -245,3 +245,27 @@ fn a_check_can_be_pasted() {
         &format!("{}{}", wrong.stdout, wrong.stderr),
     );
 }
+
+#[test]
+fn a_check_says_where_the_configuration_comes_from() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    let named = context.orch(&["check"]).exits(0).stdout;
+    let line = "found: named by `--config` or `ORCH_CONFIG`\n";
+    assert!(named.contains(line), "{named}");
+    context.run(&["trust", "orch.yaml"]).exits(0);
+    let found = context.run(&["check"]).exits(0).stdout;
+    let line = "found: in the current directory\n";
+    assert!(found.contains(line), "{found}");
+    std::fs::create_dir_all(context.home().join(".config/orch")).unwrap();
+    std::fs::rename(
+        context.work().join("orch.yaml"),
+        context.home().join(".config/orch/config.yaml"),
+    )
+    .unwrap();
+    let own = context.run(&["check"]).exits(0).stdout;
+    let line = "found: in the user's own configuration directory\n";
+    assert!(own.contains(line), "{own}");
+    std::fs::remove_dir_all(context.home().join(".config")).unwrap();
+    let none = context.run(&["check"]).exits(0).stdout;
+    assert!(none.contains("found: nowhere\n"), "{none}");
+}

@@ -224,3 +224,49 @@ fn a_tool_runs_alone_under_a_policy() {
     tool(&["frobnicate"]).exits(2);
     tool(&["read", "{nonsense"]).exits(1);
 }
+
+#[test]
+fn a_model_that_nobody_knows_is_refused_before_anything_is_asked() {
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        "agents:\n  a: {role: R, provider: openai, model: gpt4o}\n  \
+         b: {role: R, provider: openai, model: gtp4o}\n  \
+         c: {role: R, provider: ollama, model: whatever}\n",
+    );
+    for (agent, model, message, hint) in [
+        (
+            "a",
+            "gtp4o",
+            "there is no known model `gtp4o`",
+            "did you mean `gpt4o`? a model that is not listed is written `openai/gtp4o`",
+        ),
+        (
+            "a",
+            "zzzzzzzz",
+            "there is no known model `zzzzzzzz`",
+            "`orch --models` lists aliases; a model that is not listed is written `openai/zzzzzzzz`",
+        ),
+    ] {
+        let ask = ["--agent", agent, "--model", model, "--prompt", "x"];
+        let ran = context.orch(&ask).exits(2);
+        assert_eq!(ran.stderr, format!("error: {message}\n\nhint: {hint}\n"));
+        let planned = context.orch(&[&ask[..], &["--dry-run"]].concat()).exits(2);
+        assert!(planned.stderr.contains(message), "{}", planned.stderr);
+    }
+    // What is written whole, what a server of one's own has, and what one of several agents knows.
+    for args in [
+        &["--agent", "a", "--model", "openai/zzz"][..],
+        &["--agent", "c", "--model", "zzz"],
+        &["--all", "--model", "zzz"],
+    ] {
+        context
+            .orch(&[args, &["--prompt", "x", "--dry-run"]].concat())
+            .exits(0);
+    }
+    // A configuration may be newer than the list.
+    let check = context.orch(&["check", "--json"]).exits(0).json();
+    let notice = "b: there is no known model `gtp4o`; did you mean `gpt4o`? a model that is not listed is written \
+                  `openai/gtp4o`";
+    assert_eq!(check["notices"], serde_json::json!([notice]));
+}

@@ -29,7 +29,7 @@ pub(in crate::cli) async fn check(
         return Ok(if json {
             call.print_json(&json!({"agent": agent, "rights": lines}))
         } else {
-            call.print(&format!("{}\n", lines.join("\n")))
+            call.list(&format!("{}\n", lines.join("\n")))
         });
     }
     let mut tiers = Vec::new();
@@ -41,6 +41,7 @@ pub(in crate::cli) async fn check(
     for name in config.document.agents.names() {
         rights.insert(name.to_owned(), json!(orchestrator.explain(name)?));
     }
+    let notices = [config.notices.clone(), orchestrator.doubtful_models()].concat();
     let mut status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "system": surroundings::system(),
@@ -59,7 +60,7 @@ pub(in crate::cli) async fn check(
         "terminal": surroundings::terminal(call),
         "sandbox": config.document.settings.sandbox,
         "tiers": tiers.iter().map(|(tier, error)| (tier.name().to_owned(), tried(error.as_ref()))).collect::<Map<_, _>>(),
-        "notices": config.notices,
+        "notices": notices,
     });
     // A report is pasted where others read it.
     orchestrator.redactor().mask_json(&mut status);
@@ -71,7 +72,7 @@ pub(in crate::cli) async fn check(
         return Ok(call.print_verdict(&status, failed.as_ref().map(denied)));
     }
     let text = text(&config, &status, &rights);
-    call.print(&orchestrator.redactor().mask(&text));
+    call.list(&orchestrator.redactor().mask(&text));
     failed.map_or(Ok(0), |error| Err(denied(&error)))
 }
 
@@ -123,9 +124,9 @@ fn text(config: &Config, status: &Value, rights: &Map<String, Value>) -> String 
 
 fn origin(origin: Origin) -> &'static str {
     match origin {
-        Origin::Named => "named",
-        Origin::Found => "found here",
-        Origin::User => "the user's own",
+        Origin::Named => "named by `--config` or `ORCH_CONFIG`",
+        Origin::Found => "in the current directory",
+        Origin::User => "in the user's own configuration directory",
         Origin::Nowhere => "nowhere",
     }
 }
@@ -144,6 +145,6 @@ async fn check_store(call: &Call) -> Result<u8, OrchError> {
         let unsound = || OrchError::new(ErrorClass::Failed, "the store is not in order");
         return Ok(call.print_verdict(&value, (!check.is_sound()).then(unsound)));
     }
-    call.print(&lists::status_text(&value));
+    call.list(&lists::status_text(&value));
     Ok(u8::from(!check.is_sound()))
 }

@@ -1,0 +1,117 @@
+//! Whether the models that are named can be meant.
+//!
+//! One rule ([`providers::known`]) for a model that replaces those of the agents, which is refused before anything
+//! is asked, and for those of the configuration, about which `orch check` tells: a file may be older or newer than
+//! the list.
+
+use std::collections::BTreeSet;
+
+use super::{Orchestrator, nearest};
+use crate::agents::AgentSettings;
+use crate::error::{ErrorClass, OrchError};
+use crate::providers::{self, Resolved, Unknown, vendors};
+
+impl Orchestrator {
+    /// Looks whether the model of the options can be meant for one of these agents.
+    ///
+    /// # Errors
+    /// When it is known for none of them; the hint names what is near, and how to write a model that is not listed.
+    pub fn check_model<'a>(
+        &self,
+        agents: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), OrchError> {
+        let Some(model) = self.options.model.as_deref() else {
+            return Ok(());
+        };
+        let mut refused = None;
+        for name in agents {
+            let Some(settings) = self.config.document.agents.get(name) else {
+                continue;
+            };
+            match self.doubt(settings, model) {
+                None => return Ok(()),
+                Some((message, hint)) => {
+                    refused
+                        .get_or_insert(OrchError::new(ErrorClass::Usage, message).with_hint(hint));
+                }
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// What is doubtful about the models of the configuration, a line each.
+    pub fn doubtful_models(&self) -> Vec<String> {
+        let general = &self.config.document.settings;
+        let agents = self.config.document.agents.iter();
+        let doubts = agents.filter_map(|(name, settings)| {
+            let model = settings.model.as_deref();
+            let model = model.unwrap_or(&general.default_model);
+            let (message, hint) = self.doubt(settings, model)?;
+            Some(format!("{name}: {message}; {hint}"))
+        });
+        doubts.collect()
+    }
+
+    /// What is doubtful about a model for an agent, and what helps.
+    fn doubt(&self, settings: &AgentSettings, model: &str) -> Option<(String, String)> {
+        if self.options.replay.is_some() {
+            return None;
+        }
+        let document = &self.config.document;
+        let provider = settings.provider.as_deref();
+        let provider = provider.unwrap_or(&document.settings.default_provider);
+        let is_free = |name: &str| {
+            let own = document.providers.get(name);
+            let by_variable = vendors::find(name).is_some_and(|vendor| {
+                let mut variables = vendor.base_variables.iter();
+                variables.any(|variable| self.config.env.process(variable).is_some())
+            });
+            own.is_some_and(|own| own.base_url.is_some() || own.kind.is_some()) || by_variable
+        };
+        let is_listed = |resolved: &Resolved| {
+            let own = document.providers.get(&resolved.vendor);
+            let own = own.is_some_and(|own| {
+                own.prices.contains_key(&resolved.model)
+                    || own.windows.contains_key(&resolved.model)
+            });
+            let (name, vendor) = (&resolved.canonical, &resolved.vendor);
+            own || self.prices.facts(name, vendor).is_some()
+        };
+        match providers::known(provider, model, is_free, is_listed).err()? {
+            Unknown::Provider(name) => {
+                let vendors = vendors::VENDORS.iter().map(|vendor| vendor.prefix);
+                let names: Vec<&str> = document.providers.names().chain(vendors).collect();
+                let hint = match nearest(&name, &names) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("`providers:` of the configuration has no `{name}`"),
+                };
+                Some((format!("`{model}` names no known provider"), hint))
+            }
+            Unknown::Model(resolved) => {
+                let vendor = resolved.vendor.as_str();
+                let listed = self.names_near(vendor);
+                let listed: Vec<&str> = listed.iter().map(String::as_str).collect();
+                let all = format!("a model that is not listed is written `{vendor}/{model}`");
+                let hint = match nearest(model, &listed) {
+                    Some(near) => format!("did you mean `{near}`? {all}"),
+                    None => format!("`orch --models` lists aliases; {all}"),
+                };
+                Some((format!("there is no known model `{model}`"), hint))
+            }
+        }
+    }
+
+    /// The aliases and the listed models that may be meant where a vendor is asked.
+    fn names_near(&self, vendor: &str) -> BTreeSet<String> {
+        let prefix = format!("{vendor}/");
+        let listed = self.prices.names().into_iter();
+        let listed = listed.filter_map(|name| name.strip_prefix(&prefix));
+        let aliases = providers::available_models().into_iter();
+        let aliases = aliases.filter(|alias| match alias.provider {
+            "" => vendor != "claude",
+            own => own == vendor,
+        });
+        let aliases = aliases.map(|alias| alias.name);
+        listed.chain(aliases).map(str::to_owned).collect()
+    }
+}
