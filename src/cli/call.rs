@@ -78,7 +78,16 @@ impl Call {
         View::new(self.form, self.screen, redactor).numbered(Arc::clone(&self.sequence))
     }
 
-    /// Answers with a text. Programs get it as the `output` of a result.
+    /// Answers with lines for people, as they fit on the screen. Programs get them as the `output` of a result.
+    pub(super) fn list(&self, text: &str) -> u8 {
+        if self.form == Form::Text {
+            self.print(&self.screen.wrapped(text))
+        } else {
+            self.print(text)
+        }
+    }
+
+    /// Answers with a text as it is. Programs get it as the `output` of a result.
     pub(super) fn print(&self, text: &str) -> u8 {
         if self.form == Form::Text {
             // Whoever closed standard output wants no more.
@@ -169,7 +178,8 @@ impl Call {
 
     pub(super) fn say(&self, report: &ErrorReport) {
         let text = render::error_text(report, self.screen);
-        render::stderr_line(&self.redactor().mask(&text));
+        let text = self.redactor().mask_owned(text);
+        render::stderr_line(&self.screen.wrapped(&text));
     }
 
     /// Of the secrets that are known by now.

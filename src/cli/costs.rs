@@ -53,7 +53,7 @@ pub(super) fn costs(call: &Call) -> Result<u8, OrchError> {
         let report = orchestrator.report(&filter)?;
         call.print_json(&serde_json::to_value(&report).unwrap_or_default())
     } else {
-        call.print(&costs_text(&orchestrator, &filter)?)
+        call.list(&costs_text(&orchestrator, &filter)?)
     })
 }
 
@@ -63,7 +63,8 @@ pub(crate) fn costs_text(
     filter: &Filter,
 ) -> Result<String, OrchError> {
     let report = orchestrator.report(filter)?;
-    Ok(report::report_text(&report, render::width()))
+    let columns = render::stdout_is_terminal().then(render::width);
+    Ok(report::report_text(&report, columns))
 }
 
 /// What was spent, as the original program exported it.

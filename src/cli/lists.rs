@@ -22,7 +22,7 @@ pub(super) fn agents(call: &Call) -> Result<u8, OrchError> {
     Ok(if call.json() {
         call.print_json(&agents_json(&config))
     } else {
-        call.print(&agents_text(&config, None))
+        call.list(&agents_text(&config, None))
     })
 }
 
@@ -74,7 +74,7 @@ pub(super) fn models(call: &Call) -> Result<u8, OrchError> {
     Ok(if call.json() {
         call.print_json(&models_json(&orchestrator))
     } else {
-        call.print(&models_text())
+        call.list(&models_text(call.screen.columns()))
     })
 }
 
@@ -91,14 +91,17 @@ fn models_json(orchestrator: &Orchestrator) -> Value {
         .collect()
 }
 
-/// The aliases for people, by provider.
-pub(crate) fn models_text() -> String {
+/// The aliases for people, by provider; on a screen of few columns what one means stands below it.
+pub(crate) fn models_text(columns: Option<usize>) -> String {
     let aliases = providers::available_models();
     let widest = aliases
         .iter()
         .map(|alias| alias.name.len())
         .max()
         .unwrap_or(0);
+    let meant = aliases.iter().map(|alias| alias.target.len()).max();
+    let needed = 4 + widest + meant.unwrap_or(0);
+    let below = columns.is_some_and(|columns| columns < needed);
     let mut text = String::new();
     let mut provider = None;
     for alias in &aliases {
@@ -115,7 +118,11 @@ pub(crate) fn models_text() -> String {
             );
         }
         // Writing to a string cannot fail.
-        _ = writeln!(text, "  {:widest$}  {}", alias.name, alias.target);
+        _ = if below {
+            writeln!(text, "  {}\n      {}", alias.name, alias.target)
+        } else {
+            writeln!(text, "  {:widest$}  {}", alias.name, alias.target)
+        };
     }
     text.push_str("\nany other model is written `vendor/model`\n");
     text
@@ -128,7 +135,7 @@ pub(super) fn status(call: &Call) -> Result<u8, OrchError> {
     Ok(if call.json() {
         call.print_json(&status)
     } else {
-        call.print(&status_text(&status))
+        call.list(&status_text(&status))
     })
 }
 
@@ -217,7 +224,7 @@ pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
             });
             return Ok(call.print_verdict(&Value::Object(object), wrong));
         }
-        call.print(&health_text(&healths, call.screen.out));
+        call.list(&health_text(&healths, call.screen.out));
         Ok(u8::from(failed))
     })
     .await?
@@ -261,7 +268,7 @@ pub(super) fn tasks(call: &Call) -> Result<u8, OrchError> {
             .collect();
         return Ok(call.print_json(&list));
     }
-    Ok(call.print(&tasks_text(&config)))
+    Ok(call.list(&tasks_text(&config)))
 }
 
 /// The tasks for people.
@@ -306,7 +313,7 @@ pub(super) fn logs(call: &Call, name: &str) -> Result<u8, OrchError> {
     Ok(if call.json() {
         call.print_json(&json!(entries))
     } else if entries.is_empty() {
-        call.print("(empty)\n")
+        call.list("(empty)\n")
     } else {
         call.print(&format!("{}\n", entries.join("\n\n")))
     })

@@ -50,7 +50,7 @@ pub(super) async fn config_beside(call: &Call, signals: &Signals) -> Result<Conf
 fn noted(call: &Call, config: Config) -> Config {
     if !call.screen.quiet {
         for notice in &config.notices {
-            render::stderr_line(&call.screen.err.dim(&format!("note: {notice}")));
+            render::aside(call.screen, &format!("note: {notice}"));
         }
     }
     config

@@ -27,7 +27,7 @@ pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Scr
     let report = told.into();
     let redactor = Redactor::new(env.secrets());
     let text = render::error_text(&report, screen);
-    render::stderr_line(&redactor.mask(&text));
+    render::stderr_line(&screen.wrapped(&redactor.mask(&text)));
     result.error = Some(report);
     if form != Form::Text {
         // Nobody reads: then there is nothing to tell.

@@ -20,7 +20,7 @@ pub(super) fn agent(
         let value = json!({"dry_run": true, "kind": "agent", "ok": over.is_none(), "plan": plan});
         return Ok(call.print_verdict(&value, over));
     }
-    call.print(&text(&plan));
+    call.list(&text(&plan));
     over.map_or(Ok(0), Err)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn all(
     let mut whole: String = plans.iter().map(text).collect();
     // Writing to a string cannot fail.
     _ = writeln!(whole, "together: at least ${lowest}, {}", most(highest));
-    call.print(&whole);
+    call.list(&whole);
     over.map_or(Ok(0), Err)
 }
 

@@ -331,6 +331,6 @@ fn save(call: &Call, orchestrator: &Orchestrator, result: &mut RunResult) {
 
 fn told(call: &Call, path: &Path) {
     if !call.screen.quiet {
-        render::stderr_line(&call.screen.err.dim(&format!("saved {}", path.display())));
+        render::aside(call.screen, &format!("saved {}", path.display()));
     }
 }

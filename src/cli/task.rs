@@ -167,7 +167,7 @@ fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, 
     for notice in &priced.notices {
         _ = writeln!(text, "note: {notice}");
     }
-    call.print(&text);
+    call.list(&text);
     over.map_or(Ok(0), Err)
 }
 
@@ -179,7 +179,7 @@ pub(super) fn runs(call: &Call) -> Result<u8, OrchError> {
     if call.json() {
         return Ok(call.print_json(&json!(runs)));
     }
-    Ok(call.print(&runs_text(&runs)))
+    Ok(call.list(&runs_text(&runs)))
 }
 
 /// The runs for people.

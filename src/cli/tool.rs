@@ -73,7 +73,7 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
     }
     let context = orchestrator.tools(agent, &names, settings, servers)?;
     for warning in context.workspace.policy().warnings() {
-        render::stderr_line(&call.screen.err.dim(&format!("warning: {warning}")));
+        render::aside(call.screen, &format!("warning: {warning}"));
     }
     // An argument holds at most 128 KiB.
     let arguments = if wanted.params == "-" {
@@ -102,7 +102,7 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
             OrchError::new(ErrorClass::Denied, "the tools cannot go on").caused_by(&error)
         })?;
         for warning in &outcome.warnings {
-            render::stderr_line(&call.screen.err.dim(&format!("warning: {warning}")));
+            render::aside(call.screen, &format!("warning: {warning}"));
         }
         let (status, class) = match outcome.status {
             ToolStatus::Ok => ("ok", None),

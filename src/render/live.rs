@@ -173,11 +173,12 @@ impl View {
         }
         let who = who(event);
         let several = (!self.stream_text || event.is_delegate) && !who.is_empty();
-        live.line(&if several {
+        let line = if several {
             format!("[{who}] {line}")
         } else {
             line
-        });
+        };
+        live.line(&self.screen.wrapped(&line));
     }
 
     /// The end of a run: the answer to its last line, and no rows any more.

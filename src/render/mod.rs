@@ -32,7 +32,6 @@ pub use screen::{ColorHints, Screen, Style};
 pub(crate) use sink::{drained, hurry, is_apart, settle, takes_a_line, write_apart};
 pub use status::Finished;
 pub use text::{answer, error_text};
-pub(crate) use wrap::wrapped;
 
 use tokio::sync::mpsc;
 
@@ -98,6 +97,11 @@ pub fn stderr_line(line: &str) {
     region::aside(|| {
         _ = sink::put(Stream::Err, &format!("{}\n", plain::plain(line)));
     });
+}
+
+/// Writes what is no answer to standard error: faint, and as it fits on the screen.
+pub(crate) fn aside(screen: Screen, text: &str) {
+    stderr_line(&screen.wrapped(&screen.err.dim(text)));
 }
 
 /// A text without what a terminal would obey; its lines stay.

@@ -1,6 +1,10 @@
 //! What the terminal can do and how loud the program is.
 
+use std::borrow::Cow;
 use std::io::IsTerminal;
+
+use super::width;
+use super::wrap::wrapped;
 
 /// How much and how to print, decided once.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +102,19 @@ impl Screen {
             out: Style::decide(choice, hints, std::io::stdout().is_terminal()),
             err: Style::decide(choice, hints, std::io::stderr().is_terminal()),
         }
+    }
+
+    /// A text for people as it fits on the screen, broken between words; as it is where there is none.
+    pub fn wrapped(self, text: &str) -> Cow<'_, str> {
+        match self.columns() {
+            Some(columns) => Cow::Owned(wrapped(text, columns)),
+            None => Cow::Borrowed(text),
+        }
+    }
+
+    /// Columns of the screen, where there is one.
+    pub fn columns(self) -> Option<usize> {
+        self.live.then(width)
     }
 }
 

@@ -89,13 +89,15 @@ impl View {
         let new = |warning: &&String| !self.screen.quiet && !self.told.contains(*warning);
         for warning in result.warnings.iter().filter(new) {
             let warning = self.masks.text(warning);
-            stderr_line(&self.screen.err.yellow(&format!("warning: {warning}")));
+            let line = self.screen.err.yellow(&format!("warning: {warning}"));
+            stderr_line(&self.screen.wrapped(&line));
         }
         if let Some(error) = &result.error {
-            stderr_line(&self.masks.text(&error_text(error, self.screen)));
+            let text = self.masks.text(&error_text(error, self.screen));
+            stderr_line(&self.screen.wrapped(&text));
         }
         if !self.screen.quiet && result.attempts > 0 {
-            stderr_line(&self.screen.err.dim(&summary(result)));
+            super::aside(self.screen, &summary(result));
         }
         Ok(())
     }
@@ -142,7 +144,8 @@ pub fn answer(result: &RunResult, screen: Screen, redactor: &Redactor) -> Result
     stdout(&format!("{heading}\n{output}{end}\n"))?;
     if let Some(error) = &result.error {
         let text = error_text(error, screen);
-        stderr_line(&format!("[{}] {}", result.agent, redactor.mask(&text)));
+        let text = format!("[{}] {}", result.agent, redactor.mask(&text));
+        stderr_line(&screen.wrapped(&text));
     }
     Ok(())
 }

@@ -16,8 +16,11 @@ pub(crate) fn wrapped(text: &str, columns: usize) -> String {
             continue;
         }
         let indent = indentation(body);
+        let rest = words(body).into_iter().skip(1);
+        let widest = rest.map(|word| width(word.trim_end())).max();
+        let room = widest.unwrap_or(0).max(NARROW);
         // A column that leaves no room is none.
-        let indent = if columns < indent + NARROW {
+        let indent = if columns < indent + room {
             indent.min(2)
         } else {
             indent
@@ -102,6 +105,11 @@ mod tests {
                 "\x1b[31merror:\x1b[0m one two\n",
                 12,
                 "\x1b[31merror:\x1b[0m one\ntwo\n",
+            ),
+            (
+                "  14:05  0123456789abcdef  2 turns\n",
+                20,
+                "  14:05\n  0123456789abcdef\n  2 turns\n",
             ),
             ("unbreakable", 4, "unbreakable"),
             ("漢字 漢字 漢字", 9, "漢字 漢字\n漢字"),

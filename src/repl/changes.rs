@@ -146,7 +146,7 @@ impl Repl<'_> {
         let style = self.call.screen.out;
         let mut text = style.dim(&format!("since: {}\n", first_line(&turn.line)));
         if let Some(words) = self.unknown(turn) {
-            text.push_str(&style.yellow(&self.wrapped(&format!("it {words}\n"))));
+            text.push_str(&style.yellow(&self.call.screen.wrapped(&format!("it {words}\n"))));
         }
         for change in &turn.changes {
             let name = change.name().display().to_string();
@@ -172,7 +172,7 @@ impl Repl<'_> {
                 style,
             ));
         }
-        self.say(self.orchestrator.redactor().mask(&text).trim_end());
+        self.print(self.orchestrator.redactor().mask(&text).trim_end());
         Ok(())
     }
 }
@@ -204,6 +204,9 @@ fn first_line(text: &str) -> String {
 }
 
 fn nothing() -> OrchError {
-    OrchError::new(ErrorClass::Usage, "no file was changed in this session")
-        .with_hint("`!command` is your own and not looked at")
+    OrchError::new(
+        ErrorClass::Usage,
+        "there is no change of a file to show or take back",
+    )
+    .with_hint("`!command` is your own and not looked at")
 }

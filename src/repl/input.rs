@@ -257,7 +257,8 @@ pub(super) fn in_session(hint: &str) -> String {
     let names = [
         "agents", "models", "tasks", "runs", "health", "costs", "status",
     ];
-    names.iter().fold(hint.to_owned(), |hint, name| {
+    let hint = hint.replace("`orch --resume ", "`/resume ");
+    names.iter().fold(hint, |hint, name| {
         hint.replace(&format!("`orch --{name}`"), &format!("`/{name}`"))
     })
 }

@@ -150,7 +150,7 @@ impl Repl<'_> {
         loop {
             let asks = std::mem::replace(&mut self.asks, Asks::Anything);
             let line = if let Some(line) = self.early_line() {
-                self.say(&format!("{}{line}", self.prompt(asks)));
+                self.print(&format!("{}{line}", self.prompt(asks)));
                 Line::Text(line)
             } else {
                 // The editor and programs write to the screen by themselves.
@@ -210,7 +210,7 @@ impl Repl<'_> {
             Err(mut error) => {
                 error.hint = error.hint.map(|hint| input::in_session(&hint));
                 let text = render::error_text(&error.into(), self.call.screen);
-                render::stderr_line(&self.wrapped(&text));
+                render::stderr_line(&self.call.screen.wrapped(&text));
                 None
             }
         }
@@ -288,29 +288,25 @@ impl Repl<'_> {
         }
     }
 
-    /// Prints a line of the session itself.
+    /// Prints what the session itself says, as it fits on the screen.
+    fn say(&self, text: &str) {
+        self.print(&self.call.screen.wrapped(text));
+    }
+
+    /// Prints lines that stay as they are: what was said before, what files hold, what programs read.
     #[expect(
         clippy::unused_self,
         reason = "the session says it, wherever that goes"
     )]
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         // A session without a screen ends with its input.
         _ = render::stdout(&format!("{text}\n"));
-    }
-
-    /// A text as it fits on the screen; as it is where there is none.
-    fn wrapped(&self, text: &str) -> String {
-        if self.call.screen.live {
-            render::wrapped(text, render::width())
-        } else {
-            text.to_owned()
-        }
     }
 
     /// Prints a line that is no answer.
     fn aside(&self, text: &str) {
         if !self.call.screen.quiet {
-            render::stderr_line(&self.call.screen.err.dim(&self.wrapped(text)));
+            render::aside(self.call.screen, text);
         }
     }
 }

@@ -19,7 +19,7 @@ impl Repl<'_> {
         let running = async { users_own(command).status().await };
         let status = self.signals.stopping_with(running).await.map_err(failed)?;
         if !status.success() {
-            render::stderr_line(&self.call.screen.err.dim(&format!("{status}")));
+            render::aside(self.call.screen, &format!("{status}"));
         }
         Ok(Next::Prompt)
     }

@@ -1,6 +1,6 @@
 //! Tasks in a session.
 
-use super::turn::stoppable;
+use super::turn::{in_session, stoppable};
 use super::{Next, Repl};
 use crate::agents::RunResult;
 use crate::cancel::{Cancel, switch};
@@ -108,7 +108,7 @@ impl Repl<'_> {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
-        _ = view.finish(&done);
+        _ = view.finish(&in_session(done));
         Ok(Next::Prompt)
     }
 }

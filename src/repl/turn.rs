@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::signals::{Came, Signals};
-use super::{Next, Repl, calls};
+use super::{Next, Repl, calls, input};
+use crate::agents::RunResult;
 use crate::cancel::{Canceller, Cause, switch};
 use crate::error::OrchError;
 use crate::event::Events;
@@ -51,9 +52,9 @@ impl Repl<'_> {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
-        // What cannot be shown is in the log and in the conversation.
-        _ = view.finish(&done.result);
         self.last_calls = calls::of(&done.result.tools, &done.messages);
+        // What cannot be shown is in the log and in the conversation.
+        _ = view.finish(&in_session(done.result));
         let entry = self
             .conversations
             .entry(agent.to_owned())
@@ -100,9 +101,17 @@ impl Repl<'_> {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
-        _ = view.finish(&done);
+        _ = view.finish(&in_session(done));
         Ok(Next::Prompt)
     }
+}
+
+/// A result whose hint names the commands of a session.
+pub(super) fn in_session(mut result: RunResult) -> RunResult {
+    if let Some(error) = &mut result.error {
+        error.hint = error.hint.take().map(|hint| input::in_session(&hint));
+    }
+    result
 }
 
 /// Does work that Ctrl-C stops in good order; a second Ctrl-C or a SIGTERM leaves it and gives the exit code.

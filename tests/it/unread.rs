@@ -4,13 +4,16 @@ use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use expectrl::Expect as _;
+use expectrl::process::unix::WaitStatus;
+use expectrl::session::OsSession;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::bad_input::kill;
-use crate::sandbox::until;
-use crate::support::{Context, Ran, Stub, agent_config, ran, stub};
+use crate::sandbox::{processes_with, until};
+use crate::support::{Context, Ran, Stub, agent_config, ran, stub, terminal::Terminal};
 
 /// A run that is to end must do so within this: its reader is waited for a second, and a machine may be busy. It is
 /// a bound against hangs, not a measure.
@@ -337,4 +340,93 @@ fn lists_and_tools_tell_signals_apart() {
             "{ended:#?}"
         );
     }
+}
+
+#[test]
+fn a_tool_ends_with_all_that_it_started() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    for form in [&[][..], &["--json"]] {
+        for (signal, code) in SIGNALS {
+            let token = format!("token-{:016x}", fastrand::u64(..));
+            let script = format!(
+                "setsid -f bash -c 'trap \"\" TERM INT; sleep 300; : {token}'; trap '' TERM INT; touch ready; \
+                 sleep 300; : {token}"
+            );
+            let parameters = json!({"command": script}).to_string();
+            let args = ["--config", "orch.yaml", "tool", "bash", &parameters];
+            let child = context
+                .command(&[&args[..], form].concat())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let ready = context.work().join("ready");
+            until("a command that runs", || ready.exists());
+            assert!(!processes_with(&token).is_empty());
+            kill(child.id(), signal);
+            let ended = in_time(child);
+            assert_eq!(ended.code, code, "{ended:#?}");
+            assert_eq!(processes_with(&token), [""; 0], "{ended:#?}");
+            assert_eq!(ended.stderr.matches("error: ").count(), 1, "{ended:#?}");
+            if !form.is_empty() {
+                assert_eq!(ended.json()["error"]["class"], "interrupted", "{ended:#?}");
+            }
+            std::fs::remove_file(ready).unwrap();
+        }
+    }
+}
+
+/// Whether a process has left something to be written when its terminal takes it.
+fn is_stuck(id: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    threads.flatten().any(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm"));
+        name.is_ok_and(|name| name == "output\n")
+    })
+}
+
+#[test]
+fn a_terminal_that_shows_nothing_more_holds_up_no_signal() {
+    let server = hanging();
+    let context = Context::with_agent(&server.url(), "");
+    for stopped in [false, true] {
+        for (signal, code) in SIGNALS {
+            let mut command = ask(&context, &[]);
+            command.env("TERM", "dumb").stdin(Stdio::inherit());
+            let mut terminal = OsSession::spawn(command).unwrap();
+            if stopped {
+                terminal.send("\x13").unwrap();
+            }
+            let id = terminal.get_process().pid().as_raw();
+            until("a full terminal", || is_stuck(id));
+            let begun = Instant::now();
+            kill(u32::try_from(id).unwrap(), signal);
+            let status = terminal.get_process().wait().unwrap();
+            assert!(
+                begun.elapsed() < BOUND
+                    && matches!(status, WaitStatus::Exited(_, exit) if exit == code),
+                "{stopped} {:?} {status:?}",
+                begun.elapsed()
+            );
+            settled(&context);
+        }
+    }
+}
+
+#[test]
+fn a_session_on_a_terminal_that_was_stopped_ends_too() {
+    let server = hanging();
+    let context = Context::with_agent(&server.url(), "");
+    let mut command = context.command(&["--config", "orch.yaml"]);
+    command.env("TERM", "xterm");
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.prompt("[a] >");
+    terminal.line("go");
+    terminal.shows(" tokens · ");
+    terminal.keys("\x13");
+    let id = terminal.id();
+    until("a full terminal", || is_stuck(id));
+    kill(u32::try_from(id).unwrap(), libc::SIGTERM);
+    terminal.ends(143);
+    settled(&context);
 }

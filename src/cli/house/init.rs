@@ -56,7 +56,7 @@ pub(in crate::cli) async fn init(call: &Call, force: bool) -> Result<u8, OrchErr
         None => said.push_str(NOTHING),
     }
     said.push_str("try it:  orch --agent assistant --prompt \"What is in this directory?\"\n");
-    Ok(call.print(&said))
+    Ok(call.list(&said))
 }
 
 /// A new file with a temporary name first, so that it is there whole or not at all.

@@ -7,5 +7,5 @@ use crate::error::OrchError;
 
 pub(in crate::cli) fn trust(call: &Call, file: &Path) -> Result<u8, OrchError> {
     let path = load::trust_file(call, file)?;
-    Ok(call.print(&format!("{} is trusted until it changes\n", path.display())))
+    Ok(call.list(&format!("{} is trusted until it changes\n", path.display())))
 }

@@ -309,16 +309,26 @@ day (UTC)   requests      input   output       cost
 today       $0.00 of $0.0200, $0.0100 left, $0.0100 held, resets 2026-11-25 UTC  ████████████░░░░░░░░░░░░
 this month  $1.55, no budget set, $0.0100 held
 ";
-    assert_eq!(report_text(&report, 110), expected);
-    let narrow: String = expected
+    assert_eq!(report_text(&report, Some(110)), expected);
+    // The days side by side stay, whatever the width.
+    let no_bars: String = expected
         .lines()
         .map(|line| {
-            // The days side by side stay, whatever the width.
             let is_bar = |block: char| "█░".contains(block) && !line.starts_with("14 days");
             line.split(is_bar).next().unwrap().trim_end().to_owned() + "\n"
         })
         .collect();
-    assert_eq!(report_text(&report, 40), narrow);
+    assert_eq!(report_text(&report, Some(50)), no_bars);
+    let narrow = report_text(&report, Some(40));
+    let tables: Vec<&str> = narrow.split("\n\n").collect();
+    let expected = "\
+model
+requests      input   output       cost
+lab/a
+       3  1,000,000  100,000      $1.55
+lab/b
+       1      1,000      100  $0.002000";
+    assert_eq!(tables[1], expected);
     let nobody = Filter {
         agent: Some("nobody".to_owned()),
         ..Filter::default()
@@ -331,5 +341,5 @@ cost      $0.00
 today       $0.00 of $0.0200, $0.0100 left, $0.0100 held, resets 2026-11-25 UTC
 this month  $1.55, no budget set, $0.0100 held
 ";
-    assert_eq!(report_text(&whole(&ledger, &nobody), 80), expected);
+    assert_eq!(report_text(&whole(&ledger, &nobody), None), expected);
 }

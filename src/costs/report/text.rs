@@ -12,8 +12,12 @@ const BAR: usize = 24;
 /// The narrowest a bar is worth its place.
 const LEAST_BAR: usize = 6;
 
-/// A report as text of at most `width` columns where names allow; ends with one newline.
-pub fn report_text(report: &Report, width: usize) -> String {
+/// Columns of bars and tables where there is no screen.
+const USUAL: usize = 80;
+
+/// A report as text; on a screen, tables of at most its `columns` where numbers allow. Ends with one newline.
+pub fn report_text(report: &Report, columns: Option<usize>) -> String {
+    let width = columns.unwrap_or(USUAL);
     let mut text = String::new();
     totals(&mut text, report);
     for (title, table) in [
@@ -23,7 +27,7 @@ pub fn report_text(report: &Report, width: usize) -> String {
         ("day (UTC)", &report.by_day),
     ] {
         if !table.is_empty() {
-            table_lines(&mut text, title, table, width);
+            table_lines(&mut text, title, table, columns);
         }
     }
     text.push('\n');
@@ -80,7 +84,12 @@ fn totals(text: &mut String, report: &Report) {
     }
 }
 
-fn table_lines(text: &mut String, title: &str, table: &BTreeMap<String, Entry>, width: usize) {
+fn table_lines(
+    text: &mut String,
+    title: &str,
+    table: &BTreeMap<String, Entry>,
+    columns: Option<usize>,
+) {
     let mut rows: Vec<(&str, Entry)> = table
         .iter()
         .map(|(name, entry)| (name.as_str(), *entry))
@@ -115,29 +124,29 @@ fn table_lines(text: &mut String, title: &str, table: &BTreeMap<String, Entry>, 
         }
     }
     let used: usize = widths.iter().sum::<usize>() + 2 * widths.len();
-    let bar = Some(width.saturating_sub(used).min(BAR)).filter(|bar| *bar >= LEAST_BAR);
+    // Where a row does not fit, its name stands above its numbers.
+    let above = columns.is_some_and(|columns| used > columns + 2);
+    let free = columns.unwrap_or(USUAL).saturating_sub(used);
+    let bar = Some(free.min(BAR)).filter(|bar| *bar >= LEAST_BAR);
     text.push('\n');
-    push_row(text, &head, &widths, "");
+    push_row(text, &head, &widths, "", above);
     for (row, (_, entry)) in cells.iter().zip(&rows) {
         let bar = bar.map_or_else(String::new, |bar| filled(entry.cost_usd, most, bar));
-        push_row(text, row, &widths, &bar);
+        push_row(text, row, &widths, &bar, above);
     }
 }
 
-fn push_row(text: &mut String, cells: &[String; 5], widths: &[usize; 5], bar: &str) {
+/// A row of a table; where its name stands above its numbers, these begin with the line.
+fn push_row(text: &mut String, cells: &[String; 5], widths: &[usize; 5], bar: &str, above: bool) {
     let mut line = String::new();
     for (at, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let blanks = " ".repeat(width.saturating_sub(cell.width()));
-        if at == 0 {
-            line += cell;
-            line += &blanks;
-        } else {
-            line += "  ";
-            line += &blanks;
-            line += cell;
+        match at {
+            0 if above => *text += &format!("{cell}\n"),
+            0 => line += &format!("{cell}{blanks}  "),
+            _ => line += &format!("{blanks}{cell}  "),
         }
     }
-    line += "  ";
     line += bar;
     *text += line.trim_end();
     text.push('\n');

@@ -47,7 +47,7 @@ fn a_turn_is_shown_and_taken_back() {
     context.write("old.txt", "one\ntwo\n");
     let mut terminal = start(&context);
     terminal.line("/undo");
-    terminal.shows("error: no file was changed in this session");
+    terminal.shows("error: there is no change of a file to show or take back");
     terminal.prompt("[a] >");
     terminal.line("write");
     terminal.shows("written");

@@ -104,7 +104,7 @@ fn a_narrow_terminal_scrolls_and_wraps() {
         "│漢字│1  │",
         "│😀  │22 │",
         "stub/stub-model · 10 in / 5 out tokens ·",
-        " $0.000000 · ",
+        "$0.000000 · ",
     ];
     let expected = expected.join("\n");
     assert!(screen.starts_with(&expected), "{screen}");
@@ -146,6 +146,7 @@ fn what_is_under_way_stands_at_the_foot_and_is_gone_at_the_end() {
         let screen = terminal.screen();
         assert!(!screen.contains('~'), "{screen}");
         assert!(screen.contains("Half a li\nerror: interrupted"), "{screen}");
+        assert!(screen.contains("hint: go on with `/resume"), "{screen}");
         leave(terminal);
     }
 }
@@ -372,4 +373,56 @@ fn a_terminal_obeys_neither_models_nor_tools() {
         "{screen}"
     );
     terminal.ends(0);
+}
+
+/// The rows between a command at the prompt and the next prompt.
+fn said(terminal: &Terminal, command: &str) -> Vec<String> {
+    let screen = terminal.screen();
+    let (_, rows) = screen.rsplit_once(command).unwrap();
+    let rows = rows.lines().map(str::to_owned);
+    rows.filter(|row| !row.starts_with("[a] >")).collect()
+}
+
+#[test]
+fn what_a_session_says_fits_a_narrow_screen() {
+    let server = model("So it is.");
+    let context = Context::new();
+    let config = agent_config(&server.url(), "");
+    let prices = "kind: openai, prices: {stub-model: {input: 1000, output: 2000}},";
+    let config = config.replace("kind: openai,", prices);
+    let config = config.replace(
+        "settings: {",
+        "settings: {budget: {day_usd: 5}, max_output_tokens: 100, ",
+    );
+    context.write("a-directory-of-a-name/orch.yaml", config);
+    let mut command = context.command(&["--config", "a-directory-of-a-name/orch.yaml"]);
+    command.env("TERM", "xterm");
+    let mut terminal = Terminal::start(command, 40, 150);
+    terminal.prompt("[a] >");
+    let greeting = "orch 0.1.0 ·\na-directory-of-a-name/orch.yaml · 1\nagent · /help\n[a] >";
+    assert_eq!(terminal.screen(), greeting);
+    terminal.line("go");
+    terminal.shows("$0.020000");
+    terminal.prompt("[a] >");
+    terminal.line("/costs");
+    terminal.prompt("[a] >");
+    let costs = said(&terminal, "/costs").join("\n");
+    let table = "\nmodel\nrequests  input  output     cost\nstub/stub-model\n       1     10       5  $0.0200\n";
+    assert!(costs.contains(table), "{costs}");
+    assert!(
+        costs.contains("\ntoday       $0.0200 of $5.00, $4.98\n            left, resets "),
+        "{costs}"
+    );
+    terminal.line("/models");
+    terminal.prompt("[a] >");
+    let models = said(&terminal, "/models").join("\n");
+    assert!(
+        models.contains("\n  gpt4o\n      openai/gpt-4o\n"),
+        "{models}"
+    );
+    assert!(
+        models.contains("\nby name or `vendor/model`, under any\nHTTP provider:\n"),
+        "{models}"
+    );
+    leave(terminal);
 }
