@@ -270,3 +270,17 @@ fn a_model_that_nobody_knows_is_refused_before_anything_is_asked() {
                   `openai/gtp4o`";
     assert_eq!(check["notices"], serde_json::json!([notice]));
 }
+
+#[test]
+fn a_tool_runs_beside_a_damaged_store() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    let store = context.state().join("orch.db");
+    let damaged = "no database ".repeat(1_000);
+    std::fs::write(&store, &damaged).unwrap();
+    let ran = context
+        .orch(&["tool", "read", r#"{"path": "orch.yaml", "limit": 1}"#])
+        .exits(0);
+    assert!(ran.stdout.contains("settings"), "{}", ran.stdout);
+    assert_eq!(std::fs::read_to_string(&store).unwrap(), damaged);
+    context.orch(&["--costs"]).exits(1);
+}
