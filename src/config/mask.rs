@@ -284,7 +284,7 @@ mod tests {
                 "unknown provider `gsk_0123456789abcdefghij` of `https://a:b@c/`",
                 &Redactor::default()
             ),
-            "unknown provider `[redacted]` of `https://a**@c/`"
+            "unknown provider `[redacted]` of `https://a:[redacted]@c/`"
         );
     }
 }

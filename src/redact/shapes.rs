@@ -21,6 +21,8 @@ enum Form {
     Capitals(usize),
     /// A private key between its BEGIN and END lines.
     Pem,
+    /// The password of a URL, before its host.
+    Password,
 }
 
 /// What stands at a prefix.
@@ -85,10 +87,32 @@ pub(super) const SHAPES: &[Shape] = &[
         keep_prefix: true,
         form: Form::Token(16),
     },
+    // What `git config http.extraHeader` and curl's `-H` say.
+    Shape {
+        prefix: "Basic ",
+        keep_prefix: true,
+        form: Form::Token(20),
+    },
+    Shape {
+        prefix: "basic ",
+        keep_prefix: true,
+        form: Form::Token(20),
+    },
     Shape {
         prefix: "-----BEGIN ",
         keep_prefix: false,
         form: Form::Pem,
+    },
+    Shape {
+        prefix: "://",
+        keep_prefix: true,
+        form: Form::Password,
+    },
+    // In JSON slashes may be escaped.
+    Shape {
+        prefix: ":\\/\\/",
+        keep_prefix: true,
+        form: Form::Password,
     },
 ];
 
@@ -104,6 +128,9 @@ impl Shape {
     ) -> Reading {
         let tail_start = start + self.prefix.len();
         let tail = bytes.get(tail_start..).unwrap_or_default();
+        if matches!(self.form, Form::Password) {
+            return read_password(tail, tail_start, whole);
+        }
         let in_word = previous.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if in_word || (previous == Some(b'-') && matches!(self.form, Form::Token(_))) {
             return Reading::Nothing;
@@ -113,7 +140,7 @@ impl Shape {
         }
         let belongs: fn(u8) -> bool = match self.form {
             Form::Capitals(_) => |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit(),
-            Form::Token(_) | Form::Pem => {
+            Form::Token(_) | Form::Pem | Form::Password => {
                 |byte| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte)
             }
         };
@@ -131,7 +158,7 @@ impl Shape {
                 let goes_on = tail.get(length).is_some_and(u8::is_ascii_alphanumeric);
                 length == exactly && !goes_on
             }
-            Form::Pem => false,
+            Form::Pem | Form::Password => false,
         };
         if !is_key {
             return Reading::Nothing;
@@ -151,12 +178,57 @@ pub(super) fn cut_prefix(bytes: &[u8], before: Option<u8>) -> usize {
         .find(|at| {
             let tail = bytes.get(*at..).unwrap_or_default();
             let previous = at.checked_sub(1).map_or(before, |i| bytes.get(i).copied());
-            !previous.is_some_and(|byte| byte.is_ascii_alphanumeric())
-                && SHAPES.iter().any(|shape| {
-                    shape.prefix.len() > tail.len() && shape.prefix.as_bytes().starts_with(tail)
-                })
+            let in_word = previous.is_some_and(|byte| byte.is_ascii_alphanumeric());
+            SHAPES.iter().any(|shape| {
+                // The scheme of a URL is a word before it.
+                (!in_word || matches!(shape.form, Form::Password))
+                    && shape.prefix.len() > tail.len()
+                    && shape.prefix.as_bytes().starts_with(tail)
+            })
         })
         .unwrap_or(bytes.len())
+}
+
+/// What stands before the host of a URL: a password, or a token in the place of the user.
+fn read_password(tail: &[u8], start: usize, whole: bool) -> Reading {
+    const USER_IS_TOKEN: usize = 20;
+    // Nothing else ends what is before a host, and some of these only in texts that quote it.
+    let ends = |byte: &u8| {
+        byte.is_ascii_whitespace() || byte.is_ascii_control() || b"/?#\\\"'`<>|".contains(byte)
+    };
+    let length = tail.iter().position(ends).unwrap_or(tail.len());
+    if length == tail.len() && !whole && length < LONGEST {
+        return Reading::Open;
+    }
+    let host = tail.get(..length).unwrap_or_default();
+    let Some(at) = host.iter().rposition(|byte| *byte == b'@') else {
+        return Reading::Nothing;
+    };
+    let info = host.get(..at).unwrap_or_default();
+    let from = match info.iter().position(|byte| *byte == b':') {
+        Some(colon) => colon + 1,
+        None if at >= USER_IS_TOKEN && info.iter().any(u8::is_ascii_digit) => 0,
+        None => return Reading::Nothing,
+    };
+    let password = info.get(from..).unwrap_or_default();
+    if password.is_empty() || is_placeholder(password) {
+        return Reading::Nothing;
+    }
+    Reading::Secret(start + from..start + at)
+}
+
+/// Whether a text only says where a password goes: `$PASSWORD`, `${password}`, `{{ password }}`, `%s`, stars.
+fn is_placeholder(password: &[u8]) -> bool {
+    let is_name = |name: &[u8]| {
+        let upper = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+        name.iter().all(upper)
+    };
+    match password {
+        [b'$', b'{' | b'(', .., b'}' | b')'] | [b'{', .., b'}'] | [b'[', .., b']'] => true,
+        [b'$', name @ ..] => is_name(name),
+        [b'%', kind] => kind.is_ascii_lowercase(),
+        _ => password.iter().all(|byte| *byte == b'*'),
+    }
 }
 
 fn read_pem(bytes: &[u8], start: usize, whole: bool) -> Reading {

@@ -103,6 +103,60 @@ fn masks_the_ends_of_a_key_that_was_parted() {
 }
 
 #[test]
+fn masks_the_passwords_of_addresses() {
+    let redactor = Redactor::default();
+    for (text, expected) in [
+        (
+            "\turl = https://me:s3cr3t@git.example.com/a/b.git\n",
+            "\turl = https://me:[redacted]@git.example.com/a/b.git\n",
+        ),
+        ("https://:pw@host", "https://:[redacted]@host"),
+        (
+            "https://x-access-token:a%40b@host:8443/c?d=e@f",
+            "https://x-access-token:[redacted]@host:8443/c?d=e@f",
+        ),
+        (
+            "postgres://app:p@ss:word@db/x and ftp://a:b@c",
+            "postgres://app:[redacted]@db/x and ftp://a:[redacted]@c",
+        ),
+        (
+            r#"{"url":"https:\/\/me:pw@host\/a"}"#,
+            r#"{"url":"https:\/\/me:[redacted]@host\/a"}"#,
+        ),
+        // A token where the name of a user stands.
+        (
+            "https://0123456789abcdef0123456789abcdef01234567@host/x",
+            "https://[redacted]@host/x",
+        ),
+        (
+            "AUTHORIZATION: basic eC1hY2Nlc3MtdG9rZW46Z2hzXzEyMw==",
+            "AUTHORIZATION: basic [redacted]",
+        ),
+    ] {
+        assert_eq!(redactor.mask(text), expected, "{text}");
+        for at in 0..=text.len() {
+            let mut stream = redactor.stream();
+            let mut masked = stream.push(&text[..at]);
+            masked.push_str(&stream.push(&text[at..]));
+            masked.push_str(&stream.finish());
+            assert_eq!(masked, expected, "{text} at {at}");
+        }
+    }
+    for text in [
+        "ssh://git@github.com/a/b.git",
+        "https://host:8080/a@b:c@d",
+        "https://user:@host",
+        "https://user:$TOKEN@host https://user:${token}@host https://u:{{ pw }}@h",
+        "https://u:%s@host https://u:***@host https://u:<password>@host",
+        "see https://docs.rs/x: it is at a@b.example.com",
+        "a basic understanding of things",
+        "std::fmt://x",
+    ] {
+        assert_eq!(redactor.mask(text), text);
+    }
+}
+
+#[test]
 fn lines_of_a_longer_value_are_values() {
     let redactor = Redactor::new([SecretString::from(
         "-----BEGIN X-----\nabcdefghijklmnopq\nshort\n",
