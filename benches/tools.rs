@@ -115,36 +115,44 @@ fn commands(runtime: &tokio::runtime::Runtime) {
         }
         context(&workspace)
     };
-    let contexts = [0, 10_000, 100_000].map(|entries| (entries, of_size(entries)));
+    const SIZES: [usize; 3] = [0, 10_000, 100_000];
+    let contexts = SIZES.map(|entries| (entries, of_size(entries)));
     let yaml = "agents: {a: {role: R, provider: openai, model: openai/gpt-4o, tools: [bash]}}\n";
-    std::fs::write(path("0/orch.yaml"), yaml).unwrap();
+    for entries in SIZES {
+        std::fs::write(path(&format!("{entries}/orch.yaml")), yaml).unwrap();
+    }
     std::thread::sleep(SETTLED);
-    let command = |words: &[&str]| {
+    let command = |words: &[&str], entries: usize| {
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
-            .current_dir(path("0"))
+            .current_dir(path(&entries.to_string()))
             .env("HOME", directory.path())
             .env("ORCH_STATE_DIR", path("state"));
         command
     };
-    let mut alone = command(&[
+    let tool = [
         env!("CARGO_BIN_EXE_orch"),
         "tool",
         "bash",
         r#"{"command": "true"}"#,
-    ]);
-    let mut plain = command(&["bash", "-c", "true"]);
-    let mut peer = command(&["codex", "sandbox", "--", "bash", "-c", "true"]);
+    ];
+    let mut alone = SIZES.map(|entries| command(&tool, entries));
+    let mut plain = command(&["bash", "-c", "true"], 0);
+    let mut peer = command(&["codex", "sandbox", "--", "bash", "-c", "true"], 0);
     let has_peer = succeeds(&mut peer);
-    let mut took = [const { Vec::new() }; 6];
+    // The first process reads a workspace, and the others know it.
+    assert!(alone.iter_mut().all(succeeds));
+    let mut took = [const { Vec::new() }; 8];
     for _ in 0..RUNS {
         took[0].push(timed(|| assert!(succeeds(&mut plain))));
-        took[1].push(timed(|| assert!(succeeds(&mut alone))));
         if has_peer {
-            took[2].push(timed(|| assert!(succeeds(&mut peer))));
+            took[1].push(timed(|| assert!(succeeds(&mut peer))));
         }
-        for (took, (_, context)) in took[3..].iter_mut().zip(&contexts) {
+        for (took, alone) in took[2..5].iter_mut().zip(&mut alone) {
+            took.push(timed(|| assert!(succeeds(alone))));
+        }
+        for (took, (_, context)) in took[5..].iter_mut().zip(&contexts) {
             let call = call("bash", &json!({"command": "true"}));
             took.push(timed(|| {
                 let outcome = runtime.block_on(execute(context, &call, &Events::nobody()));
@@ -152,25 +160,30 @@ fn commands(runtime: &tokio::runtime::Runtime) {
             }));
         }
     }
-    let [plain, alone, peer, calls @ ..] = took;
-    let plain = median(plain);
+    let [plain, peer, rest @ ..] =
+        took.map(|took| if took.is_empty() { 0.0 } else { median(took) });
+    let more = rest.map(|took| took - plain);
     println!("a command that does nothing (ms, medians of {RUNS}); bash alone {plain:.2}");
-    let alone = median(alone) - plain;
-    println!("`orch tool bash`, empty workspace: {alone:.2} more (8, aim 5)");
+    println!(
+        "`orch tool bash`, empty workspace: {:.2} more (8, aim 5)",
+        more[0]
+    );
     if has_peer {
-        let peer = median(peer) - plain;
+        let peer = peer - plain;
         println!(
             "`codex sandbox`: {peer:.2} more; orch's part of that {:.2} (0.2)",
-            alone / peer
+            more[0] / peer
         );
     } else {
         println!("`codex` is not in PATH: not compared");
     }
-    for ((entries, _), took) in contexts.iter().zip(calls) {
-        println!(
-            "a call within a run, {entries} entries: {:.2} more (1 for 10,000 entries)",
-            median(took) - plain
-        );
+    for (kind, more) in ["`orch tool bash`", "a call within a run"]
+        .into_iter()
+        .zip(more.chunks(SIZES.len()))
+    {
+        for (entries, more) in SIZES.iter().zip(more) {
+            println!("{kind}, {entries} entries: {more:.2} more (1 for 10,000 entries)");
+        }
     }
     println!();
 }

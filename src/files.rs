@@ -111,10 +111,33 @@ impl Directory {
     /// # Errors
     /// When it cannot be written; nothing is left behind then.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.replace(name, content, PRIVATE)
+        self.replace(name, content, PRIVATE, File::sync_all)
     }
 
-    fn replace(&self, name: &str, content: &[u8], mode: Mode) -> io::Result<()> {
+    /// The same for what need not outlive the machine: it is not synced, and may be torn after a crash.
+    ///
+    /// # Errors
+    /// As [`Directory::write`].
+    pub fn write_unsynced(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.replace(name, content, PRIVATE, |_| Ok(()))
+    }
+
+    /// Whether it belongs to whoever runs this program, and nobody else can write there.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn is_own(&self) -> io::Result<bool> {
+        let stat = rustix::fs::fstat(&self.file)?;
+        Ok(stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0)
+    }
+
+    fn replace(
+        &self,
+        name: &str,
+        content: &[u8],
+        mode: Mode,
+        sync: fn(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
         let temporary = format!(".{name}.{}", std::process::id());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.file, &temporary, flags, mode);
@@ -129,7 +152,7 @@ impl Directory {
         let mut file = File::from(opened);
         let written = file
             .write_all(content)
-            .and_then(|()| file.sync_all())
+            .and_then(|()| sync(&file))
             .and_then(|()| {
                 Ok(rustix::fs::renameat(
                     &self.file, &temporary, &self.file, name,
@@ -161,7 +184,7 @@ pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         file: rustix::fs::open(parent, flags, Mode::empty())?,
         path: parent.to_owned(),
     };
-    directory.replace(name, content, Mode::from_raw_mode(mode))?;
+    directory.replace(name, content, Mode::from_raw_mode(mode), File::sync_all)?;
     Ok(rustix::fs::fsync(&directory.file)?)
 }
 

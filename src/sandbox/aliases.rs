@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
+use super::covers::look;
 use super::plan::How;
 use super::policy::Policy;
-use super::scan::{Rules, What};
+use super::scan::What;
 
 /// Names that are often links to a file of another name.
 const OFTEN_LINKED: [&str; 7] = [
@@ -37,15 +37,12 @@ impl Policy {
     }
 
     fn is_linked_somewhere(&self, identity: (u64, u64)) -> bool {
-        let mut scans = self.scans().lock().unwrap_or_else(PoisonError::into_inner);
         let roots = [&self.workspace]
             .into_iter()
             .chain(&self.write)
             .chain(&self.read);
         roots.filter(|root| root.is_dir()).any(|root| {
-            let denied = |relative: &Path| self.denies_entry(root, relative);
-            let rules = Rules { denied: &denied };
-            let found = scans.entry(root.clone()).or_default().refresh(root, &rules);
+            let found = look(self, root, true);
             // Where nobody can tell, it may be.
             found.map_or(true, |found| {
                 found

@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
-use super::covers::look;
+use super::covers::{forget, look};
 use super::helper::NAME;
 use super::helper::channel::{pair, receive, send};
 use super::plan::{Exceeded, Plan, Raw, Report, Request};
@@ -115,6 +115,10 @@ impl Command {
             if let Some(child) = start((&plan, &self.policy), turn, &self.input).await? {
                 return Ok(child);
             }
+            let policy = Arc::clone(&self.policy);
+            tokio::task::spawn_blocking(move || forget(&policy))
+                .await
+                .map_err(io::Error::from)?;
         }
         Err(SandboxError::Changing)
     }
@@ -444,6 +448,13 @@ async fn start(
                 }));
             }
             Some((Report::Changed, _)) => {
+                // It waits for a word before it ends, as after any command.
+                while let Some((report, _)) = hear(&socket).await? {
+                    if matches!(report, Report::Ended { .. }) {
+                        drop(send(socket.get_ref(), &Request::Done, &[]));
+                        break;
+                    }
+                }
                 helper.wait().await?;
                 return Ok(None);
             }

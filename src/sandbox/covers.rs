@@ -9,7 +9,8 @@ use std::sync::PoisonError;
 use super::names::CONFIGURATION_NAMES;
 use super::plan::{Cover, How, Kept, Raw, Watch};
 use super::policy::Policy;
-use super::scan::{Found, Rules, ScanError, What};
+use super::scan::{Cache, Found, Rules, Scan, ScanError, What};
+use super::started::started_in;
 use super::view::Roots;
 
 /// Covers in the order in which they are laid, and watched names.
@@ -30,15 +31,18 @@ pub(super) fn covers(
     is_alone: bool,
 ) -> Result<Covered, ScanError> {
     let mut covered = Covered::default();
+    let mut started = BTreeSet::new();
     for root in roots.scanned() {
-        for one in look(policy, root, is_alone)? {
+        let found = look(policy, root, is_alone)?;
+        started.append(&mut started_in(root, &found, policy));
+        for one in found {
             covered.add(root, one);
         }
     }
     if let Some(repository) = &roots.repository {
         covered.git_directory(repository);
     }
-    covered.configuration(policy, roots, whole_disk);
+    covered.configuration(policy, roots, &started, whole_disk);
     covered.order();
     Ok(covered)
 }
@@ -49,14 +53,47 @@ pub(super) fn look(policy: &Policy, root: &Path, is_alone: bool) -> Result<Vec<F
         .scans()
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let denied = |relative: &Path| policy.denies_entry(root, relative);
+    // A directory may be known by another path than the one under which something in it is denied.
+    let real = real_of(root);
+    let cache = policy.cache(root, &real);
+    let scan = scans.entry(root.to_owned()).or_insert_with(|| {
+        let kept = cache.as_ref().and_then(Cache::load);
+        kept.unwrap_or_default()
+    });
+    let denied = |relative: &Path| {
+        policy.denies_entry(root, relative)
+            || (real != root && policy.denies_entry(&real, relative))
+    };
     let rules = Rules { denied: &denied };
-    let scan = scans.entry(root.to_owned()).or_default();
-    if is_alone {
+    let found = if is_alone {
         scan.refresh(root, &rules)
     } else {
         scan.refresh_among_others(root, &rules)
+    }?;
+    if let Some(cache) = &cache
+        && scan.is_worth_keeping()
+    {
+        cache.save(scan);
     }
+    Ok(found)
+}
+
+/// Forgets what was seen of the directories, and what of it was kept: next time everything is read.
+pub(super) fn forget(policy: &Policy) {
+    let mut scans = policy
+        .scans()
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    for (root, scan) in scans.iter_mut() {
+        *scan = Scan::default();
+        if let Some(cache) = policy.cache(root, &real_of(root)) {
+            cache.remove();
+        }
+    }
+}
+
+fn real_of(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl Covered {
@@ -119,7 +156,13 @@ impl Covered {
     }
 
     /// The configuration in use, and names that would be taken for one.
-    fn configuration(&mut self, policy: &Policy, roots: &Roots, whole_disk: bool) {
+    fn configuration(
+        &mut self,
+        policy: &Policy,
+        roots: &Roots,
+        started: &BTreeSet<PathBuf>,
+        whole_disk: bool,
+    ) {
         let shown: Vec<&Path> = if whole_disk {
             vec![Path::new("/")]
         } else {
@@ -137,7 +180,8 @@ impl Covered {
                 .max_by_key(|root| root.as_os_str().len())
                 .copied()
         };
-        for path in policy.protected.iter().chain(&policy.started) {
+        let all = policy.protected.iter().chain(&policy.started);
+        for path in all.chain(started) {
             // Of what has no directory yet, nothing may come into being.
             let missing = |path: &&Path| path.parent().is_some_and(Path::exists);
             let path = &path.ancestors().find(missing).unwrap_or(path).to_owned();

@@ -1,6 +1,6 @@
 //! The kernel's rules for a child process.
 //!
-//! May use the vocabulary and `process` only.
+//! May use the vocabulary, `files` and `process` only.
 
 mod aliases;
 mod command;

@@ -30,21 +30,33 @@ pub(super) fn holds_secret(name: &[u8]) -> bool {
         b"-key.pem",
         b"_key.pem",
     ];
-    let name = name.to_ascii_lowercase();
     // `.env.local`, and `production.env`.
-    if name.starts_with(b".env") || name.ends_with(b".env") {
-        return ![&b"example"[..], b"sample", b"template"]
-            .iter()
-            .any(|word| {
-                name.split(|byte| !byte.is_ascii_alphanumeric())
-                    .any(|part| part == *word)
-            });
+    if begins(name, b".env").is_some() || ends(name, b".env") {
+        let is_template = |part: &[u8]| {
+            [&b"example"[..], b"sample", b"template"]
+                .iter()
+                .any(|word| part.eq_ignore_ascii_case(word))
+        };
+        return !name
+            .split(|byte| !byte.is_ascii_alphanumeric())
+            .any(is_template);
     }
-    EXACT.contains(&name.as_slice())
+    EXACT.iter().any(|known| name.eq_ignore_ascii_case(known))
         || ENDINGS
             .iter()
-            .any(|ending| name.len() > ending.len() && name.ends_with(ending))
-        || is_ssh_key(&name)
+            .any(|ending| name.len() > ending.len() && ends(name, ending))
+        || is_ssh_key(name)
+}
+
+/// What follows a beginning, in letters of either case.
+fn begins<'n>(name: &'n [u8], with: &[u8]) -> Option<&'n [u8]> {
+    let (start, rest) = name.split_at_checked(with.len())?;
+    start.eq_ignore_ascii_case(with).then_some(rest)
+}
+
+fn ends(name: &[u8], with: &[u8]) -> bool {
+    name.split_at_checked(name.len().wrapping_sub(with.len()))
+        .is_some_and(|(_, end)| end.eq_ignore_ascii_case(with))
 }
 
 /// Whether a path is where programs keep their credentials, whatever the file is called.
@@ -93,10 +105,10 @@ pub(super) fn keeps_credentials(path: &[u8]) -> bool {
 fn is_ssh_key(name: &[u8]) -> bool {
     [&b"id_rsa"[..], b"id_dsa", b"id_ecdsa", b"id_ed25519"]
         .iter()
-        .filter_map(|start| name.strip_prefix(*start))
+        .filter_map(|start| begins(name, start))
         .any(|rest| {
             (rest.is_empty() || matches!(rest.first(), Some(b'.' | b'_' | b'-')))
-                && !rest.ends_with(b".pub")
+                && !ends(rest, b".pub")
         })
 }
 

@@ -10,7 +10,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::limits::Limits;
 use super::names::{CONFIGURATION_NAMES, holds_secret, keeps_credentials, steers_git};
-use super::scan::Scan;
+use super::scan::{Cache, Scan};
 use super::settings::{Network, SandboxSettings, Tier};
 use super::started::started;
 
@@ -62,6 +62,8 @@ pub struct Policy {
     pub environment: BTreeMap<OsString, OsString>,
     /// The patterns of `read_deny`, as written.
     read_deny: Vec<String>,
+    /// The same as they are matched.
+    denied_whole: Vec<String>,
     denied: GlobSet,
     scans: Arc<Mutex<BTreeMap<PathBuf, Scan>>>,
 }
@@ -102,20 +104,22 @@ impl Policy {
             let path = workspace.to_owned();
             PolicyError::Workspace { path, source }
         })?;
-        let paths = |texts: &[String]| {
+        let paths = |texts: &[String]| -> Vec<PathBuf> {
             texts
                 .iter()
                 .map(|text| expand(&workspace, home, text))
                 .collect()
         };
+        let write = paths(&settings.write);
+        let denied_whole = whole_patterns(home, &settings.read_deny);
         Ok(Self {
             confined: true,
             tier: settings.tier,
             network: settings.network,
             read: paths(&settings.read),
-            write: paths(&settings.write),
+            started: started(&workspace, &write, home),
+            write,
             protected: Vec::new(),
-            started: started(&workspace, home),
             private: Vec::new(),
             configuration_dirs: vec![workspace.clone()],
             ports: None,
@@ -126,7 +130,8 @@ impl Policy {
             state_dir: None,
             limits: Limits::default(),
             environment: BTreeMap::new(),
-            denied: deny_set(home, &settings.read_deny)?,
+            denied: deny_set(&denied_whole)?,
+            denied_whole,
             read_deny: settings.read_deny.clone(),
             scans: Arc::default(),
             workspace,
@@ -197,6 +202,20 @@ impl Policy {
         &self.scans
     }
 
+    /// Where what was seen of a directory is kept between processes; `real` is its real path.
+    pub(super) fn cache(&self, root: &Path, real: &Path) -> Option<Cache> {
+        let state_dir = self.state_dir.as_ref()?;
+        let paths = [root, real, &self.workspace].into_iter();
+        let paths = paths.chain(self.private.iter().map(PathBuf::as_path));
+        let paths = paths.map(|path| path.as_os_str().as_bytes());
+        // Nothing stands between the paths and the patterns.
+        let patterns = self.denied_whole.iter().map(String::as_bytes);
+        Some(Cache::new(
+            state_dir,
+            paths.chain([b"".as_slice()]).chain(patterns),
+        ))
+    }
+
     /// A path of the configuration: `~` stands for the home directory, other relative ones start at the
     /// workspace.
     pub fn expand(&self, text: &str) -> PathBuf {
@@ -262,31 +281,43 @@ fn expand(workspace: &Path, home: &Path, text: &str) -> PathBuf {
 
 /// The patterns as git reads an ignore file: without a slash at any depth, else from the workspace; `~/` and
 /// absolute ones reach outside.
-fn deny_set(home: &Path, patterns: &[String]) -> Result<GlobSet, PolicyError> {
-    let mut set = GlobSetBuilder::new();
+fn whole_patterns(home: &Path, patterns: &[String]) -> Vec<String> {
+    let mut whole = Vec::new();
     for pattern in patterns {
         let trimmed = pattern.trim_end_matches('/').trim_end_matches("/**");
-        let whole = if let Some(rest) = trimmed.strip_prefix("~/") {
-            format!("{}/{rest}", globset::escape(&home.to_string_lossy()))
+        if let Some(rest) = trimmed.strip_prefix("~/") {
+            // What lies in a home directory behind a link is met under its real path.
+            let real = std::fs::canonicalize(home).ok();
+            let homes = std::iter::once(home).chain(real.as_deref());
+            whole.extend(homes.map(|home| {
+                let home = globset::escape(&home.to_string_lossy());
+                format!("{home}/{rest}")
+            }));
         } else if pattern.trim_end_matches('/').contains('/') {
-            trimmed.trim_start_matches("./").to_owned()
+            whole.push(trimmed.trim_start_matches("./").to_owned());
         } else {
-            format!("**/{trimmed}")
-        };
-        let glob = GlobBuilder::new(&whole)
+            whole.push(format!("**/{trimmed}"));
+        }
+    }
+    whole.dedup();
+    whole
+}
+
+fn deny_set(patterns: &[String]) -> Result<GlobSet, PolicyError> {
+    let failed = |pattern: &str| {
+        let pattern = pattern.trim_start_matches("**/").to_owned();
+        move |source| PolicyError::Pattern { pattern, source }
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = GlobBuilder::new(pattern)
             .literal_separator(true)
             .case_insensitive(true)
             .build()
-            .map_err(|source| PolicyError::Pattern {
-                pattern: pattern.clone(),
-                source,
-            })?;
+            .map_err(failed(pattern))?;
         set.add(glob);
     }
-    set.build().map_err(|source| PolicyError::Pattern {
-        pattern: patterns.join(", "),
-        source,
-    })
+    set.build().map_err(failed(&patterns.join(", ")))
 }
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 //! would run programs outside the sandbox.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::policy::normal;
+use super::covers::look;
+use super::policy::{Policy, normal};
 use super::repository::{Setting, names_program, settings};
-use super::scan::external_directory;
+use super::scan::{self, What, external_directory};
 
 /// Files that include one another deeper than this are none that anybody wrote by hand.
 const DEEPEST: u32 = 5;
@@ -54,20 +57,15 @@ const HOME: &[&str] = &[
     "bin",
 ];
 
-/// The paths in a workspace that start by themselves, whether they exist or not.
-pub(super) fn started(workspace: &Path, home: &Path) -> Vec<PathBuf> {
-    let mut found = Found {
-        workspace,
+/// The paths in a workspace that start by themselves, whether they exist or not. `write` is what may be written
+/// besides it.
+pub(super) fn started(workspace: &Path, write: &[PathBuf], home: &Path) -> Vec<PathBuf> {
+    let mut found = Found::new(
+        std::iter::once(workspace).chain(write.iter().map(PathBuf::as_path)),
         home,
-        paths: BTreeSet::new(),
-    };
+    );
     let git = external_directory(workspace).unwrap_or_else(|| workspace.join(".git"));
-    for file in [git.join("config"), git.join("config.worktree")] {
-        found.configuration(&file, DEEPEST);
-    }
-    for file in [".gitconfig", ".config/git/config"] {
-        found.configuration(&home.join(file), DEEPEST);
-    }
+    found.repository(&git, workspace);
     let real = std::fs::canonicalize(home).unwrap_or_else(|_| home.to_owned());
     if real.starts_with(workspace) {
         found.paths.extend(HOME.iter().map(|name| real.join(name)));
@@ -75,13 +73,98 @@ pub(super) fn started(workspace: &Path, home: &Path) -> Vec<PathBuf> {
     found.paths.into_iter().collect()
 }
 
+/// What git starts in the repositories that were found in `root`, whether it exists or not.
+pub(super) fn started_in(
+    root: &Path,
+    repositories: &[scan::Found],
+    policy: &Policy,
+) -> BTreeSet<PathBuf> {
+    let roots = std::iter::once(&policy.workspace).chain(&policy.write);
+    let mut found = Found::new(roots.map(PathBuf::as_path).chain([root]), &policy.home);
+    for one in repositories {
+        if one.what == What::Repository {
+            let git = root.join(OsStr::from_bytes(&one.path));
+            for top in tops(&git) {
+                found.repository(&git, &top);
+            }
+        }
+    }
+    found.paths
+}
+
+impl Policy {
+    /// Whether git starts a path in a repository of the workspace, which need not be the workspace's own. Looks
+    /// through the workspace.
+    pub fn is_started_in_repository(&self, path: &Path) -> bool {
+        let roots = std::iter::once(&self.workspace).chain(&self.write);
+        roots
+            .filter(|root| root.is_dir() && root.parent().is_some() && path.starts_with(root))
+            .any(|root| {
+                // Where nobody can tell, it may be.
+                look(self, root, true).map_or(true, |found| {
+                    started_in(root, &found, self)
+                        .iter()
+                        .any(|started| path.starts_with(started))
+                })
+            })
+    }
+}
+
+/// Where the files of a git directory are, and so where git is when it starts a hook.
+fn tops(git: &Path) -> Vec<PathBuf> {
+    let parent = |path: &Path| path.parent().map(Path::to_owned);
+    let read = |name: &str| std::fs::read_to_string(git.join(name)).ok();
+    let mut tops = Vec::new();
+    if git.file_name() == Some(OsStr::new(".git")) {
+        tops.extend(parent(git));
+    } else if let Some(link) = read("gitdir") {
+        // That of a worktree, which says where its `.git` is.
+        tops.extend(parent(&git.join(link.trim())));
+    } else {
+        tops.push(git.to_owned());
+    }
+    let worktrees = ["config", "config.worktree"].into_iter().filter_map(read);
+    for setting in worktrees.flat_map(|text| settings(&text)) {
+        if (setting.section.as_str(), setting.name.as_str()) == ("core", "worktree") {
+            tops.push(normal(&git.join(&setting.value)));
+        }
+    }
+    tops
+}
+
 struct Found<'a> {
-    workspace: &'a Path,
+    /// What can be changed.
+    roots: Vec<&'a Path>,
     home: &'a Path,
+    /// Where git is when it starts something.
+    top: PathBuf,
     paths: BTreeSet<PathBuf>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(roots: impl Iterator<Item = &'a Path>, home: &'a Path) -> Self {
+        Self {
+            roots: roots.collect(),
+            home,
+            top: PathBuf::new(),
+            paths: BTreeSet::new(),
+        }
+    }
+
+    /// What git starts for a git directory whose files are at `top`.
+    fn repository(&mut self, git: &Path, top: &Path) {
+        top.clone_into(&mut self.top);
+        // A worktree has the configuration of its repository.
+        let common = std::fs::read_to_string(git.join("commondir"));
+        let common = common.map_or_else(|_| git.to_owned(), |common| git.join(common.trim()));
+        for file in [git.join("config.worktree"), normal(&common).join("config")] {
+            self.configuration(&file, DEEPEST);
+        }
+        for file in [".gitconfig", ".config/git/config"] {
+            self.configuration(&self.home.join(file), DEEPEST);
+        }
+    }
+
     /// A configuration of git, and those that it includes.
     fn configuration(&mut self, file: &Path, depth: u32) {
         let is_small = std::fs::metadata(file)
@@ -98,7 +181,7 @@ impl Found<'_> {
                     self.add(included);
                 }
                 // It is where git is when it starts a hook: at the top of the files.
-                ("core", "hookspath") => self.add(self.resolved(self.workspace, &setting.value)),
+                ("core", "hookspath") => self.add(self.resolved(&self.top, &setting.value)),
                 // An alias is asked for by its name.
                 ("alias", _) => {}
                 _ => self.program(&setting),
@@ -114,7 +197,7 @@ impl Found<'_> {
         for word in setting.value.split(|character: char| {
             character.is_whitespace() || matches!(character, '"' | '\'' | ';' | '|' | '&' | '!')
         }) {
-            let path = self.resolved(self.workspace, word);
+            let path = self.resolved(&self.top, word);
             if !word.is_empty() && path.is_file() {
                 self.add(path);
             }
@@ -128,11 +211,13 @@ impl Found<'_> {
         })
     }
 
-    /// What is outside the workspace cannot be changed anyway.
+    /// What is elsewhere cannot be changed anyway.
     fn add(&mut self, path: PathBuf) {
         let real = std::fs::canonicalize(&path).ok();
         for path in std::iter::once(path).chain(real) {
-            if path.starts_with(self.workspace) && path != self.workspace {
+            let is_below = |root: &&Path| path.starts_with(root) && path != **root;
+            // The whole of somebody's files, which a `.` would be, cannot be meant.
+            if self.roots.iter().any(is_below) && path != self.top {
                 self.paths.insert(path);
             }
         }
@@ -162,12 +247,12 @@ mod tests {
         )
         .unwrap();
         std::fs::write(work.join("more.inc"), "[core]\npager = \\\n tools/run\n").unwrap();
-        let shown: Vec<String> = started(&work, Path::new("/nonexistent"))
+        let shown: Vec<String> = started(&work, &[], Path::new("/nonexistent"))
             .iter()
             .map(|path| path.strip_prefix(&work).unwrap().display().to_string())
             .collect();
         assert_eq!(shown, [".githooks", "more.inc", "tools/clean", "tools/run"]);
-        let more = started(&work, &home);
+        let more = started(&work, &[], &home);
         assert!(more.contains(&home.join(".bashrc")));
         assert_eq!(more.len(), shown.len() + HOME.len());
     }

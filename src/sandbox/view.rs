@@ -105,11 +105,16 @@ pub(super) struct Roots {
 impl Roots {
     fn new(policy: &Policy, home: &Path, whole_disk: bool) -> Self {
         let workspace = policy.workspace.clone();
-        let outside = |path: &PathBuf| !path.starts_with(&workspace);
-        let mut read = top_level(&policy.read);
-        let mut write = top_level(&policy.write);
-        read.retain(outside);
-        write.retain(outside);
+        // Where the home directory is a link, nothing can be placed or covered behind it.
+        let real = |path: PathBuf| match path.strip_prefix(&policy.home) {
+            Ok(below) => home.join(below),
+            Err(_) => path,
+        };
+        let outside = |paths: &[PathBuf]| -> Vec<PathBuf> {
+            let paths = top_level(paths).into_iter().map(real);
+            paths.filter(|path| !path.starts_with(&workspace)).collect()
+        };
+        let (read, write) = (outside(&policy.read), outside(&policy.write));
         let path = system::path_of(policy);
         let variables = VARIABLES
             .iter()
@@ -134,6 +139,7 @@ impl Roots {
             directories(&path, variables, home, seen)
                 .into_iter()
                 .filter(|directory| directory.exists())
+                .map(real)
                 .collect()
         };
         let is_own = !home.starts_with(&workspace) && home.parent().is_some();
@@ -150,18 +156,9 @@ impl Roots {
 
     fn places(&self, policy: &Policy, command: &Command) -> Vec<Place> {
         let execute = policy.allowed_commands.is_empty();
-        // Nothing can be placed behind a link of the view.
-        let placed = |path: &Path| {
-            let below = path.strip_prefix(&policy.home).ok();
-            let real = self.home_link.as_ref().and(self.home.as_ref());
-            match (real, below) {
-                (Some(home), Some(below)) => home.join(below),
-                _ => path.to_owned(),
-            }
-        };
         let bind = |path: &Path, access, optional| Place::Bind {
             source: path.into(),
-            target: placed(path).into(),
+            target: path.into(),
             access,
             execute: execute || access == Access::Read,
             optional,

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
-use super::tree::{Seen, push};
+use super::seen::identity;
+use super::tree::push;
 use super::{Found, How, Kind, What};
 use crate::sandbox::names::GIT_STEERING;
 
 /// How deep submodules of submodules are looked for.
 const DEEPEST: usize = 8;
 
-/// Notes what belongs to an entry `.git`; tells whether it is covered by the directory's own change time.
-pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Vec<Found>) -> bool {
+/// Notes what belongs to an entry `.git`.
+pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Vec<Found>) {
     keep(directory, name, found);
     match kind {
         Kind::Directory => {
@@ -25,14 +26,11 @@ pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Ve
                 modules(&open, name, DEEPEST, found);
                 worktrees(&open, name, found);
             }
-            // Its own contents change without the directory above it.
-            false
         }
         Kind::File => {
             note(directory, name, What::Cover(How::ReadOnly), found);
-            true
         }
-        _ => false,
+        _ => {}
     }
 }
 
@@ -81,13 +79,12 @@ fn keep(directory: &OwnedFd, name: &[u8], found: &mut Vec<Found>) {
         OsStr::from_bytes(name),
         AtFlags::SYMLINK_NOFOLLOW,
     ) {
-        let seen = Seen::from(&stat);
         found.push(Found {
             path: name.to_vec(),
             what: What::Kept {
                 is_link: FileType::from_raw_mode(stat.st_mode) == FileType::Symlink,
             },
-            identity: (seen.device, seen.inode),
+            identity: identity(&stat),
         });
     }
 }
@@ -105,11 +102,10 @@ fn note(directory: impl AsFd, path: &[u8], what: What, found: &mut Vec<Found>) -
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
         return false;
     }
-    let seen = Seen::from(&stat);
     found.push(Found {
         path: path.to_vec(),
         what,
-        identity: (seen.device, seen.inode),
+        identity: identity(&stat),
     });
     true
 }
@@ -164,11 +160,10 @@ fn steering(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
 
 fn repository(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
     if let Ok(stat) = statat(git, ".", AtFlags::empty()) {
-        let seen = Seen::from(&stat);
         found.push(Found {
             path: path.to_vec(),
             what: What::Repository,
-            identity: (seen.device, seen.inode),
+            identity: identity(&stat),
         });
     }
 }

@@ -1,21 +1,61 @@
 //! Other names of secrets: a hard link is the same file, whatever it is called.
+//!
+//! They are looked for only where a secret has several names, and are remembered with the directories that hold
+//! them: a new name changes its directory.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, openat2, statat};
 
-use super::tree::push;
-use super::{Found, How, What};
+use super::seen::identity;
+use super::tree::{Live, Node, push};
+use super::{Found, How, Kind, What};
 
-/// Adds what has the same inode as a secret that was found; looks for it only where a secret has several names.
-pub(super) fn add(root: BorrowedFd<'_>, found: &mut Vec<Found>) -> io::Result<()> {
-    let secrets: BTreeSet<(u64, u64)> = found
+/// Device and inode of the secrets whose names are looked for.
+pub(super) type Sought = BTreeSet<(u64, u64)>;
+
+/// Adds the other names of the secrets that were found. Every directory of the tree knows the names in it of what
+/// is `sought`; when that is too little, all are read again.
+pub(super) fn add(
+    root: BorrowedFd<'_>,
+    tree: &mut Node,
+    sought: &mut Sought,
+    found: &mut Vec<Found>,
+) -> io::Result<()> {
+    let secrets = with_several_names(root, found);
+    if secrets.is_empty() {
+        return Ok(());
+    }
+    if !secrets.is_subset(sought) {
+        // Until all are read, nothing is known.
+        sought.clear();
+        read(root, tree, &mut Vec::new(), &secrets)?;
+        sought.clone_from(&secrets);
+    }
+    let mut open = Vec::new();
+    collect(tree, &mut Vec::new(), &secrets, &mut open, found);
+    // What is in the directories of git is not part of the tree.
+    while let Some(path) = open.pop() {
+        let mut names = Vec::new();
+        let mut below = |name: &[u8]| {
+            let mut below = path.clone();
+            push(&mut below, name);
+            open.push(below);
+        };
+        list(root, &path, &secrets, &mut names, &mut below)?;
+        found.extend(names.into_iter().map(|one| one.below(&path)));
+    }
+    Ok(())
+}
+
+fn with_several_names(root: BorrowedFd<'_>, found: &[Found]) -> Sought {
+    found
         .iter()
         .filter(|one| one.what == What::Cover(How::Hide))
         .filter(|one| {
@@ -25,24 +65,86 @@ pub(super) fn add(root: BorrowedFd<'_>, found: &mut Vec<Found>) -> io::Result<()
             })
         })
         .map(|one| one.identity)
-        .collect();
-    if secrets.is_empty() {
-        return Ok(());
+        .collect()
+}
+
+/// Notes an entry that is a name of what is sought.
+pub(super) fn note(
+    directory: impl AsFd,
+    name: &[u8],
+    inode: u64,
+    sought: &Sought,
+    names: &mut Vec<Found>,
+) {
+    if !sought.iter().any(|(_, known)| *known == inode) {
+        return;
     }
-    let mut open = vec![Vec::new()];
-    while let Some(path) = open.pop() {
-        names(root, &path, &secrets, &mut open, found)?;
+    let stat = statat(
+        directory,
+        OsStr::from_bytes(name),
+        AtFlags::SYMLINK_NOFOLLOW,
+    );
+    if let Ok(stat) = stat
+        && sought.contains(&identity(&stat))
+    {
+        names.push(Found {
+            path: name.to_vec(),
+            what: What::Cover(How::Hide),
+            identity: identity(&stat),
+        });
+    }
+}
+
+/// Reads the names in every directory of the tree.
+fn read(
+    root: BorrowedFd<'_>,
+    node: &mut Node,
+    path: &mut Vec<u8>,
+    sought: &Sought,
+) -> io::Result<()> {
+    node.names.clear();
+    list(root, path, sought, &mut node.names, &mut |_| {})?;
+    let length = path.len();
+    for child in &mut node.children {
+        push(path, &child.name);
+        let read = read(root, child, path, sought);
+        path.truncate(length);
+        read?;
     }
     Ok(())
 }
 
+/// The names in the tree, and the directories of git in it.
+fn collect(
+    node: &Node,
+    path: &mut Vec<u8>,
+    secrets: &Sought,
+    git: &mut Vec<Vec<u8>>,
+    found: &mut Vec<Found>,
+) {
+    let names = node.names.iter();
+    let names = names.filter(|one| secrets.contains(&one.identity));
+    found.extend(names.map(|one| one.clone().below(path)));
+    let length = path.len();
+    if node.live.contains(&Live::Git(Kind::Directory)) {
+        push(path, b".git");
+        git.push(path.clone());
+        path.truncate(length);
+    }
+    for child in &node.children {
+        push(path, &child.name);
+        collect(child, path, secrets, git, found);
+        path.truncate(length);
+    }
+}
+
 /// Looks through one directory.
-fn names(
+fn list(
     root: BorrowedFd<'_>,
     path: &[u8],
-    secrets: &BTreeSet<(u64, u64)>,
-    open: &mut Vec<Vec<u8>>,
-    found: &mut Vec<Found>,
+    sought: &Sought,
+    names: &mut Vec<Found>,
+    below: &mut dyn FnMut(&[u8]),
 ) -> io::Result<()> {
     let here = if path.is_empty() { b"." } else { path };
     let here = Path::new(OsStr::from_bytes(here));
@@ -57,25 +159,11 @@ fn names(
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") {
-            continue;
-        }
-        let mut whole = path.to_vec();
-        push(&mut whole, name);
         match entry.file_type() {
-            FileType::Directory => open.push(whole),
-            FileType::RegularFile | FileType::Unknown
-                if secrets.iter().any(|(_, inode)| *inode == entry.ino()) =>
-            {
-                if let Ok(stat) = statat(&directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                    && secrets.contains(&(stat.st_dev, stat.st_ino))
-                {
-                    found.push(Found {
-                        path: whole,
-                        what: What::Cover(How::Hide),
-                        identity: (stat.st_dev, stat.st_ino),
-                    });
-                }
+            _ if matches!(name, b"." | b"..") => {}
+            FileType::Directory => below(name),
+            FileType::RegularFile | FileType::Unknown => {
+                note(&directory, name, entry.ino(), sought, names);
             }
             _ => {}
         }

@@ -2,13 +2,17 @@
 //! what steers git.
 //!
 //! The tree of directories is remembered with the change time of each, which nobody can set; a scan asks for
-//! these times and reads again only what changed.
+//! these times and reads again only what changed. Between processes it is kept in the state directory.
 
+mod ask;
+mod cache;
 mod git;
 mod links;
+mod seen;
 mod sockets;
 mod tree;
 
+pub(super) use cache::Cache;
 pub(super) use git::external_directory;
 pub(super) use tree::{Scan, ScanError};
 
@@ -26,6 +30,15 @@ pub(super) struct Found {
     pub(super) what: What,
     /// Device and inode.
     pub(super) identity: (u64, u64),
+}
+
+impl Found {
+    /// The same where the directory is a part of another one.
+    fn below(self, directory: &[u8]) -> Self {
+        let mut path = directory.to_vec();
+        tree::push(&mut path, &self.path);
+        Self { path, ..self }
+    }
 }
 
 /// What was found.

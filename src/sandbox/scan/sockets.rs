@@ -1,12 +1,20 @@
 //! Which sockets with names in the file system have an owner: asked of the kernel, so that no owner is disturbed.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, netlink,
+    recv, send, socket_with,
 };
+
+use super::Found;
 
 /// Device (as the kernel encodes it) and inode of the names of all bound sockets of this network namespace.
 /// `None` where the kernel does not tell.
@@ -15,9 +23,44 @@ pub(super) fn bound() -> Option<BTreeSet<(u32, u32)>> {
 }
 
 /// The device of `stat` as the kernel tells it here.
-pub(super) fn device(device: u64) -> u32 {
+fn device(device: u64) -> u32 {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     major << 20 | minor & 0xF_FFFF
+}
+
+/// Whether somebody owns a socket of the workspace; one whose owner is gone is only a name.
+pub(super) fn has_owner(
+    root: BorrowedFd<'_>,
+    found: &Found,
+    bound: Option<&BTreeSet<(u32, u32)>>,
+) -> bool {
+    let Some(bound) = bound else {
+        // The kernel does not tell, so it may.
+        return true;
+    };
+    let (device, inode) = found.identity;
+    // The kernel tells the lower half.
+    #[expect(clippy::cast_possible_truncation, reason = "both sides are cut alike")]
+    let inode = inode as u32;
+    bound.contains(&(self::device(device), inode)) || answers(root, &found.path)
+}
+
+/// Whether a socket is of another network namespace, which can only be tried.
+fn answers(root: BorrowedFd<'_>, path: &[u8]) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let path = Path::new(OsStr::from_bytes(path));
+    let Ok(file) = openat2(root, path, flags, Mode::empty(), resolve) else {
+        return true;
+    };
+    // Its own path may be too long for an address.
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    match (address, socket) {
+        (Ok(address), Ok(socket)) => connect(socket, &address) != Err(Errno::CONNREFUSED),
+        _ => true,
+    }
 }
 
 // Numbers of `linux/sock_diag.h`, `linux/unix_diag.h` and `linux/netlink.h`.

@@ -1,6 +1,5 @@
 //! The remembered tree of a workspace.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,23 +9,29 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, open, openat2, statat};
 use rustix::io::Errno;
+use rustix::time::ClockId;
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, open, openat2, statat,
-};
-
+use super::ask::{ask, is_same};
+use super::seen::{Seen, Trusted, identity};
 use super::{Found, How, Kind, Rules, What, verdict};
 use super::{git, links, sockets};
 
 /// A directory that changed so recently may change again without another change time.
-const UNCERTAIN_SECONDS: i64 = 2;
+const UNCERTAIN: Duration = Duration::from_secs(2);
 
 /// Longer than one tick of the clocks of file systems (10 ms at most).
 const TICK: Duration = Duration::from_millis(12);
 
+/// A clock that was set back less than this leaves [`UNCERTAIN`] its sense, nanoseconds.
+const SET_BACK: i64 = 1_000_000_000;
+
 /// How often a workspace is looked at that changes meanwhile.
 const LOOKS: u32 = 20;
+
+/// How many entries are read in the time that it takes to open a directory, roughly.
+const OPENING: usize = 40;
 
 /// More entries than this are not looked through.
 const MOST: usize = 20_000_000;
@@ -37,7 +42,7 @@ const LONGEST_PATH: usize = 3800;
 
 /// Directories in directories deeper than this are hidden too: they are looked through by calls in calls, and a
 /// command could make more than the stack holds.
-const DEEPEST: usize = 256;
+pub(super) const DEEPEST: usize = 256;
 
 /// Names of directories to go into.
 type Names = Vec<Vec<u8>>;
@@ -57,45 +62,74 @@ pub(in crate::sandbox) enum ScanError {
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct Scan {
     pub(super) root: Option<Node>,
+    /// What is known of the mounts that its directories are on.
+    pub(super) trusted: Trusted,
+    /// The secrets whose other names every directory knows.
+    pub(super) sought: links::Sought,
+    /// How far the clock was ahead of the time since the machine was started, at most, nanoseconds.
+    pub(super) clock: i64,
+    /// How much was read that the next process need not read again, in entries.
+    pub(super) read: usize,
+    /// How many directories it has.
+    pub(super) directories: usize,
 }
 
 /// A directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub(super) name: Vec<u8>,
-    /// Device, inode, change time.
     pub(super) seen: Seen,
     /// Whether an equal change time means, in a later command, that nothing changed.
     pub(super) certain: bool,
+    /// Whether it is unchanged, as far as that was asked already.
+    pub(super) is_same: Option<bool>,
     /// Whether it was read at least a tick of the clock after it changed.
     pub(super) is_settled: bool,
     pub(super) children: Vec<Self>,
-    /// What stands directly in it, by name, or, after a slash, from the workspace.
+    /// What stands directly in it, by name.
     pub(super) found: Vec<Found>,
+    /// The names in it of the secrets that are sought.
+    pub(super) names: Vec<Found>,
+    /// What stands in it and changes without it.
+    pub(super) live: Vec<Live>,
+    /// What that was at the last look, by name, or, after a slash, from the workspace.
+    pub(super) moving: Vec<Found>,
 }
 
-/// What tells whether a directory is the same and unchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) changed: (i64, u64),
+/// What a directory's own change time tells nothing about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Live {
+    /// A `.git`.
+    Git(Kind),
+    /// The directory is a git directory that is not called so.
+    Repository,
+    /// A link of this name, which leads to what becomes this.
+    Link(Vec<u8>, What),
 }
 
-impl Seen {
-    /// When it changed; `None` before 1970.
-    fn time(&self) -> Option<Duration> {
-        let seconds = u64::try_from(self.changed.0).ok()?;
-        Some(Duration::new(seconds, u32::try_from(self.changed.1).ok()?))
-    }
-}
-
-impl From<&Stat> for Seen {
-    fn from(stat: &Stat) -> Self {
+impl Node {
+    /// One of which nothing is known but its identity.
+    fn new(name: &[u8], seen: Seen) -> Self {
         Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
+            seen,
+            is_settled: seen.is_older(TICK, now()),
+            ..Self::unread(name)
+        }
+    }
+
+    /// One of which nothing is known.
+    pub(super) fn unread(name: &[u8]) -> Self {
+        Self {
+            name: name.to_vec(),
+            seen: Seen::default(),
+            certain: false,
+            is_same: None,
+            is_settled: false,
+            children: Vec::new(),
+            found: Vec::new(),
+            names: Vec::new(),
+            live: Vec::new(),
+            moving: Vec::new(),
         }
     }
 }
@@ -132,22 +166,42 @@ impl Scan {
         workspace: &Path,
         rules: &Rules<'_>,
     ) -> Result<Vec<Found>, ScanError> {
+        let clock = clock();
+        if clock < self.clock - SET_BACK {
+            // A change may get the time of an earlier one.
+            *self = Self::default();
+        }
+        self.clock = self.clock.max(clock);
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let root = open(workspace, flags, Mode::empty()).map_err(io::Error::from)?;
         let mut walk = Walk {
             root: root.as_fd(),
             workspace,
             rules,
+            trusted: &mut self.trusted,
+            sought: &self.sought,
             now: now(),
             path: Vec::new(),
             entries: 0,
+            kept: 0,
+            directories: 0,
         };
-        self.root = walk.directory(self.root.take(), b"")?;
+        self.root = match self.root.take() {
+            Some(mut root) => {
+                ask(walk.root, &mut root, self.directories);
+                walk.again(&mut root)?.then_some(root)
+            }
+            None => walk.read(Vec::new(), b"")?,
+        };
+        self.read += walk.kept;
+        self.directories = walk.directories;
         let mut found = Vec::new();
         if let Some(root) = &self.root {
             collect(root, &mut Vec::new(), &mut found);
         }
-        links::add(root.as_fd(), &mut found)?;
+        if let Some(tree) = &mut self.root {
+            links::add(root.as_fd(), tree, &mut self.sought, &mut found)?;
+        }
         let bound = if found.iter().any(|found| found.what == What::Socket) {
             sockets::bound()
         } else {
@@ -156,7 +210,7 @@ impl Scan {
         found.retain_mut(|found| match found.what {
             What::Socket => {
                 found.what = What::Cover(How::Hide);
-                has_owner(root.as_fd(), found, bound.as_ref())
+                sockets::has_owner(root.as_fd(), found, bound.as_ref())
             }
             What::Cover(_) | What::Missing | What::Repository | What::Kept { .. } => true,
         });
@@ -164,16 +218,23 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// Whether keeping it for the next process costs less than that reads more without. Counts anew from here.
+    pub(in crate::sandbox) fn is_worth_keeping(&mut self) -> bool {
+        /// What writing a file costs, in entries that could be read meanwhile.
+        const WRITING: usize = 1000;
+        let is_worth = self.read > WRITING + self.directories / 2;
+        if is_worth {
+            self.read = 0;
+        }
+        is_worth
+    }
+}
+
 /// Whether every directory is as it was read, and none changed so shortly before that it could have changed
 /// again unseen.
 fn stands(root: BorrowedFd<'_>, node: &Node, path: &mut Vec<u8>) -> bool {
-    let here = if path.is_empty() {
-        b".".as_slice()
-    } else {
-        path.as_slice()
-    };
-    let same = statat(root, OsStr::from_bytes(here), AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| Seen::from(&stat) == node.seen);
+    let same = is_same(root, path, node);
     let length = path.len();
     same && node.is_settled
         && node.children.iter().all(|child| {
@@ -187,18 +248,13 @@ fn stands(root: BorrowedFd<'_>, node: &Node, path: &mut Vec<u8>) -> bool {
 /// The paths of what was found, from the workspace.
 fn collect(node: &Node, path: &mut Vec<u8>, found: &mut Vec<Found>) {
     let length = path.len();
-    for one in &node.found {
-        let whole = one.path.strip_prefix(b"/").map_or_else(
-            || {
-                let mut whole = path.clone();
-                push(&mut whole, &one.path);
-                whole
+    for one in node.found.iter().chain(&node.moving) {
+        found.push(match one.path.strip_prefix(b"/") {
+            Some(whole) => Found {
+                path: whole.to_vec(),
+                ..*one
             },
-            <[u8]>::to_vec,
-        );
-        found.push(Found {
-            path: whole,
-            ..one.clone()
+            None => one.clone().below(path),
         });
     }
     for child in &node.children {
@@ -219,37 +275,92 @@ struct Walk<'a> {
     root: BorrowedFd<'a>,
     workspace: &'a Path,
     rules: &'a Rules<'a>,
+    trusted: &'a mut Trusted,
+    sought: &'a links::Sought,
     now: Duration,
     /// Where the walk is, below the workspace.
     path: Vec<u8>,
     entries: usize,
+    /// How much was read that need not be read again.
+    kept: usize,
+    directories: usize,
 }
 
 impl Walk<'_> {
-    /// A directory as it is now; `self.path` names it. `None` for one that cannot be read.
-    fn directory(&mut self, old: Option<Node>, name: &[u8]) -> Result<Option<Node>, ScanError> {
-        if let Some(mut node) = old {
-            let same = statat(self.root, self.here(), AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| Seen::from(&stat) == node.seen);
-            if same && node.certain {
-                let children = std::mem::take(&mut node.children);
-                for child in children {
-                    node.children.extend(self.child(child)?);
-                }
-                return Ok(Some(node));
-            }
-            return self.read(node.children, name);
+    /// Looks at a directory that was read before and is named by `self.path`; tells whether it is still there.
+    fn again(&mut self, node: &mut Node) -> Result<bool, ScanError> {
+        let asked = node.is_same.take();
+        let same = asked.unwrap_or_else(|| is_same(self.root, &self.path, node));
+        if !(same && node.certain && self.trusts(node) && self.look_again(node)) {
+            let known = std::mem::take(&mut node.children);
+            let Some(read) = self.read(known, &node.name)? else {
+                return Ok(false);
+            };
+            *node = read;
+            return Ok(true);
         }
-        self.read(Vec::new(), name)
+        self.directories += 1;
+        let mut failed = None;
+        node.children.retain_mut(|child| {
+            if failed.is_some() {
+                return true;
+            }
+            let length = self.path.len();
+            push(&mut self.path, &child.name);
+            let kept = self.again(child);
+            self.path.truncate(length);
+            kept.unwrap_or_else(|error| {
+                failed = Some(error);
+                true
+            })
+        });
+        failed.map_or(Ok(true), Err)
     }
 
-    fn child(&mut self, child: Node) -> Result<Option<Node>, ScanError> {
-        let length = self.path.len();
-        let name = child.name.clone();
-        push(&mut self.path, &name);
-        let child = self.directory(Some(child), &name);
-        self.path.truncate(length);
-        child
+    /// Whether the change time of the directory where the walk is tells something; asks once for each mount.
+    fn trusts(&mut self, node: &Node) -> bool {
+        self.trusted.knows(&node.seen)
+            || self
+                .open_here()
+                .is_ok_and(|directory| self.trusted.tells(&node.seen, directory))
+    }
+
+    /// Looks at what changes without its directory; tells whether the directory is still there.
+    fn look_again(&self, node: &mut Node) -> bool {
+        if node.live.is_empty() {
+            return true;
+        }
+        let Ok(directory) = self.open_here() else {
+            return false;
+        };
+        self.moving(&directory, node);
+        true
+    }
+
+    fn moving(&self, directory: &OwnedFd, node: &mut Node) {
+        let Node { live, moving, .. } = node;
+        moving.clear();
+        for one in live {
+            match one {
+                Live::Git(kind) => {
+                    git::entry(directory, b".git", *kind, moving);
+                    if *kind == Kind::Link {
+                        git::linked(self.workspace, &self.below(b".git"), moving);
+                    }
+                }
+                Live::Repository => git::bare(directory, moving),
+                Live::Link(name, what) => {
+                    let link = self.workspace.join(OsStr::from_bytes(&self.below(name)));
+                    if let Some((target, identity)) = inside(self.workspace, &link) {
+                        moving.push(Found {
+                            path: [b"/", target.as_os_str().as_bytes()].concat(),
+                            what: *what,
+                            identity,
+                        });
+                    }
+                }
+            }
+        }
     }
 
     /// Reads a directory; what is known of its subdirectories is used again.
@@ -262,25 +373,17 @@ impl Walk<'_> {
             let old = known
                 .binary_search_by(|node| node.name.cmp(&subdirectory))
                 .ok()
-                .and_then(|index| known.get_mut(index))
-                .map(|node| {
-                    let empty = Node {
-                        name: node.name.clone(),
-                        seen: node.seen,
-                        certain: false,
-                        is_settled: false,
-                        children: Vec::new(),
-                        found: Vec::new(),
-                    };
-                    std::mem::replace(node, empty)
-                });
+                .and_then(|index| known.get_mut(index));
             let length = self.path.len();
             push(&mut self.path, &subdirectory);
             let depth = self.path.split(|byte| *byte == b'/').count();
             let child = if self.path.len() > LONGEST_PATH || depth > DEEPEST {
                 self.hidden(&subdirectory)
+            } else if let Some(old) = old {
+                self.again(old)
+                    .map(|is_there| is_there.then(|| std::mem::replace(old, Node::unread(b""))))
             } else {
-                self.directory(old, &subdirectory)
+                self.read(Vec::new(), &subdirectory)
             };
             self.path.truncate(length);
             node.children.extend(child?);
@@ -293,25 +396,20 @@ impl Walk<'_> {
     fn list(&mut self, name: &[u8]) -> Result<Option<(Node, Names)>, ScanError> {
         let opened = self.open_here().and_then(|directory| {
             // One that can be listed but not entered tells nothing of its entries.
-            statat(&directory, ".", AtFlags::empty())?;
-            Ok(directory)
+            let seen = Seen::at(&directory, ".")?;
+            Ok((directory, seen))
         });
-        let directory = match opened {
-            Ok(directory) => directory,
+        let (directory, seen) = match opened {
+            Ok(opened) => opened,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             // The command may be able to open it: its owner can change its mode.
             Err(error) if name.is_empty() => return Err(io::Error::from(error).into()),
             Err(_) => return Ok(self.hidden(name)?.map(|node| (node, Vec::new()))),
         };
-        let seen = Seen::from(&fstat(&directory).map_err(io::Error::from)?);
-        let mut node = Node {
-            name: name.to_vec(),
-            seen,
-            certain: seen.changed.0 < self.now.as_secs().cast_signed() - UNCERTAIN_SECONDS,
-            is_settled: seen.time().is_none_or(|time| time + TICK < now()),
-            children: Vec::new(),
-            found: Vec::new(),
-        };
+        self.directories += 1;
+        let before = self.entries;
+        let mut node = Node::new(name, seen);
+        node.certain = self.trusted.tells(&seen, &directory) && seen.is_older(UNCERTAIN, self.now);
         let mut subdirectories = Vec::new();
         let mut layout = git::Layout::default();
         let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
@@ -328,14 +426,22 @@ impl Walk<'_> {
             }
             layout.note(entry_name);
             let kind = kind(entry.file_type(), &directory, entry_name);
+            if kind == Kind::File && !self.sought.is_empty() {
+                let inode = entry.ino();
+                links::note(&directory, entry_name, inode, self.sought, &mut node.names);
+            }
             if self.entry(&directory, entry_name, kind, &mut node)? {
                 subdirectories.push(entry_name.to_vec());
             }
         }
         if layout.is_repository() {
-            // What is below it changes without it.
-            node.certain = false;
-            git::bare(&directory, &mut node.found);
+            node.live.push(Live::Repository);
+        }
+        if !node.live.is_empty() {
+            self.moving(&directory, &mut node);
+        }
+        if node.certain {
+            self.kept += self.entries - before + OPENING;
         }
         Ok(Some((node, subdirectories)))
     }
@@ -343,23 +449,18 @@ impl Walk<'_> {
     /// A directory that cannot be looked at, and so must not be seen by the command. `None` when it is gone.
     fn hidden(&self, name: &[u8]) -> Result<Option<Node>, ScanError> {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let seen = match self.open(flags).and_then(fstat) {
-            Ok(stat) => Seen::from(&stat),
+        let seen = match self.open(flags).and_then(|directory| Seen::of(&directory)) {
+            Ok(seen) => seen,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(error) => return Err(io::Error::from(error).into()),
         };
-        Ok(Some(Node {
-            name: name.to_vec(),
-            seen,
-            certain: false,
-            is_settled: seen.time().is_none_or(|time| time + TICK < now()),
-            children: Vec::new(),
-            found: vec![Found {
-                path: Vec::new(),
-                what: What::Cover(How::HideDirectory),
-                identity: (seen.device, seen.inode),
-            }],
-        }))
+        let mut node = Node::new(name, seen);
+        node.found.push(Found {
+            path: Vec::new(),
+            what: What::Cover(How::HideDirectory),
+            identity: (seen.device, seen.inode),
+        });
+        Ok(Some(node))
     }
 
     /// Notes what an entry is; tells whether it is a directory to go into.
@@ -370,46 +471,44 @@ impl Walk<'_> {
         kind: Kind,
         node: &mut Node,
     ) -> Result<bool, ScanError> {
-        let mut path = self.path.clone();
-        push(&mut path, name);
-        let Some(what) = verdict(self.rules, Path::new(OsStr::from_bytes(&path)), name, kind)
-        else {
+        let length = self.path.len();
+        push(&mut self.path, name);
+        let path = Path::new(OsStr::from_bytes(&self.path));
+        let verdict = verdict(self.rules, path, name, kind);
+        self.path.truncate(length);
+        let Some(what) = verdict else {
             if name == b".git" {
-                node.certain &= git::entry(directory, name, kind, &mut node.found);
-                if kind == Kind::Link {
-                    git::linked(self.workspace, &path, &mut node.found);
-                }
+                node.live.push(Live::Git(kind));
                 return Ok(false);
             }
             return Ok(kind == Kind::Directory);
         };
         if kind == Kind::Link {
             // Nothing can lie over a link; what it leads to is covered where it is in the workspace.
-            node.certain = false;
-            let target = self.workspace.join(OsStr::from_bytes(&path));
-            if let Some((target, identity)) = inside(self.workspace, &target) {
-                node.found.push(Found {
-                    path: [b"/", target.as_os_str().as_bytes()].concat(),
-                    what,
-                    identity,
-                });
-            }
+            node.live.push(Live::Link(name.to_vec(), what));
             return Ok(false);
         }
-        let name = OsStr::from_bytes(name);
-        match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => {
-                let seen = Seen::from(&stat);
-                node.found.push(Found {
-                    path: name.as_bytes().to_vec(),
-                    what,
-                    identity: (seen.device, seen.inode),
-                });
-            }
+        match statat(
+            directory,
+            OsStr::from_bytes(name),
+            AtFlags::SYMLINK_NOFOLLOW,
+        ) {
+            Ok(stat) => node.found.push(Found {
+                path: name.to_vec(),
+                what,
+                identity: identity(&stat),
+            }),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
         Ok(false)
+    }
+
+    /// The path of something in the directory where the walk is.
+    fn below(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.path.clone();
+        push(&mut path, name);
+        path
     }
 
     fn here(&self) -> &Path {
@@ -461,44 +560,16 @@ fn kind(told: FileType, directory: &OwnedFd, name: &[u8]) -> Kind {
     }
 }
 
-/// Whether somebody owns a socket of the workspace; one whose owner is gone is only a name.
-fn has_owner(root: BorrowedFd<'_>, found: &Found, bound: Option<&BTreeSet<(u32, u32)>>) -> bool {
-    let Some(bound) = bound else {
-        // The kernel does not tell, so it may.
-        return true;
+/// How far the clock is ahead of the time since the machine was started, nanoseconds: changes when it is set.
+fn clock() -> i64 {
+    let nanoseconds = |id| {
+        let time = rustix::time::clock_gettime(id);
+        time.tv_sec * 1_000_000_000 + time.tv_nsec
     };
-    let (device, inode) = found.identity;
-    // The kernel tells the lower half.
-    #[expect(clippy::cast_possible_truncation, reason = "both sides are cut alike")]
-    let inode = inode as u32;
-    bound.contains(&(sockets::device(device), inode)) || answers(root, &found.path)
+    nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Boottime)
 }
 
-/// Whether a socket is of another network namespace, which can only be tried.
-fn answers(root: BorrowedFd<'_>, path: &[u8]) -> bool {
-    use std::os::fd::AsRawFd as _;
-
-    use rustix::net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-    };
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let path = Path::new(OsStr::from_bytes(path));
-    let Ok(file) = openat2(root, path, flags, Mode::empty(), resolve) else {
-        return true;
-    };
-    // Its own path may be too long for an address.
-    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
-    match (address, socket) {
-        (Ok(address), Ok(socket)) => {
-            connect(socket, &address) != Err(rustix::io::Errno::CONNREFUSED)
-        }
-        _ => true,
-    }
-}
-
+/// The time since 1970.
 fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

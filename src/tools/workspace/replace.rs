@@ -159,7 +159,10 @@ impl Workspace {
         if self.policy.is_secret(&real) {
             return Err(Self::secret(written));
         }
-        if self.policy.is_protected(&real) || completes_repository(&real) {
+        if self.policy.is_protected(&real)
+            || completes_repository(&real)
+            || self.policy.is_started_in_repository(&real)
+        {
             return Err(ToolError::refused(format!(
                 "`{written}` is protected: changing it is not allowed"
             )));

@@ -299,3 +299,52 @@ fn what_the_users_session_starts_stays_as_it_is_when_agents_work_in_the_home_dir
         assert!(!place.path("work").join(name).exists(), "{name}");
     }
 }
+
+#[test]
+fn what_may_be_read_and_written_in_a_home_behind_a_link_is_without_its_secrets() {
+    let place = Place::new();
+    symlink(place.path("home"), place.path("link")).unwrap();
+    place.write("home/data/.env", "CANARY-SECRET");
+    place.write("home/data/vault/gold", "CANARY-DENIED");
+    place.write("home/data/plain", "plain text\n");
+    place.write("home/out/.env", "CANARY-SECRET");
+    let place = place.with_settings(json!({"sandbox": {
+        "read": ["~/data"],
+        "write": ["~/out"],
+        "read_deny": ["~/data/vault"],
+    }}));
+    let home = place.path("link").to_str().unwrap().to_owned();
+    let place = place.with_variable("HOME", home);
+    let said = place.bash(
+        "cat ~/data/plain ~/data/.env ~/out/.env ~/data/vault/gold; echo new > ~/out/new; cat ~/out/new",
+    );
+    let content = said.ok();
+    assert!(
+        content.contains("plain text\n") && content.contains("new\n"),
+        "{content}"
+    );
+    assert!(!content.contains("CANARY"), "{content}");
+    assert_eq!(place.read("home/out/new"), "new\n");
+    for path in ["data/.env", "data/vault/gold"] {
+        let path = place.path("link").join(path);
+        let said = place.tool("read", &json!({"path": path}), &[]);
+        assert!(!said.content.contains("CANARY"), "{said:?}");
+    }
+}
+
+#[test]
+fn passwords_in_the_addresses_of_a_repository_reach_no_model() {
+    let place = Place::new();
+    place
+        .bash("git init -q . && git remote add origin https://me:pa55w0rd@git.example.com/a/b.git")
+        .ok();
+    let said = place.bash("cat .git/config; git remote -v; cat .git/config >&2");
+    let content = said.ok();
+    assert!(!content.contains("pa55w0rd"), "{content}");
+    let shown = "https://me:[redacted]@git.example.com/a/b.git";
+    assert_eq!(content.matches(shown).count(), 4, "{content}");
+    let said = place.tool("read", &json!({"path": ".git/config"}), &[]);
+    assert!(said.ok().contains(shown));
+    let said = place.tool("grep", &json!({"pattern": "url = ", "path": ".git"}), &[]);
+    assert!(!said.content.contains("pa55w0rd"), "{said:?}");
+}
