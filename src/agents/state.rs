@@ -8,6 +8,7 @@ use super::tool_calls::Batch;
 use super::turns::{Agent, Ask, Finished};
 use super::{ErrorReport, RunResult, failure, structured};
 use crate::cancel::Cause;
+use crate::costs::Spent;
 use crate::error::ErrorClass;
 use crate::message::{Assistant, Message};
 use crate::providers::{Finish, Request};
@@ -209,7 +210,7 @@ impl State {
     }
 
     /// A model call ended without an answer: keeps what it said and what it cost.
-    pub(super) fn cut_off(&mut self, stop: &Stop, heard: String) {
+    pub(super) fn cut_off(&mut self, stop: &Stop, spent: &Spent, heard: String) {
         let mut text = heard;
         if let Stop::Call(error) = stop {
             self.result
@@ -227,7 +228,12 @@ impl State {
                 self.warn_once(warning.clone());
             }
         } else {
-            self.result.attempts += 1;
+            let spent = spent.so_far();
+            if let Some(source) = spent.source {
+                self.result.add_cost(spent.usage, spent.cost, source);
+            }
+            self.result.attempts += spent.attempts.max(1);
+            self.result.retries += spent.attempts.saturating_sub(1);
         }
         self.said.push(text);
     }

@@ -319,7 +319,8 @@ async fn ask_model(
         }
     };
     state.ran_over_bridge(batch);
-    let mut answer = result.inspect_err(|stop| state.cut_off(stop, said.take().0))?;
+    let mut answer =
+        result.inspect_err(|stop| state.cut_off(stop, &context.spent, said.take().0))?;
     // A name that holds a secret would be repeated wherever the call is told of.
     for call in &mut answer.reply.message.calls {
         agent.tools.redactor.mask_name(&mut call.id);
@@ -351,6 +352,7 @@ pub(super) fn call_context(around: &Around<'_>, turn: u32, purpose: Purpose) -> 
         delegators: ask.delegators.clone(),
         deadline: ask.deadline,
         caps: Arc::clone(&agent.caps),
+        spent: Arc::default(),
         counted: None,
     }
 }

@@ -203,7 +203,8 @@ async fn ask(
         cause = around.cancel.cancelled() => Err(Stop::Cancelled(cause)),
         result = asked => result.map_err(Stop::Call),
     };
-    let mut answer = result.inspect_err(|stop| state.cut_off(stop, String::new()))?;
+    let mut answer =
+        result.inspect_err(|stop| state.cut_off(stop, &context.spent, String::new()))?;
     let text = &mut answer.reply.message.text;
     *text = agent.tools.redactor.mask_owned(std::mem::take(text));
     journal

@@ -377,6 +377,7 @@ impl Around<'_> {
             session: context.session.clone(),
             agent: Arc::clone(&context.agent),
             delegators: context.delegators.clone(),
+            spent: Arc::clone(&context.spent),
             turn: context.turn,
             attempt,
             purpose: context.purpose,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::EndpointSettings;
-use crate::costs::{Caps, Purpose, Refused};
+use crate::costs::{Caps, Purpose, Refused, Spent};
 use crate::providers::{
     Clocks, FaultKind, ModelFacts, Partial, PriceOverride, Provider, Reply, ToolMode,
 };
@@ -59,6 +59,8 @@ pub struct CallContext {
     pub delegators: Vec<Arc<str>>,
     /// The budgets that cover the call.
     pub caps: Arc<Caps>,
+    /// What its attempts have cost so far, also when nobody waits for the answer any more.
+    pub spent: Arc<Spent>,
     /// When the run must be over; the first link's own total clock counts as well.
     pub deadline: Option<Instant>,
     /// What the vendor has counted of this conversation before.

@@ -7,7 +7,7 @@ use super::call::{Answer, AttemptReport, CallError, CallErrorKind, FallbackRepor
 use super::endpoint::{Reason, Refusal};
 use super::retry::GiveUp;
 use super::words;
-use crate::costs::{Refused, Settled};
+use crate::costs::{Charges, Refused, Settled};
 use crate::providers::{FaultKind, Partial, ProviderError, Reply};
 use crate::usage::{CostSource, Usage, Usd};
 
@@ -20,9 +20,7 @@ pub(super) struct Tally {
     pub(super) warnings: Vec<String>,
     /// How often what was shown had to be struck.
     pub(super) resets: u32,
-    usage: Usage,
-    cost: Usd,
-    source: Option<CostSource>,
+    charges: Charges,
 }
 
 /// Why a link gave no answer.
@@ -44,21 +42,14 @@ pub(super) struct Failure {
 impl Tally {
     /// Counts what an attempt cost.
     pub(super) fn settled(&mut self, settled: &Settled) {
-        self.charge(settled.usage, settled.cost, settled.source);
+        self.charges
+            .charge(settled.usage, settled.cost, settled.source);
     }
 
     /// Counts an attempt of which the ledger could not be told: it stands there at its hold.
     pub(super) fn unsettled(&mut self, hold: Usd) {
-        self.charge(Usage::default(), hold, CostSource::Estimated);
-    }
-
-    fn charge(&mut self, usage: Usage, cost: Usd, source: CostSource) {
-        self.usage += usage;
-        self.cost += cost;
-        // An attempt that cost nothing does not make the others less certain.
-        if !usage.is_empty() || cost > Usd::ZERO {
-            self.source = self.source.max(Some(source));
-        }
+        self.charges
+            .charge(Usage::default(), hold, CostSource::Estimated);
     }
 
     pub(super) fn answer(self, chain: &[Link], link: &Link, mut reply: Reply) -> Answer {
@@ -71,9 +62,9 @@ impl Tally {
         };
         Answer {
             reply,
-            usage: self.usage,
-            cost: self.cost,
-            cost_source: self.source.unwrap_or(own),
+            usage: self.charges.usage,
+            cost: self.charges.cost,
+            cost_source: self.charges.source.unwrap_or(own),
             requested_model: chain
                 .first()
                 .map_or_else(String::new, |link| link.canonical.clone()),
@@ -101,9 +92,9 @@ impl Tally {
             status: failure.status,
             attempts: self.failures,
             fallbacks: self.fallbacks,
-            usage: self.usage,
-            cost: self.cost,
-            cost_source: self.source.unwrap_or_default(),
+            usage: self.charges.usage,
+            cost: self.charges.cost,
+            cost_source: self.charges.source.unwrap_or_default(),
             partial: failure.partial,
             warnings: self.warnings,
         })

@@ -7,6 +7,7 @@ mod dry_run;
 mod lies;
 mod processes;
 mod reports;
+mod stopped;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

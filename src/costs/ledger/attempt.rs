@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::spent::Spent;
 use crate::costs::PriceOverride;
 use crate::costs::prices::WorstCase;
 use crate::usage::Usd;
@@ -50,6 +51,8 @@ pub struct Attempt {
     pub agent: Arc<str>,
     /// The agents that delegated to it: their budgets cover this attempt as well.
     pub delegators: Vec<Arc<str>>,
+    /// Where it adds what it cost when it ends.
+    pub spent: Arc<Spent>,
     /// The model turn, counted from 1.
     pub turn: u32,
     /// The attempt of that turn, counted from 1.

@@ -10,6 +10,7 @@ use super::Ledger;
 use super::budget::{Budget, BudgetWarning, Standing};
 use super::rows::{self, Settlement};
 use super::settlement::{Basis, Charge, Ended, Outcome, Way, charge};
+use super::spent::Spent;
 use crate::store::{Durability, StoreError};
 use crate::usage::{CostSource, Meter, Usd};
 
@@ -29,6 +30,7 @@ pub struct Hold {
     capped: Vec<(String, Budget)>,
     warn_at: f64,
     meter: Arc<Meter>,
+    spent: Arc<Spent>,
     max_output_tokens: u64,
     warning: Option<String>,
     began: Instant,
@@ -81,7 +83,7 @@ impl Hold {
         basis: Basis,
         scopes: Arc<[String]>,
         capped: (Vec<(String, Budget)>, f64),
-        meter: Arc<Meter>,
+        (meter, spent): (Arc<Meter>, Arc<Spent>),
     ) -> Self {
         Self {
             ledger: ledger.clone(),
@@ -92,6 +94,7 @@ impl Hold {
             capped: capped.0,
             warn_at: capped.1,
             meter,
+            spent,
             max_output_tokens: 0,
             warning: None,
             began: Instant::now(),
@@ -145,6 +148,9 @@ impl Hold {
         reading.reported_cost = outcome.reported_cost.or(reading.reported_cost);
         let now = SystemTime::now();
         let charge = charge(&self.basis, way, reading, now);
+        if way != Way::Never {
+            self.spent.add(&charge);
+        }
         let settlement = self.settlement(charge, outcome.ended.name(), now, &outcome);
         let capped = std::mem::take(&mut self.capped);
         let ledger = self.ledger.clone();
@@ -197,6 +203,9 @@ impl Drop for Hold {
         };
         self.state = State::Done;
         let charge = charge(&self.basis, way, self.meter.reading(), now);
+        if way != Way::Never {
+            self.spent.add(&charge);
+        }
         let mut settlement = self.settlement(charge, ended, now, &Outcome::default());
         let slot = self.slot.clone();
         // The queue is in order: by the time this runs, the row was written or never will be.

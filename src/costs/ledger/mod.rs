@@ -7,6 +7,7 @@ pub(super) mod holder;
 mod lost;
 pub(super) mod rows;
 mod settlement;
+mod spent;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ pub use budget::{Budget, BudgetLeft, BudgetWarning, Caps, OverBudget, Refused, S
 pub use hold::{Hold, Settled};
 pub use lost::LostAttempt;
 pub use settlement::{Ended, Outcome};
+pub use spent::{Charges, Spent};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -116,7 +118,7 @@ impl Ledger {
             basis,
             Arc::clone(&scopes),
             (capped.clone(), caps.warn_at),
-            meter,
+            (meter, Arc::clone(&attempt.spent)),
         );
         // What cannot cost anything is worth no sync of the disk.
         let durability = match ask {
