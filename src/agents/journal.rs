@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::{Durability, Job, Store, StoreError};
+use crate::store::{Durability, Job, Store, StoreError, Transaction};
 
 /// Where a run keeps what it has finished, under keys made of the run, the step and what of it:
 /// `RUN/STEP/t1` for a model turn, `RUN/STEP/t1/0` for the first tool call of that turn.

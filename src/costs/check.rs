@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 use serde::Serialize;
 
 use super::Holder;
 use super::calendar::rfc3339;
 use super::saturating_sum;
-use crate::store::{Durability, FILE_NAME, Store, StoreError, migrations};
+use crate::store::{Durability, FILE_NAME, Store, StoreError, Transaction, migrations};
 use crate::usage::Usd;
 
 /// What every budget should have as its total, from the rows of the ledger.

@@ -1,9 +1,9 @@
 //! The children of programs that share a store: what one that was killed has left is ended by the next one.
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 use crate::process::{Fate, Program, after_last_child, before_first_child};
-use crate::store::{Durability, Store};
+use crate::store::{Durability, Store, Transaction};
 
 /// Ends what programs that were killed have left, and has this one noted before it starts its first child.
 ///

@@ -10,11 +10,11 @@ pub use export::{json, markdown};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::message::Message;
-use crate::store::{Durability, Job, Store, StoreError};
+use crate::store::{Durability, Job, Store, StoreError, Transaction};
 
 /// A conversation of one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,14 +12,16 @@ mod log;
 pub mod migrations;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod writer;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use transaction::Transaction;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use writer::{Direct, Keep, Writer};

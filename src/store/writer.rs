@@ -9,11 +9,11 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use rustix::thread::set_current_timer_slack;
 
 use super::log::Log;
-use super::{Durability, StoreError, lock};
+use super::{Durability, StoreError, Transaction, lock};
 
 /// How many jobs one transaction may hold, so that the first of them does not wait for ever.
 const BATCH: usize = 256;
@@ -178,7 +178,7 @@ impl Drop for Direct {
 
 /// One transaction with one job, at once. Returns what is to be told, and whom.
 fn write_now(connection: &mut Connection, work: Work) -> (Finish, Result<(), StoreError>) {
-    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+    let transaction = match Transaction::begin(connection) {
         Ok(transaction) => transaction,
         Err(error) => {
             let error = StoreError::from(error);
@@ -203,7 +203,7 @@ fn alone(transaction: Transaction<'_>, work: Work) -> (Finish, Result<(), StoreE
 /// One transaction with every job that waits.
 fn transact(connection: &mut Connection, first: Job, jobs: &Receiver<Job>, log: &mut Log) {
     let changes = connection.total_changes();
-    let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+    let transaction = match Transaction::begin(connection) {
         Ok(transaction) => transaction,
         // What queued up behind the first has waited as long in vain.
         Err(error) => {
@@ -264,22 +264,16 @@ fn perform(transaction: &Transaction<'_>, work: Work) -> Finish {
     if transaction.is_autocommit() {
         return work(Err(StoreError::undone())).1;
     }
-    if let Err(error) = run_cached(transaction, "SAVEPOINT job") {
+    if let Err(error) = transaction.save() {
         return work(Err(error.into())).1;
     }
     let (keep, finish) = work(Ok(transaction));
     let closed = match keep {
-        Keep::Yes => run_cached(transaction, "RELEASE job"),
         Keep::No if transaction.is_autocommit() => Ok(()),
-        Keep::No => run_cached(transaction, "ROLLBACK TO job")
-            .and_then(|()| run_cached(transaction, "RELEASE job")),
+        keep => transaction.release(keep == Keep::Yes),
     };
     match closed {
         Ok(()) => finish,
         Err(error) => Box::new(move |_| finish(Err(error.into()))),
     }
-}
-
-fn run_cached(transaction: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
-    transaction.prepare_cached(sql)?.execute([]).map(drop)
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::agents::RunResult;
-use crate::store::{Durability, Job, Store, StoreError};
+use crate::store::{Durability, Job, Store, StoreError, Transaction};
 
 /// What is to be remembered of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -126,7 +126,7 @@ pub fn setting_state(run_id: &str, state: RunState, result: Option<String>) -> J
 }
 
 /// All keys of a run begin with `RUN/`, and `0` is what follows `/`.
-fn forget_steps(transaction: &rusqlite::Transaction<'_>, run_id: &str) -> rusqlite::Result<usize> {
+fn forget_steps(transaction: &Transaction<'_>, run_id: &str) -> rusqlite::Result<usize> {
     transaction.execute(
         "DELETE FROM journal WHERE key > ?1 || '/' AND key < ?1 || '0'",
         params![run_id],

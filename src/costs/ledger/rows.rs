@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::budget::{Budget, Standing};
 use super::holder::Holder;
@@ -11,6 +11,7 @@ use super::settlement::Charge;
 use super::{Attempt, Spending};
 use crate::costs::calendar::milliseconds;
 use crate::costs::prices::Pricing;
+use crate::store::Transaction;
 use crate::usage::Usd;
 
 /// A row to insert: everything known before the attempt is made.
