@@ -108,6 +108,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
 
 /// Every agent on one prompt.
 pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
+    expect_growth();
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
@@ -314,6 +315,20 @@ pub(crate) fn at_once() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = limit.unwrap_or(1 << 20).saturating_sub(SPARE_FILES).max(1);
     usize::try_from(files).unwrap_or(usize::MAX)
+}
+
+/// Lets the heap grow by a mebibyte at a time. By default it does so by 132 KiB, and what a thousand agents need
+/// takes hundreds of calls; what is not touched costs nothing.
+fn expect_growth() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "the library does not know this call")]
+        // SAFETY: it takes two numbers and changes only what the allocator does from then on.
+        let taken = unsafe { libc::mallopt(libc::M_TOP_PAD, 1 << 20) };
+        if taken == 0 {
+            tracing::debug!("the heap grows as it does by default");
+        }
+    }
 }
 
 /// Writes the answer under `outputs/<agent>/` when `--save` is given.
