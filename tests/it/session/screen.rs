@@ -219,17 +219,20 @@ fn what_was_said_stands_above_the_question_that_follows() {
     }
 }
 
+/// An agent whose model has a price, with these budgets.
+fn priced(server: &Stub, budget: &str) -> String {
+    let prices = "kind: openai, prices: {stub-model: {input: 1000, output: 2000}},";
+    let settings = format!("settings: {{budget: {{{budget}}}, max_output_tokens: 100, ");
+    agent_config(&server.url(), "")
+        .replace("kind: openai,", prices)
+        .replace("settings: {", &settings)
+}
+
 #[test]
 fn money_is_told_while_it_is_spent_and_day_by_day() {
     let server = model("So it is.");
     let context = Context::new();
-    let config = agent_config(&server.url(), "");
-    let prices = "kind: openai, prices: {stub-model: {input: 1000, output: 2000}},";
-    let config = config.replace("kind: openai,", prices);
-    let config = config.replace(
-        "settings: {",
-        "settings: {budget: {day_usd: 5, month_usd: 80}, max_output_tokens: 100, ",
-    );
+    let config = priced(&server, "day_usd: 5, month_usd: 80");
     context.write("orch.yaml", config);
     let mut terminal = start(&context, "xterm", 80, 30);
     terminal.line("go");
@@ -387,13 +390,7 @@ fn said(terminal: &Terminal, command: &str) -> Vec<String> {
 fn what_a_session_says_fits_a_narrow_screen() {
     let server = model("So it is.");
     let context = Context::new();
-    let config = agent_config(&server.url(), "");
-    let prices = "kind: openai, prices: {stub-model: {input: 1000, output: 2000}},";
-    let config = config.replace("kind: openai,", prices);
-    let config = config.replace(
-        "settings: {",
-        "settings: {budget: {day_usd: 5}, max_output_tokens: 100, ",
-    );
+    let config = priced(&server, "day_usd: 5");
     context.write("a-directory-of-a-name/orch.yaml", config);
     let mut command = context.command(&["--config", "a-directory-of-a-name/orch.yaml"]);
     command.env("TERM", "xterm");
