@@ -4,14 +4,16 @@
 //! so a busy log starts anew from time to time, and keeps its size until the last process closes.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
 use super::{StoreError, connection};
 
@@ -74,7 +76,7 @@ impl Log {
         Self {
             database: database.to_owned(),
             path: PathBuf::from(name),
-            id: std::fs::metadata(database).ok().map(|file| id(&file)),
+            id: look_at(database).ok().map(|found| found.id),
             file: None,
             is_behind: false,
             broken: false,
@@ -116,21 +118,16 @@ impl Log {
     /// Whether the next process that opens the database finds what this one has written: files can be
     /// removed, replaced and emptied while they are open, and nothing else would tell.
     fn is_in_place(&self, log: &File) -> bool {
-        let is_same = |path: &Path, known: Option<FileId>| {
-            std::fs::metadata(path).is_ok_and(|found| Some(id(&found)) == known)
-        };
-        let is_filled = std::fs::metadata(&self.database).is_ok_and(|found| found.len() > 0);
-        let Ok(known) = log.metadata() else {
+        let Ok(known) = look(log, "", AtFlags::EMPTY_PATH) else {
             return false;
         };
         let mut magic = [0; LOG_MAGIC.len()];
         // One that another process has just moved into the database is empty.
-        let has_header = known.len() < LOG_HEADER
+        let has_header = known.size < LOG_HEADER
             || (log.read_exact_at(&mut magic, 0).is_ok() && magic == LOG_MAGIC);
-        is_filled
-            && has_header
-            && is_same(&self.database, self.id)
-            && is_same(&self.path, Some(id(&known)))
+        let is_database =
+            look_at(&self.database).is_ok_and(|found| found.size > 0 && Some(found.id) == self.id);
+        has_header && is_database && look_at(&self.path).is_ok_and(|found| found.id == known.id)
     }
 
     /// Notes that a transaction changes rows, before it is told whether it must be on the disk.
@@ -164,15 +161,41 @@ impl Log {
                 tracing::error!("the thread that moves the store's log panicked");
             }
         }
-        let size = self.path.metadata().map_or(0, |metadata| metadata.len());
+        let size = look_at(&self.path).map_or(0, |found| found.size);
         if size > QUIET_SIZE && connection.busy_timeout(Duration::ZERO).is_ok() {
             told(checkpoint(connection, "TRUNCATE").map(drop));
         }
     }
 }
 
-fn id(file: &Metadata) -> FileId {
-    (file.dev(), file.ino())
+/// What a file is and how long it is.
+struct Look {
+    id: FileId,
+    size: u64,
+}
+
+/// Looks at a file without asking for its times. Where the kernel keeps fine times only for files whose
+/// times somebody asks for, each question about them costs the next sync another write: that of the
+/// file's inode.
+///
+/// Source: docs.kernel.org/filesystems/multigrain-ts.html.
+fn look(
+    directory: impl AsFd,
+    path: impl rustix::path::Arg,
+    flags: AtFlags,
+) -> rustix::io::Result<Look> {
+    let found = statx(directory, path, flags, StatxFlags::INO | StatxFlags::SIZE)?;
+    Ok(Look {
+        id: (
+            makedev(found.stx_dev_major, found.stx_dev_minor),
+            found.stx_ino,
+        ),
+        size: found.stx_size,
+    })
+}
+
+fn look_at(path: &Path) -> rustix::io::Result<Look> {
+    look(CWD, path, AtFlags::empty())
 }
 
 impl Mover {
