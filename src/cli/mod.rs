@@ -28,6 +28,7 @@ pub(crate) use run::{at_once, options, parse_budget};
 pub(crate) use task::runs_text;
 
 use std::ffi::OsString;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,12 +51,9 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
     if let Some(code) = names::asked(args, &env) {
         return code;
     }
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parsed(args, &env) {
         Ok(cli) => cli,
-        Err(error) => {
-            let screen = Screen::detect(false, 0, None, hints(&env));
-            return ExitCode::from(mistake::end(&error, args, &env, screen));
-        }
+        Err(code) => return code,
     };
     let screen = screen(&cli, &env);
     raise_open_files();
@@ -86,6 +84,15 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
     runtime.shutdown_background();
     process::see_gone(LEAVING);
     ExitCode::from(code)
+}
+
+/// What the arguments say. On its own, so that the stack that this takes is free again for what runs.
+#[inline(never)]
+fn parsed(args: &[OsString], env: &Env) -> Result<Cli, ExitCode> {
+    Cli::try_parse_from(args).map_err(|error| {
+        let screen = Screen::detect(false, 0, None, hints(env));
+        ExitCode::from(mistake::end(&error, args, env, screen))
+    })
 }
 
 async fn dispatch(mut call: Call) -> u8 {
@@ -164,31 +171,34 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
         )
         .with_hint("give `--task NAME --dry-run`"));
     }
-    if *agents {
-        lists::agents(call)
+    // Each on its own: as one function they take a stack of the sum of what each needs, and every page of it is
+    // touched.
+    let doing: Pin<Box<dyn Future<Output = Result<u8, OrchError>>>> = if *agents {
+        return lists::agents(call);
     } else if *models {
-        lists::models(call)
+        return lists::models(call);
     } else if *status {
-        lists::status(call)
+        return lists::status(call);
     } else if *health {
-        lists::health(call).await
+        Box::pin(lists::health(call))
     } else if *costs {
-        costs::costs(call)
+        return costs::costs(call);
     } else if *tasks {
-        lists::tasks(call)
+        return lists::tasks(call);
     } else if *runs {
-        task::runs(call)
+        return task::runs(call);
     } else if let Some(name) = logs {
-        lists::logs(call, name)
+        return lists::logs(call, name);
     } else if let Some(name) = task {
-        task::task(call, name).await
+        Box::pin(task::task(call, name))
     } else if let Some(id) = resume {
-        task::resume(call, id).await
+        Box::pin(task::resume(call, id))
     } else if *all {
-        run::all(call).await
+        Box::pin(run::all(call))
     } else {
-        run::agent_or_session(call).await
-    }
+        Box::pin(run::agent_or_session(call))
+    };
+    doing.await
 }
 
 /// A flag without the action that it belongs to. Clap looks away where that action is in conflict with

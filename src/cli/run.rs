@@ -26,7 +26,7 @@ use tokio::time::Instant;
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
 /// Open files that are needed beside those of the agents.
-const SPARE_FILES: u64 = 64;
+const SPARE_FILES: usize = 64;
 
 /// One agent on one prompt, or a session when there is no prompt.
 pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
@@ -127,6 +127,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
         let orchestrator = if call.cli.run.dry_run {
             Orchestrator::look(config, options)?
         } else {
+            reserve_files(config.document.agents.len());
             Orchestrator::open(config, options)?
         };
         let order = AllOrder {
@@ -313,8 +314,19 @@ pub(super) fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
 
 pub(crate) fn at_once() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let files = limit.unwrap_or(1 << 20).saturating_sub(SPARE_FILES).max(1);
-    usize::try_from(files).unwrap_or(usize::MAX)
+    let limit = usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
+    limit.saturating_sub(SPARE_FILES).max(1)
+}
+
+/// Makes room for the open files of so many agents while the program has one thread. Later each growth of the
+/// kernel's table waits for all processors, some 10 ms: with a thousand agents twice.
+///
+/// Source: Linux, `fs/file.c`, `expand_fdtable`.
+fn reserve_files(agents: usize) {
+    let files = at_once().min(agents) + SPARE_FILES;
+    let last = i32::try_from(files - 1).unwrap_or(i32::MAX);
+    // Closed at once; where it is refused, the table grows when it must.
+    drop(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), last));
 }
 
 /// Lets the heap grow by a mebibyte at a time. By default it does so by 132 KiB, and what a thousand agents need

@@ -9,6 +9,12 @@ pub(super) fn at<'a>(value: &'a Value, key: &str) -> &'a Value {
     value.get(key).unwrap_or(&NULL)
 }
 
+/// The value at a path such as `/usage/output_tokens`: keys only, and nothing is copied to look them up.
+pub(super) fn within<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut keys = path.split('/').skip(1);
+    keys.try_fold(value, |value, key| value.get(key))
+}
+
 /// The text under a key; empty when there is none.
 pub(super) fn text_at<'a>(value: &'a Value, key: &str) -> &'a str {
     at(value, key).as_str().unwrap_or_default()

@@ -76,23 +76,35 @@ pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     text(headers, "x-should-retry")?.parse().ok()
 }
 
+/// The headers that tell what is left of an allowance, and when it is filled again.
+const ALLOWANCES: [(&str, &str); 6] = [
+    (
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ),
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    (
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ),
+    (
+        "anthropic-ratelimit-tokens-remaining",
+        "anthropic-ratelimit-tokens-reset",
+    ),
+    (
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-reset",
+    ),
+    (
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-output-tokens-reset",
+    ),
+];
+
 /// The longest time until an allowance that is used up is filled again.
 fn exhausted_for(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let plain = ["requests", "tokens"].map(|what| {
-        (
-            format!("x-ratelimit-remaining-{what}"),
-            format!("x-ratelimit-reset-{what}"),
-        )
-    });
-    let anthropic = ["requests", "tokens", "input-tokens", "output-tokens"].map(|what| {
-        (
-            format!("anthropic-ratelimit-{what}-remaining"),
-            format!("anthropic-ratelimit-{what}-reset"),
-        )
-    });
-    plain
+    ALLOWANCES
         .iter()
-        .chain(&anthropic)
         .filter(|(remaining, _)| text(headers, remaining).and_then(number) == Some(0.0))
         .filter_map(|(_, reset)| {
             let told = text(headers, reset)?;

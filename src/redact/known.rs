@@ -1,4 +1,4 @@
-//! What is searched for: the forms of the known values, and the prefixes of the shapes.
+//! What is searched for: the forms of the known values.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::pieces::{Kept, Piece, Pieces, changes};
-use super::shapes::{SHAPES, Shape};
 use super::view::folded;
 
 /// Shorter values are no secrets: masking `admin` or `8080` would only spoil the text.
@@ -33,7 +32,6 @@ pub(super) struct Table {
     /// No text of fewer bytes holds anything of all this.
     pub(super) shortest: usize,
     find_known: Option<AhoCorasick>,
-    find_shape: Option<AhoCorasick>,
     /// The first bytes of the forms, so that the search for a cut one skips most places.
     first: [bool; 256],
 }
@@ -91,12 +89,10 @@ impl Table {
             .map(|(form, _)| form.as_slice())
             .chain(parts.iter().filter_map(|part| part.of(&known)))
             .collect();
-        let prefixes: Vec<&[u8]> = SHAPES.iter().map(|shape| shape.prefix.as_bytes()).collect();
         let shortest = forms.iter().map(|form| form.len()).min();
         Self {
             shortest: SHORTEST.min(shortest.unwrap_or(SHORTEST)),
             find_known: (!forms.is_empty()).then(|| finder(&forms)).flatten(),
-            find_shape: finder(&prefixes),
             known,
             parts,
             pieces,
@@ -154,13 +150,6 @@ impl Table {
     /// nowhere.
     pub(super) fn cut_piece(&self, before: &[u8], bytes: &[u8]) -> usize {
         self.pieces.cut(&self.known, before, bytes)
-    }
-
-    /// The first place where a shape begins.
-    pub(super) fn shape_after(&self, bytes: &[u8], from: usize) -> Option<(usize, &'static Shape)> {
-        let input = Input::new(bytes).span(from..bytes.len());
-        let hit = self.find_shape.as_ref()?.find(input)?;
-        Some((hit.start(), SHAPES.get(hit.pattern().as_usize())?))
     }
 
     /// Where the end of a view could be the beginning of a known value; its length when nowhere.

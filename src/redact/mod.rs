@@ -100,7 +100,7 @@ impl Redactor {
             masked: Vec::new(),
             open: bytes.len(),
         };
-        found.add_shapes(table, bytes, before.last().copied(), whole);
+        found.add_shapes(bytes, before.last().copied(), whole);
         if table.has_known() {
             let before = view::folded(before);
             found.add_known(table, &before, &View::folded(bytes), whole);
@@ -115,9 +115,9 @@ impl Redactor {
 
 impl Found {
     /// What has the shape of a key.
-    fn add_shapes(&mut self, table: &Table, bytes: &[u8], before: Option<u8>, whole: bool) {
+    fn add_shapes(&mut self, bytes: &[u8], before: Option<u8>, whole: bool) {
         let mut from = 0;
-        while let Some((start, shape)) = table.shape_after(bytes, from) {
+        while let Some((start, shape)) = shapes::first_after(bytes, from) {
             let previous = start
                 .checked_sub(1)
                 .map_or(before, |i| bytes.get(i).copied());

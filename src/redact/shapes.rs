@@ -25,6 +25,53 @@ enum Form {
     Password,
 }
 
+/// Which shapes have a byte at a place of their prefix: a bit for each.
+const fn having(place: usize) -> [u64; 256] {
+    let mut shapes = [0; 256];
+    let mut index = 0;
+    while index < SHAPES.len() {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "out of bounds is an error of the build"
+        )]
+        {
+            shapes[SHAPES[index].prefix.as_bytes()[place] as usize] |= 1 << index;
+        }
+        index += 1;
+    }
+    shapes
+}
+
+/// The first two bytes of the prefixes. A search for these few needs no automaton, which takes longer to build
+/// than most programs that run take to mask what they show.
+static FIRST: [u64; 256] = having(0);
+static SECOND: [u64; 256] = having(1);
+
+/// The first place from one on where the prefix of a shape stands; of several there, the longest.
+pub(super) fn first_after(bytes: &[u8], from: usize) -> Option<(usize, &'static Shape)> {
+    let rest = bytes.get(from..)?;
+    let bits = |table: &[u64; 256], byte: &u8| table.get(usize::from(*byte)).copied().unwrap_or(0);
+    let pairs = rest.iter().zip(rest.iter().skip(1)).enumerate();
+    pairs
+        .filter_map(|(at, (first, second))| {
+            let candidates = bits(&FIRST, first) & bits(&SECOND, second);
+            if candidates == 0 {
+                return None;
+            }
+            let shapes = SHAPES.iter().enumerate();
+            let longest = shapes
+                .filter(|(index, shape)| {
+                    candidates >> index & 1 == 1
+                        && rest
+                            .get(at..)
+                            .is_some_and(|text| text.starts_with(shape.prefix.as_bytes()))
+                })
+                .max_by_key(|(_, shape)| shape.prefix.len());
+            longest.map(|(_, shape)| (from + at, shape))
+        })
+        .next()
+}
+
 /// What stands at a prefix.
 pub(super) enum Reading {
     /// A key.

@@ -239,8 +239,9 @@ pub(super) fn look(connection: &Connection, key: &Key, now: i64) -> rusqlite::Re
          SELECT 1 + (id = ?3), open_until, reopened, trial_until FROM quota_breakers
          WHERE id IN (?2, ?3)
          UNION ALL
-         SELECT 3 + (breaker = ?3), 0, 0, 0 FROM quota_failures WHERE breaker IN (?2, ?3)
-         GROUP BY breaker",
+         SELECT 3, 0, 0, 0 WHERE EXISTS (SELECT 1 FROM quota_failures WHERE breaker = ?2)
+         UNION ALL
+         SELECT 4, 0, 0, 0 WHERE EXISTS (SELECT 1 FROM quota_failures WHERE breaker = ?3)",
     )?;
     let [of_endpoint, of_model] = key.breakers;
     let mut rows = select.query([key.lane, of_endpoint, of_model, now])?;

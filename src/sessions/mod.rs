@@ -225,13 +225,13 @@ pub async fn append(
             }
             transaction
                 .prepare_cached(
-                    "UPDATE sessions SET turns = turns + ?2, updated_ms = ?3 WHERE id = ?1
-                     RETURNING turns",
+                    "UPDATE sessions SET turns = turns + ?2, updated_ms = ?3 WHERE id = ?1",
                 )?
-                .query_row(
-                    params![session.id, i64::from(replaced == 0), now_ms()],
-                    |row| row.get(0),
-                )
+                .execute(params![session.id, i64::from(replaced == 0), now_ms()])?;
+            // Not by `RETURNING`, for which SQLite makes a table each time.
+            transaction
+                .prepare_cached("SELECT turns FROM sessions WHERE id = ?1")?
+                .query_row([&session.id], |row| row.get(0))
         })
         .await
 }

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::providers::json::tokens;
+use crate::providers::json::{tokens, within};
 use crate::usage::Usage;
 
 /// The counts of a `usage` object. What is read from and written to the cache is told beside the
 /// input, which here includes both.
 pub(super) fn usage(told: &Value) -> Usage {
-    let count = |path: &str| told.pointer(path).and_then(tokens).unwrap_or(0);
+    let count = |path: &str| within(told, path).and_then(tokens).unwrap_or(0);
     let read = count("/cache_read_input_tokens");
     let lasting = count("/cache_creation/ephemeral_1h_input_tokens");
     let brief = count("/cache_creation/ephemeral_5m_input_tokens");

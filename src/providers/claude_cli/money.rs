@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::providers::json::within;
 use crate::usage::{Usage, Usd};
 
 use super::stream::ResultLine;
@@ -97,7 +98,7 @@ pub fn model_usage(models: &Value) -> ModelUsage {
 
 /// The usage of one reply as the API tells it.
 pub fn api_usage(usage: &Value) -> Usage {
-    let tokens = |path: &str| usage.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let tokens = |path: &str| within(usage, path).and_then(Value::as_u64).unwrap_or(0);
     let (read, write) = (
         tokens("/cache_read_input_tokens"),
         tokens("/cache_creation_input_tokens"),

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::providers::json::within;
 use crate::usage::Usage;
 
 use super::money::{ModelUsage, api_usage, model_usage};
@@ -253,8 +254,7 @@ fn piece(event: &Value) -> Piece {
             Piece::Call(text(delta, "partial_json").len())
         }
         ("message_delta", _) => Piece::Generated(
-            event
-                .pointer("/usage/output_tokens")
+            within(event, "/usage/output_tokens")
                 .and_then(whole)
                 .unwrap_or(0),
         ),

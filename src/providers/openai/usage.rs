@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::providers::json::tokens;
+use crate::providers::json::{tokens, within};
 use crate::usage::{Usage, Usd};
 
 /// xAI's unit of cost: 10⁻¹⁰ dollars, a hundred picodollars.
@@ -10,7 +10,7 @@ const PICO_A_TICK: f64 = 100.0;
 
 /// The counts of a `usage` object; `None` when it has none.
 pub(super) fn usage(told: &Value) -> Option<Usage> {
-    let count = |names: &[&str]| names.iter().find_map(|name| tokens(told.pointer(name)?));
+    let count = |names: &[&str]| names.iter().find_map(|name| tokens(within(told, name)?));
     let input = count(&["/prompt_tokens", "/input_tokens"]);
     let output = count(&["/completion_tokens", "/output_tokens"]);
     if input.is_none() && output.is_none() {
