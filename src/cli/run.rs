@@ -34,7 +34,7 @@ pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
     let asked =
         prompts.prompt.is_some() || prompts.prompt_file.is_some() || prompts.stdin.is_some();
     match (&call.cli.actions.agent, asked) {
-        (Some(agent), true) => agent_once(call, agent).await,
+        (Some(agent), true) => Box::pin(agent_once(call, agent)).await,
         (None, true) => Err(
             OrchError::new(ErrorClass::Usage, "`--prompt` needs an agent")
                 .with_hint("name one with `--agent NAME`, or ask every one with `--all`"),

@@ -51,25 +51,23 @@ static SECOND: [u64; 256] = having(1);
 pub(super) fn first_after(bytes: &[u8], from: usize) -> Option<(usize, &'static Shape)> {
     let rest = bytes.get(from..)?;
     let bits = |table: &[u64; 256], byte: &u8| table.get(usize::from(*byte)).copied().unwrap_or(0);
-    let pairs = rest.iter().zip(rest.iter().skip(1)).enumerate();
-    pairs
-        .filter_map(|(at, (first, second))| {
-            let candidates = bits(&FIRST, first) & bits(&SECOND, second);
-            if candidates == 0 {
-                return None;
-            }
-            let shapes = SHAPES.iter().enumerate();
-            let longest = shapes
-                .filter(|(index, shape)| {
-                    candidates >> index & 1 == 1
-                        && rest
-                            .get(at..)
-                            .is_some_and(|text| text.starts_with(shape.prefix.as_bytes()))
-                })
-                .max_by_key(|(_, shape)| shape.prefix.len());
-            longest.map(|(_, shape)| (from + at, shape))
-        })
-        .next()
+    let mut pairs = rest.iter().zip(rest.iter().skip(1)).enumerate();
+    pairs.find_map(|(at, (first, second))| {
+        let candidates = bits(&FIRST, first) & bits(&SECOND, second);
+        if candidates == 0 {
+            return None;
+        }
+        let shapes = SHAPES.iter().enumerate();
+        let longest = shapes
+            .filter(|(index, shape)| {
+                candidates >> index & 1 == 1
+                    && rest
+                        .get(at..)
+                        .is_some_and(|text| text.starts_with(shape.prefix.as_bytes()))
+            })
+            .max_by_key(|(_, shape)| shape.prefix.len());
+        longest.map(|(_, shape)| (from + at, shape))
+    })
 }
 
 /// What stands at a prefix.
@@ -311,4 +309,32 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack
         .windows(needle.len())
         .position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_prefix_is_found_where_it_stands() {
+        for shape in SHAPES {
+            for before in ["", "x", "-", "s", "ghp", ": "] {
+                let text = format!("{before}{}", shape.prefix);
+                let found = first_after(text.as_bytes(), before.len());
+                let found = found.map(|(at, found)| (at, found.prefix));
+                assert_eq!(found, Some((before.len(), shape.prefix)), "{text}");
+                assert!(
+                    first_after(text.as_bytes(), before.len() + 1)
+                        .is_none_or(|(at, _)| at > before.len())
+                );
+                let cut = text.as_bytes().split_last().unwrap().1;
+                assert!(first_after(cut, before.len()).is_none_or(|(at, found)| {
+                    at != before.len() || found.prefix.len() < shape.prefix.len()
+                }));
+            }
+        }
+        assert!(first_after(b"", 0).is_none());
+        assert!(first_after(b"s", 0).is_none());
+        assert!(first_after(b"no key in here", 100).is_none());
+    }
 }

@@ -205,9 +205,18 @@ pub async fn append(
     let text = serde_json::to_string(messages).unwrap_or_default();
     store
         .write(Durability::Full, move |transaction| {
-            enter(transaction, &session)?;
+            let is_new = enter(transaction, &session, 1)?;
             for job in also {
                 job(transaction)?;
+            }
+            if is_new {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO session_turns (session, turn, run, at_ms, messages)
+                         VALUES (?1, 1, ?2, ?3, ?4)",
+                    )?
+                    .execute(params![session.id, run, now_ms(), text])?;
+                return Ok(1);
             }
             let replaced = transaction
                 .prepare_cached(
@@ -236,20 +245,22 @@ pub async fn append(
         .await
 }
 
-fn enter(transaction: &Transaction<'_>, session: &Session) -> rusqlite::Result<()> {
-    transaction
+/// Enters a conversation that is not there yet, with so many turns; says whether it was new.
+fn enter(transaction: &Transaction<'_>, session: &Session, turns: i64) -> rusqlite::Result<bool> {
+    let entered = transaction
         .prepare_cached(
-            "INSERT INTO sessions (id, agent, name, parent, created_ms, updated_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO sessions (id, agent, name, parent, created_ms, updated_ms, turns)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             session.id,
             session.agent,
             session.name,
             session.parent,
-            now_ms()
+            now_ms(),
+            turns
         ])?;
-    Ok(())
+    Ok(entered == 1)
 }
 
 /// A copy of a conversation that goes its own way from here.
@@ -266,7 +277,7 @@ pub async fn fork(
     let (original, written) = (session.id.clone(), copy.clone());
     copy.turns = store
         .write(Durability::Full, move |transaction| {
-            enter(transaction, &written)?;
+            enter(transaction, &written, 0)?;
             transaction.execute(
                 "INSERT INTO session_turns (session, turn, run, at_ms, messages)
                  SELECT ?2, turn, run, at_ms, messages FROM session_turns WHERE session = ?1",

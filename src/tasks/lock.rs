@@ -2,16 +2,18 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+/// The file in the state directory whose bytes are locked, one a run. It stays empty.
+const FILE_NAME: &str = "runs.lock";
 
 /// The right to work on a run; the kernel takes it back when the process is gone, however that happens.
 #[derive(Debug)]
 pub struct RunLock {
-    path: PathBuf,
     _file: File,
 }
 
@@ -19,61 +21,70 @@ impl RunLock {
     /// Takes the lock of a run below the state directory; `None` when another process has it.
     ///
     /// # Errors
-    /// When the lock's file cannot be made.
+    /// When the lock's file cannot be made or locked.
     pub fn take(state_dir: &Path, run_id: &str) -> io::Result<Option<Self>> {
-        let directory = state_dir.join("runs");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)?;
-        let path = file_of(state_dir, run_id);
-        let mut tries = 100;
-        loop {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(&path)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                // Whoever lists the runs looks at the lock for a moment.
-                Err(Errno::WOULDBLOCK) if tries > 0 => {
-                    tries -= 1;
-                    std::thread::yield_now();
-                    continue;
-                }
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(error.into()),
+        let path = state_dir.join(FILE_NAME);
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true);
+            options.mode(0o600).open(&path)
+        };
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(state_dir)?;
+                open()?
             }
-            // Whoever had it may have removed the file between its opening and its locking.
-            if std::fs::metadata(&path).is_ok_and(|now| {
-                file.metadata()
-                    .is_ok_and(|mine| (now.ino(), now.dev()) == (mine.ino(), mine.dev()))
-            }) {
-                return Ok(Some(Self { path, _file: file }));
-            }
+            opened => opened?,
+        };
+        match asked(&file, libc::F_OFD_SETLK, run_id) {
+            Ok(_) => Ok(Some(Self { _file: file })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// Whether a process works on a run.
     pub fn is_taken(state_dir: &Path, run_id: &str) -> bool {
-        let Ok(file) = File::open(file_of(state_dir, run_id)) else {
+        let Ok(file) = File::open(state_dir.join(FILE_NAME)) else {
             return false;
         };
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        asked(&file, libc::F_OFD_GETLK, run_id)
+            .is_ok_and(|answer| i32::from(answer.l_type) != libc::F_UNLCK)
     }
 }
 
-impl Drop for RunLock {
-    fn drop(&mut self) {
-        // A file that stays is locked by nobody.
-        drop(std::fs::remove_file(&self.path));
+/// Takes the lock of a run's byte in an open file, or asks who has it. Such a lock belongs to the open file, not to
+/// the process: it goes with the last descriptor of it.
+///
+/// Source: fcntl(2), "Open file description locks (non-POSIX)".
+fn asked(file: &File, command: libc::c_int, run_id: &str) -> io::Result<libc::flock> {
+    let digest = Sha256::digest(run_id.as_bytes());
+    let start = digest.first_chunk().copied().map_or(0, i64::from_be_bytes);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the constants are small, and their types are those of the C library"
+    )]
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as _,
+        l_whence: libc::SEEK_SET as _,
+        // The last byte that can be has no byte behind it.
+        l_start: start & (i64::MAX >> 1),
+        l_len: 1,
+        l_pid: 0,
+    };
+    #[expect(
+        unsafe_code,
+        reason = "the library does not know locks of a part of a file"
+    )]
+    // SAFETY: the descriptor is open, and these commands read and write the one struct that they are given.
+    let code = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
+    if code == -1 {
+        return Err(io::Error::last_os_error());
     }
-}
-
-fn file_of(state_dir: &Path, run_id: &str) -> PathBuf {
-    state_dir.join("runs").join(format!("{run_id}.lock"))
+    Ok(lock)
 }
 
 #[cfg(test)]
@@ -83,17 +94,18 @@ mod tests {
     #[test]
     fn a_run_has_one_worker() {
         let directory = tempfile::tempdir().unwrap();
-        let state = directory.path();
+        let state = &directory.path().join("state");
         assert!(!RunLock::is_taken(state, "r"));
         let lock = RunLock::take(state, "r").unwrap().unwrap();
         assert!(RunLock::is_taken(state, "r"));
         assert!(RunLock::take(state, "r").unwrap().is_none());
-        assert!(RunLock::take(state, "other").unwrap().is_some());
+        let other = RunLock::take(state, "other").unwrap().unwrap();
         drop(lock);
         assert!(!RunLock::is_taken(state, "r"));
-        // As after the death of a process: the file is there and nobody has it.
-        std::fs::write(state.join("runs/r.lock"), "").unwrap();
-        assert!(!RunLock::is_taken(state, "r"));
+        assert!(RunLock::is_taken(state, "other"));
+        drop(other);
         assert!(RunLock::take(state, "r").unwrap().is_some());
+        let left: Vec<_> = std::fs::read_dir(state).unwrap().collect();
+        assert_eq!(left.len(), 1, "a run leaves nothing of its own: {left:?}");
     }
 }
