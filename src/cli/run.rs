@@ -56,6 +56,7 @@ pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
 }
 
 async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
+    expect_growth(256 << 10);
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
@@ -108,7 +109,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
 
 /// Every agent on one prompt.
 pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
-    expect_growth();
+    expect_growth(1 << 20);
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
@@ -329,14 +330,18 @@ fn reserve_files(agents: usize) {
     drop(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), last));
 }
 
-/// Lets the heap grow by a mebibyte at a time. By default it does so by 132 KiB, and what a thousand agents need
-/// takes hundreds of calls; what is not touched costs nothing.
-fn expect_growth() {
+/// Lets the heap grow by so many bytes at a time, and keep as many that are free. By default it does so by 132 KiB,
+/// and what a thousand agents need takes hundreds of calls; what is not touched costs nothing.
+#[cfg_attr(
+    not(target_env = "gnu"),
+    expect(unused_variables, reason = "other C libraries have no such setting")
+)]
+fn expect_growth(bytes: libc::c_int) {
     #[cfg(target_env = "gnu")]
     {
         #[expect(unsafe_code, reason = "the library does not know this call")]
         // SAFETY: it takes two numbers and changes only what the allocator does from then on.
-        let taken = unsafe { libc::mallopt(libc::M_TOP_PAD, 1 << 20) };
+        let taken = unsafe { libc::mallopt(libc::M_TOP_PAD, bytes) };
         if taken == 0 {
             tracing::debug!("the heap grows as it does by default");
         }

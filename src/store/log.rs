@@ -31,7 +31,7 @@ pub(super) const BUSY_SIZE: i64 = 4 * BUSY_PAGES * (4096 + 24) + 32;
 /// The size of the log, bytes, above which a closing writer empties it. The first process to open
 /// the database reads the whole log; emptying it costs three syncs. This is about where the sum of
 /// both is least for short commands.
-const QUIET_SIZE: u64 = 512 << 10;
+const QUIET_SIZE: u64 = 256 << 10;
 
 /// How often the lock is tried for starting the log anew: only briefly, it may as well be later.
 const RESTART_TRIES: i32 = 10;
