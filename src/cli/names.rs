@@ -21,9 +21,13 @@ pub(super) const ASK: &str = "__names";
 /// Conversations of an agent, and runs, that are offered.
 const LISTED: u32 = 50;
 
+/// The flag that takes several agents with commas between them.
+const TEAM: &str = "agents-only";
+
 /// The kinds of names, and the flags that take one of them.
 pub(super) const KINDS: &[(&str, &[&str])] = &[
     ("agents", &["agent", "explain", "logs"]),
+    ("teams", &[TEAM]),
     ("tasks", &["task"]),
     ("models", &["model"]),
     ("runs", &["resume", "run"]),
@@ -65,6 +69,11 @@ fn names(kind: &str, words: &[String], env: &Env) -> Vec<String> {
     match kind {
         // Also of a file that has faults elsewhere, as it has while it is written.
         "agents" | "tasks" => config::names_in(source, env, kind),
+        "teams" => {
+            let typed = value_of(TEAM, words).unwrap_or_default();
+            let agents = config::names_in(source, env, "agents");
+            longer_by_one(&typed, agents)
+        }
         "models" => {
             let aliases = providers::available_models().into_iter();
             let mut names: Vec<String> = aliases.map(|alias| alias.name.to_owned()).collect();
@@ -84,6 +93,15 @@ fn names(kind: &str, words: &[String], env: &Env) -> Vec<String> {
         }),
         _ => Vec::new(),
     }
+}
+
+/// Lists of names, each one name longer than what is typed before the last comma.
+fn longer_by_one(typed: &str, names: Vec<String>) -> Vec<String> {
+    let last = typed.rsplit(',').next().unwrap_or_default();
+    let before = typed.strip_suffix(last).unwrap_or_default();
+    let is_new = |name: &String| before.split(',').all(|listed| listed != name);
+    let names = names.into_iter().filter(is_new);
+    names.map(|name| format!("{before}{name}")).collect()
 }
 
 /// The names of the conversations of an agent, or of all.
@@ -133,6 +151,20 @@ fn value_of(flag: &str, words: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_grows_by_what_is_not_in_it() {
+        for (typed, expected) in [
+            ("", vec!["a", "b"]),
+            ("b", vec!["a", "b"]),
+            ("b,", vec!["b,a"]),
+            ("c,b,a", vec!["c,b,a"]),
+            ("a,b,", vec![]),
+        ] {
+            let names = ["a", "b"].map(str::to_owned).into();
+            assert_eq!(longer_by_one(typed, names), expected, "{typed}");
+        }
+    }
 
     #[test]
     fn flags_are_found_in_the_words_of_a_shell() {

@@ -32,6 +32,8 @@ CASES = [
     ("orch --agent coder --model gpt4o-m", ["gpt4o-mini"], ["error", "sonnet"]),
     ("orch --config named.yaml --agent ", ["other"], ["error", "coder"]),
     ("orch --config broken.yaml --agent ", [], ["error", "coder", "mapping"]),
+    ("orch --all --agents-only ", ["coder", "reviewer"], ["error", "release"]),
+    ("orch --all --agents-only coder,", ["coder,reviewer"], ["error", "coder,coder"]),
     ("orch --resume ", [], ["error", "trust"]),
 ]
 CONFIGURATIONS = {

@@ -43,6 +43,7 @@ _orch_names() {{
     COMPREPLY=()
     while IFS= read -r name; do
         printf -v quoted %q "$name"
+        quoted=${{quoted//\\,/,}}
         if [[ $name == "$cur"* || $quoted == "$cur"* ]]; then
             COMPREPLY+=("$quoted")
         fi
@@ -90,7 +91,7 @@ fn fish(script: &str) -> String {
         .map(ToString::to_string)
         .collect();
     let mut whole = format!(
-        "function __fish_orch_names\n    set -l words (commandline -opc)\n    \
+        "function __fish_orch_names\n    set -l words (commandline -opc) (commandline -ct)\n    \
          orch {ASK} $argv[1] $words[2..-1] 2>/dev/null </dev/null\nend\n\n"
     );
     for line in script.replace(PARSE, BOTH).split_inclusive('\n') {
