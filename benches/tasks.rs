@@ -145,7 +145,7 @@ async fn conversation(state: &Path) {
     for number in 0..5_000 {
         let turn = turn(number);
         let start = Instant::now();
-        session.turns = sessions::append(&store, &session, &number.to_string(), &turn, Vec::new())
+        session = sessions::append(&store, &session, &number.to_string(), &turn, Vec::new())
             .await
             .unwrap();
         took.push(start.elapsed());

@@ -56,20 +56,18 @@ fn noted(call: &Call, config: Config) -> Config {
     config
 }
 
-/// The same file once more; without one, wherever one is found now.
+/// The same file once more; without one, wherever one is found now. What it asks for since must be trusted as what it
+/// asked for at first.
 ///
 /// # Errors
-/// As [`config`].
+/// As [`config`]. Nobody is asked here: who does not trust it yet goes on with the one before.
 pub(crate) fn reload(call: &Call, before: &Config) -> Result<Config, OrchError> {
-    // What was in use is in use: it was trusted or named.
-    let config = load(
-        call,
-        before.path.as_deref().or(call.cli.common.config.as_deref()),
-    )?;
-    Ok(Config {
-        origin: before.origin,
-        ..config
-    })
+    let asked = asked(call, call.cli.common.config.as_deref())?;
+    let config = learned(call, asked.load_again(before)?);
+    match question(&config)? {
+        Some(question) => Err(question.refused()),
+        None => Ok(config),
+    }
 }
 
 /// The environment with the `.env` file of this directory, whatever configuration there is.
@@ -93,13 +91,24 @@ struct Asked {
 
 impl Asked {
     fn load(self) -> Result<Config, OrchError> {
+        self.loaded(config::load)
+    }
+
+    fn load_again(self, before: &Config) -> Result<Config, OrchError> {
+        self.loaded(|source, env| config::load_again(source, before, env))
+    }
+
+    fn loaded(
+        self,
+        load: impl FnOnce(Source<'_>, Env) -> Result<Config, config::ConfigError>,
+    ) -> Result<Config, OrchError> {
         let names = tools::names();
         let source = Source {
             named: self.named.as_deref(),
             current_dir: &self.current_dir,
             tools: &names,
         };
-        config::load(source, self.env)
+        load(source, self.env)
             .map_err(|error| OrchError::new(ErrorClass::Config, error.to_string()))
     }
 }

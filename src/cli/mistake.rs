@@ -1,6 +1,7 @@
 //! Wrong flags: told in the words of every other error, and to programs as a result.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue};
@@ -17,8 +18,13 @@ use crate::render::{self, Form, Screen, View};
 pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Screen) -> u8 {
     if !error.use_stderr() {
         // Help and version; a closed stream is the end.
-        drop(error.print());
-        return 0;
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        let failed = printed
+            .err()
+            .filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+        return super::delivered(0, failed, |report| {
+            render::stderr_line(&render::error_text(report, screen));
+        });
     }
     let told = told(error, args);
     let code = told.class.exit_code();

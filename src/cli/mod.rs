@@ -38,10 +38,11 @@ use tokio::runtime::LocalOptions;
 use args::{Actions, Cli, ColorArg, House, OutputForm};
 pub(crate) use call::Call;
 
+use crate::agents::ErrorReport;
 use crate::config::Env;
 use crate::error::{ErrorClass, OrchError};
 use crate::process;
-use crate::render::{ColorHints, Screen};
+use crate::render::{self, ColorHints, Screen};
 
 /// How long commands that were stopped are waited for at the end: they end within some milliseconds.
 const LEAVING: Duration = Duration::from_secs(1);
@@ -73,8 +74,11 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
     };
     // As a task: what wakes the future of `block_on` itself costs two system calls each time.
     let running = runtime.spawn_local(async {
-        let code = dispatch(call).await;
-        signals::last_words(code).await
+        let mut call = call;
+        let code = dispatch(&mut call).await;
+        let code = signals::last_words(code).await;
+        let failed = render::failure().map(Into::into);
+        delivered(code, failed, |report| call.say(report))
     });
     let code = match runtime.block_on(running) {
         Ok(code) => code,
@@ -95,15 +99,28 @@ fn parsed(args: &[OsString], env: &Env) -> Result<Cli, ExitCode> {
     })
 }
 
-async fn dispatch(mut call: Call) -> u8 {
+async fn dispatch(call: &mut Call) -> u8 {
     let result = match call.cli.house.take() {
-        Some(house) => self::house(&call, house).await,
-        None => action(&call).await,
+        Some(house) => self::house(call, house).await,
+        None => action(call).await,
     };
     match result {
         Ok(code) => code,
         Err(error) => call.fail(error),
     }
+}
+
+/// The exit code of a call whose output had to get somewhere: what a full disk did not take is told, and no success.
+fn delivered(code: u8, failed: Option<std::io::Error>, say: impl FnOnce(&ErrorReport)) -> u8 {
+    let Some(error) = failed else {
+        return code;
+    };
+    let error = OrchError::new(ErrorClass::Failed, "standard output cannot be written")
+        .caused_by(&error)
+        .with_hint("make room where it goes; `orch --runs` and `--logs NAME` show what was done");
+    let failed = error.class.exit_code();
+    say(&error.into());
+    if code == 0 { failed } else { code }
 }
 
 async fn house(call: &Call, house: House) -> Result<u8, OrchError> {

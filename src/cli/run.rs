@@ -183,8 +183,9 @@ pub(super) async fn finish(
     mut result: RunResult,
     (watched, mut closed): (Result<(), Closed>, Result<Tidying, OrchError>),
 ) -> Result<u8, OrchError> {
-    if watched == Err(Closed::Gone) {
-        // A reader that is gone wants nothing more, and that is no failure.
+    if let Err(Closed::Gone | Closed::Failed(_)) = watched {
+        // A reader that is gone wants nothing more, and that is no failure. What could not be written is told at the
+        // very end.
         return closed.map(|_tidying| 0);
     }
     // The store is put in order while the end is printed.

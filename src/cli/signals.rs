@@ -35,7 +35,12 @@ impl Signals {
         view: &mut View,
         mut events: mpsc::Receiver<Event>,
     ) -> Result<(), Closed> {
-        let watched = view.watch(&mut events).await;
+        let watched = tokio::select! {
+            biased;
+            watched = view.watch(&mut events) => watched,
+            // Also while nothing is written, as during a long command.
+            () = render::reader_gone() => Err(Closed::Gone),
+        };
         if watched.is_err() {
             self.canceller.cancel(Cause::Closed);
         }

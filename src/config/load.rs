@@ -23,8 +23,28 @@ pub struct Source<'a> {
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
-pub fn load(source: Source<'_>, mut env: Env) -> Result<Config, ConfigError> {
-    let (path, origin) = find::find(source.named, source.current_dir, &env);
+pub fn load(source: Source<'_>, env: Env) -> Result<Config, ConfigError> {
+    let found = find::find(source.named, source.current_dir, &env);
+    load_found(source, env, found)
+}
+
+/// Loads a configuration that was in use once more. It stays what it was, found or named: from that follow its
+/// directories, and whether it must be trusted.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_again(source: Source<'_>, before: &Config, env: Env) -> Result<Config, ConfigError> {
+    match &before.path {
+        Some(path) => load_found(source, env, (Some(path.clone()), before.origin)),
+        None => load(source, env),
+    }
+}
+
+fn load_found(
+    source: Source<'_>,
+    mut env: Env,
+    (path, origin): (Option<PathBuf>, Origin),
+) -> Result<Config, ConfigError> {
     let file = display_name(path.as_deref(), source, origin);
     let whole = |problem| ConfigError::new(file.clone(), "", vec![problem]);
     let bytes = match &path {

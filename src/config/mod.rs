@@ -28,7 +28,7 @@ pub use document::{Config, Document, Engine, Origin};
 pub use entries::Entries;
 pub use env::Env;
 pub use find::state_dir;
-pub use load::{Source, environment, load, names_in, problem_at};
+pub use load::{Source, environment, load, load_again, names_in, problem_at};
 pub use problem::{At, ConfigError, Problem};
 pub use schema::schema;
 pub use settings::{Place, Settings};

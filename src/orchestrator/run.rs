@@ -212,7 +212,7 @@ impl Orchestrator {
         let Some(store) = &self.store else { return };
         let masked = self.masked(messages);
         match sessions::append(store, session, run_id, &masked, also).await {
-            Ok(turns) => session.turns = turns,
+            Ok(kept) => *session = kept,
             Err(error) => {
                 let message = format!("the conversation could not be kept: {error}");
                 if result.error.is_none() {

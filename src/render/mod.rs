@@ -29,7 +29,9 @@ pub use lines::progress_line;
 pub use markdown::rendered;
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
-pub(crate) use sink::{drained, hurry, is_apart, settle, takes_a_line, write_apart};
+pub(crate) use sink::{
+    drained, failure, hurry, is_apart, reader_gone, settle, takes_a_line, write_apart,
+};
 pub use status::Finished;
 pub use text::{answer, error_text};
 
@@ -63,6 +65,9 @@ pub enum Closed {
     /// Whoever has it did not read, and the run had to end.
     #[error("standard output was not read")]
     Unread,
+    /// What should take it cannot: a full disk.
+    #[error("standard output cannot be written")]
+    Failed(rustix::io::Errno),
 }
 
 /// Writes to standard output, or leaves it to be written where a run must not wait for its reader.

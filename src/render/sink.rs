@@ -14,6 +14,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -97,6 +99,23 @@ impl Sink {
     fn close(&mut self, stream: Stream, how: Closed) {
         *self.end(stream) = Some(how);
         self.waiting.retain(|(other, _)| *other != stream);
+    }
+
+    /// Nothing of the stream is written any more, because it could not be. A reader that has gone, a terminal that
+    /// was hung up and a stream that never took anything are no failure; a full disk is one.
+    fn fail(&mut self, stream: Stream, error: Errno) -> Closed {
+        let is_gone = match error {
+            Errno::PIPE | Errno::BADF => true,
+            Errno::IO => with(stream, |fd| rustix::termios::isatty(fd) || is_device(fd)),
+            _ => false,
+        };
+        let how = if is_gone {
+            Closed::Gone
+        } else {
+            Closed::Failed(error)
+        };
+        self.close(stream, how);
+        how
     }
 
     /// When to wait no longer for a reader.
@@ -205,14 +224,14 @@ pub(super) fn put(stream: Stream, text: &str) -> Result<(), Closed> {
     sink.closed(stream)?;
     let bytes = text.as_bytes();
     if !sink.is_apart {
-        return write_whole(stream, bytes, || {}).map_err(|_| Closed::Gone);
+        let written = write_whole(stream, bytes, || {});
+        return written.map_err(|error| sink.fail(stream, error));
     }
     let written = if sink.is_idle() {
-        let Ok(written) = write_ready(stream, bytes) else {
-            sink.close(stream, Closed::Gone);
-            return Err(Closed::Gone);
-        };
-        written
+        match write_ready(stream, bytes) {
+            Ok(written) => written,
+            Err(error) => return Err(sink.fail(stream, error)),
+        }
     } else {
         0
     };
@@ -261,8 +280,8 @@ fn write_waiting(number: u64) {
             return;
         }
         sink.writing = None;
-        if done.is_err() {
-            sink.close(stream, Closed::Gone);
+        if let Err(error) = done {
+            sink.fail(stream, error);
         }
         drop(sink);
         MOVED.notify_all();
@@ -289,6 +308,35 @@ fn write_ready(stream: Stream, bytes: &[u8]) -> Result<usize, Errno> {
         }
         Ok(written)
     })
+}
+
+fn is_device(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice)
+}
+
+/// Why standard output could not be written, if it could not.
+pub(crate) fn failure() -> Option<Errno> {
+    match sink().out {
+        Some(Closed::Failed(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// Waits until nobody has the other end of standard output any more; for ever where that cannot be told.
+pub(crate) async fn reader_gone() {
+    let kind = with(Stream::Out, |fd| rustix::fs::fstat(fd).ok());
+    let kind = kind.map(|found| FileType::from_raw_mode(found.st_mode));
+    if !matches!(kind, Some(FileType::Fifo | FileType::Socket)) {
+        return std::future::pending().await;
+    }
+    #[expect(unsafe_code, reason = "registered by its number")]
+    // SAFETY: standard output stays open as long as the program runs.
+    let out = unsafe { AsyncFd::register_with_interest(io::stdout(), Interest::ERROR) };
+    match out {
+        Ok(out) if out.ready(Interest::ERROR).await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
 }
 
 /// Writes everything, however long it takes.

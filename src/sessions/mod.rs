@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::message::Message;
 use crate::store::{Durability, Job, Store, StoreError, Transaction};
@@ -34,10 +35,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// A conversation that begins; it enters the store with its first turn.
+    /// A conversation that begins; it enters the store with its first turn. One with a name has the same id
+    /// whoever begins it, so that two who do so at once share its budget as well.
     pub fn begin(agent: &str, name: Option<&str>) -> Self {
+        let id = name.map_or_else(uuid::Uuid::now_v7, |name| {
+            let digest = Sha256::digest(format!("{agent}\0{name}"));
+            let bytes = digest.first_chunk().copied().unwrap_or_default();
+            uuid::Builder::from_custom_bytes(bytes).into_uuid()
+        });
         Self {
-            id: uuid::Uuid::now_v7().to_string(),
+            id: id.to_string(),
             agent: agent.to_owned(),
             name: name.map(str::to_owned),
             parent: None,
@@ -187,10 +194,11 @@ fn invalid_column(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error)
 }
 
-/// Appends a whole turn and gives the number of turns; the conversation enters the store with its
-/// first. A turn that another process appended meanwhile stays, and this one follows it. A turn of the
-/// same run behind those that `session` knows of is one that broke off: the new one takes its place.
-/// What `also` says is done in the same transaction.
+/// Appends a whole turn and gives the conversation as it then is; it enters the store with its first.
+/// A turn that another process appended meanwhile stays, and this one follows it, also where that process
+/// began a conversation of the same name: there is one of a name. A turn of the same run behind those that
+/// `session` knows of is one that broke off: the new one takes its place. What `also` says is done in the
+/// same transaction.
 ///
 /// # Errors
 /// When it is not on the disk.
@@ -200,11 +208,20 @@ pub async fn append(
     run: &str,
     messages: &[Message],
     also: Vec<Job>,
-) -> Result<i64, StoreError> {
-    let (session, run) = (session.clone(), run.to_owned());
+) -> Result<Session, StoreError> {
+    let (mut session, run) = (session.clone(), run.to_owned());
     let text = serde_json::to_string(messages).unwrap_or_default();
     store
         .write(Durability::Full, move |transaction| {
+            if session.turns == 0
+                && let Some(name) = &session.name
+            {
+                let begun = transaction
+                    .prepare_cached("SELECT id FROM sessions WHERE agent = ?1 AND name = ?2")?
+                    .query_row([&session.agent, name], |row| row.get(0))
+                    .optional()?;
+                session.id = begun.unwrap_or(session.id);
+            }
             let is_new = enter(transaction, &session, 1)?;
             for job in also {
                 job(transaction)?;
@@ -216,7 +233,8 @@ pub async fn append(
                          VALUES (?1, 1, ?2, ?3, ?4)",
                     )?
                     .execute(params![session.id, run, now_ms(), text])?;
-                return Ok(1);
+                session.turns = 1;
+                return Ok(session);
             }
             let replaced = transaction
                 .prepare_cached(
@@ -238,9 +256,10 @@ pub async fn append(
                 )?
                 .execute(params![session.id, i64::from(replaced == 0), now_ms()])?;
             // Not by `RETURNING`, for which SQLite makes a table each time.
-            transaction
+            session.turns = transaction
                 .prepare_cached("SELECT turns FROM sessions WHERE id = ?1")?
-                .query_row([&session.id], |row| row.get(0))
+                .query_row([&session.id], |row| row.get(0))?;
+            Ok(session)
         })
         .await
 }
@@ -272,7 +291,8 @@ pub async fn fork(
     session: &Session,
     name: Option<&str>,
 ) -> Result<Session, StoreError> {
-    let mut copy = Session::begin(&session.agent, name);
+    let mut copy = Session::begin(&session.agent, None);
+    copy.name = name.map(str::to_owned);
     copy.parent = Some(session.id.clone());
     let (original, written) = (session.id.clone(), copy.clone());
     copy.turns = store
@@ -328,8 +348,8 @@ mod tests {
         append(&store, &named, "r2", &[user("broken")], Vec::new())
             .await
             .unwrap();
-        let turns = append(&store, &named, "r2", &[user("2"), user("3")], Vec::new()).await;
-        assert_eq!(turns.unwrap(), 2);
+        let kept = append(&store, &named, "r2", &[user("2"), user("3")], Vec::new()).await;
+        assert_eq!(kept.unwrap().turns, 2);
         let other = Session::begin("b", Some("n"));
         append(&store, &other, "r3", &[user("x")], Vec::new())
             .await
@@ -349,7 +369,7 @@ mod tests {
         let fourth = append(&store, &copy, "r4", &[user("4")], Vec::new()).await;
         // Until it is known, the turn is not part of the conversation as it was.
         assert_eq!(history(&store, &copy).unwrap().len(), 3);
-        copy.turns = fourth.unwrap();
+        copy = fourth.unwrap();
         assert_eq!(
             history(&store, &copy).unwrap(),
             [user("1"), user("2"), user("3"), user("4")]
@@ -364,13 +384,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_name_that_two_begin_at_once_is_one_conversation() {
+        let store = Store::in_memory().unwrap();
+        let [one, two] = [(); 2].map(|()| Session::begin("a", Some("n")));
+        assert_eq!(one.id, two.id, "they share a budget");
+        assert_ne!(Session::begin("b", Some("n")).id, one.id);
+        // As one that was forked, or begun before names had ids of their own.
+        let one = Session {
+            id: Session::begin("a", None).id,
+            ..one
+        };
+        let one = append(&store, &one, "r1", &[user("1")], Vec::new()).await;
+        let two = append(&store, &two, "r2", &[user("2")], Vec::new()).await;
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_eq!((&two.id, one.turns, two.turns), (&one.id, 1, 2));
+        let two = append(&store, &two, "r3", &[user("3")], Vec::new()).await;
+        assert_eq!(
+            history(&store, &two.unwrap()).unwrap(),
+            [user("1"), user("2"), user("3")]
+        );
+        assert_eq!(list(&store, "a", 10).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_summary_stands_for_older_turns_and_nothing_is_lost() {
         let store = Store::in_memory().unwrap();
         let mut session = Session::begin("a", None);
         let turns = [vec![user("1"), user("2")], vec![user("3")], vec![user("4")]];
         for (number, turn) in turns.iter().enumerate() {
             let run = format!("r{number}");
-            session.turns = append(&store, &session, &run, turn, Vec::new())
+            session = append(&store, &session, &run, turn, Vec::new())
                 .await
                 .unwrap();
         }
@@ -400,7 +443,7 @@ mod tests {
         }
         // All of it is kept: there is nothing to stand for.
         let mut whole = Session::begin("a", None);
-        whole.turns = append(&store, &whole, "r", &turns[0], Vec::new())
+        whole = append(&store, &whole, "r", &turns[0], Vec::new())
             .await
             .unwrap();
         let job = sum(&whole, 1, "half a turn");

@@ -36,6 +36,7 @@ mod packaging;
 mod planted;
 mod programs;
 mod readme;
+mod reload;
 mod sandbox;
 mod schema;
 mod session;

@@ -376,6 +376,75 @@ fn a_tool_ends_with_all_that_it_started() {
     }
 }
 
+#[test]
+fn a_reader_that_goes_ends_a_command_that_writes_nothing() {
+    for form in ["text", "stream-json"] {
+        let token = format!("token-{:016x}", fastrand::u64(..));
+        let script = format!("touch ready; sleep 300; : {token}");
+        let server = Stub::start(move |seen| match seen.tool_messages().len() {
+            0 => stub::tool_calls(&[("c", "bash", json!({"command": script}))]),
+            _ => stub::text("Done."),
+        });
+        let context = Context::with_agent(&server.url(), "");
+        let yaml = agent_config(&server.url(), "").replace("tools: [", "tools: [bash, ");
+        std::fs::write(context.work().join("orch.yaml"), yaml).unwrap();
+        let mut child = ask(&context, &["--output", form])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let ready = context.work().join("ready");
+        until("a command that runs", || ready.exists());
+        drop(child.stdout.take());
+        let ended = in_time(child);
+        assert_eq!(ended.code, 0, "{form} {ended:#?}");
+        assert_eq!(processes_with(&token), [""; 0], "{ended:#?}");
+        assert_eq!(server.seen().len(), 1, "the model is asked no more");
+        settled(&context);
+    }
+}
+
+#[test]
+fn a_full_disk_where_the_output_goes_is_told() {
+    let server = Stub::replies([stub::text("Hello.")]);
+    let context = Context::with_agent(&server.url(), "");
+    let run = ["--config", "orch.yaml", "--agent", "a", "--prompt", "x"];
+    let with = |more: &[&'static str]| [&run[..], more].concat();
+    let cases = [
+        with(&[]),
+        with(&["--json"]),
+        with(&["--output", "stream-json"]),
+        vec!["--config", "orch.yaml", "--all", "--prompt", "x"],
+        vec!["--config", "orch.yaml", "--status"],
+        vec!["--config", "orch.yaml", "--costs", "--json"],
+        vec!["--config", "orch.yaml", "--costs", "--csv"],
+        vec!["--config", "orch.yaml", "tool", "list_dir", "{}"],
+        vec!["schema"],
+        vec!["--help"],
+        vec!["--version"],
+    ];
+    for args in cases {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let child = context
+            .command(&args)
+            .stdout(full.unwrap())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let ended = in_time(child);
+        assert_eq!(ended.code, 1, "{args:?} {ended:#?}");
+        let told =
+            "error: standard output cannot be written: No space left on device (os error 28)\n";
+        assert!(ended.stderr.contains(told), "{args:?} {ended:#?}");
+        assert_eq!(
+            ended.stderr.matches("error: ").count(),
+            1,
+            "{args:?} {ended:#?}"
+        );
+    }
+    settled(&context);
+}
+
 /// Whether a process has left something to be written when its terminal takes it.
 fn is_stuck(id: i32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
