@@ -24,7 +24,7 @@ mod tool;
 pub(crate) use costs::{costs_csv, costs_export, costs_text};
 pub(crate) use lists::{agents_text, health_text, logs_of, models_text, status_text, tasks_text};
 pub(crate) use load::{config as load_config, reload as reload_config};
-pub(crate) use run::{at_once, options, parse_budget};
+pub(crate) use run::{at_once, conversation, options, parse_budget, time_limit};
 pub(crate) use task::runs_text;
 
 use std::ffi::OsString;

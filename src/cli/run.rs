@@ -252,7 +252,7 @@ fn delivery(call: &Call) -> Delivery {
     }
 }
 
-fn conversation(call: &Call) -> Conversation {
+pub(crate) fn conversation(call: &Call) -> Conversation {
     match &call.cli.prompt.session {
         _ if call.cli.prompt.continue_last => Conversation::Last,
         Some(name) => Conversation::Named(name.clone()),
@@ -300,7 +300,7 @@ pub(super) fn tier(tier: TierArg) -> Tier {
     }
 }
 
-pub(super) fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
+pub(crate) fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
     let Some(seconds) = call.cli.run.timeout else {
         return Ok(None);
     };

@@ -254,7 +254,7 @@ impl Orchestrator {
     }
 
     /// The conversation that is meant, with what was said in it.
-    pub(super) fn opened(
+    pub(crate) fn opened(
         &self,
         agent: &str,
         wanted: Conversation,

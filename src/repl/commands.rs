@@ -146,7 +146,7 @@ impl Repl<'_> {
         Ok(())
     }
 
-    fn session(&mut self, name: &str) -> Result<(), OrchError> {
+    pub(super) fn session(&mut self, name: &str) -> Result<(), OrchError> {
         if name.is_empty() {
             self.say(&match self.conversations.get(&self.agent) {
                 Some((session, messages)) => {

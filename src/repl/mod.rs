@@ -19,11 +19,12 @@ mod turn;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cli::{self, Call};
 use crate::error::{ErrorClass, OrchError};
 use crate::message::Message;
-use crate::orchestrator::{Options, Orchestrator};
+use crate::orchestrator::{Conversation, Options, Orchestrator};
 use crate::render;
 use crate::sessions::Session;
 use crate::tools::Changes;
@@ -46,6 +47,8 @@ struct Repl<'a> {
     agent: String,
     /// The conversation of each agent that was asked.
     conversations: BTreeMap<String, (Session, Vec<Message>)>,
+    /// How long one prompt may take.
+    limit: Option<Duration>,
     /// The tool calls of the last turn.
     last_calls: Vec<LastCall>,
     /// What the next line is.
@@ -81,10 +84,15 @@ enum Next {
 /// Runs a session to its exit code.
 pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
     let changes = Changes::default();
+    let given = cli::options(call)?;
     let options = Options {
         changes: Some(changes.clone()),
-        ..cli::options(call)?
+        // Of a whole conversation, as by `/budget`.
+        session_budget: given.budget,
+        budget: None,
+        ..given
     };
+    let limit = cli::time_limit(call)?;
     let config = Arc::new(cli::load_config(call)?);
     let first = match call.agent() {
         Some(name) => Some(name.to_owned()),
@@ -99,12 +107,21 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
     let history = config.state_dir.join("history");
     let orchestrator = Orchestrator::open(config, options.clone())?;
     orchestrator.settings_of(&agent)?;
+    let mut conversations = BTreeMap::new();
+    match cli::conversation(call) {
+        Conversation::New => {}
+        asked => {
+            let opened = orchestrator.opened(&agent, asked)?;
+            conversations.insert(agent.clone(), opened);
+        }
+    }
     let mut repl = Repl {
         call,
         options,
         orchestrator,
         agent,
-        conversations: BTreeMap::new(),
+        conversations,
+        limit,
         last_calls: Vec::new(),
         asks: Asks::Anything,
         draft: None,
@@ -118,6 +135,9 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
     render::write_apart();
     if repl.editable {
         repl.greet();
+        if !repl.conversations.is_empty() {
+            repl.session("")?;
+        }
     }
     let code = repl.converse(&mut editor).await;
     editor.restore();

@@ -7,7 +7,7 @@ use crate::cancel::{Cancel, switch};
 use crate::cli;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{Limits, Orchestrator, new_run_id};
+use crate::orchestrator::{Limits, Orchestrator, deadline, new_run_id};
 use crate::render::{self, Form, View};
 use crate::sessions;
 use crate::store::StoreError;
@@ -43,7 +43,7 @@ impl Repl<'_> {
         let screen = self.call.screen;
         let one_by_one = run.listed.kind == "all";
         let limits = Limits {
-            deadline: None,
+            deadline: deadline(self.limit),
             at_once: cli::at_once(),
         };
         let next = self

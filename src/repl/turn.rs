@@ -10,7 +10,7 @@ use crate::agents::RunResult;
 use crate::cancel::{Canceller, Cause, switch};
 use crate::error::OrchError;
 use crate::event::Events;
-use crate::orchestrator::{AllOrder, Conversation, Order, new_run_id};
+use crate::orchestrator::{AllOrder, Conversation, Order, deadline, new_run_id};
 use crate::providers::Delivery;
 use crate::render::{self, Form, Screen, View};
 
@@ -30,7 +30,7 @@ impl Repl<'_> {
             agent: agent.to_owned(),
             prompt,
             conversation,
-            deadline: None,
+            deadline: deadline(self.limit),
             delivery: Delivery::Live,
         };
         let session = match &order.conversation {
@@ -76,7 +76,7 @@ impl Repl<'_> {
             only: Vec::new(),
             prompt,
             conversation: Conversation::New,
-            deadline: None,
+            deadline: deadline(self.limit),
             at_once: crate::cli::at_once(),
         };
         let (canceller, cancel) = switch();

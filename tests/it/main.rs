@@ -40,6 +40,7 @@ mod reload;
 mod sandbox;
 mod schema;
 mod session;
+mod session_flags;
 mod structure;
 mod support;
 mod tasks;

@@ -1,0 +1,68 @@
+//! Flags that a session takes: its conversation, its budget, how long a prompt may take.
+
+use crate::support::{Context, Stub, agent_config, stub};
+
+fn counting() -> Stub {
+    Stub::start(|seen| {
+        let count = seen.body["messages"].as_array().unwrap().len();
+        stub::text(&format!("I see {count} messages."))
+    })
+}
+
+#[test]
+fn a_session_goes_on_with_the_conversation_that_is_named() {
+    let server = counting();
+    let context = Context::with_agent(&server.url(), "");
+    let session = |flags: &[&str]| {
+        let args = [&["--config", "orch.yaml"], flags].concat();
+        context.run_with_stdin(&args, b"x\n").exits(0).stdout
+    };
+    let named = ["--session", "s"];
+    assert_eq!(session(&named), "I see 2 messages.\n");
+    assert_eq!(session(&named), "I see 4 messages.\n");
+    assert_eq!(session(&[]), "I see 2 messages.\n");
+    assert_eq!(session(&["--continue"]), "I see 4 messages.\n");
+    assert_eq!(session(&named), "I see 6 messages.\n");
+    let nothing = Context::with_agent(&server.url(), "");
+    let ran = nothing.run_with_stdin(&["--config", "orch.yaml", "--continue"], b"x\n");
+    let ran = ran.exits(2);
+    assert!(
+        ran.stderr
+            .contains("there is no conversation of `a` to continue"),
+        "{ran:#?}"
+    );
+}
+
+#[test]
+fn the_budget_of_a_session_is_that_of_its_conversation() {
+    let server = counting();
+    let context = Context::new();
+    let yaml = agent_config(&server.url(), "").replace(
+        "base_url:",
+        "prices: {stub-model: {input: 0, output: 1000}}, base_url:",
+    );
+    context.write("orch.yaml", yaml);
+    // An answer costs 0.005 USD; the least that a call asks for is 0.256.
+    let args = ["--config", "orch.yaml", "--budget", "0.26"];
+    let ran = context.run_with_stdin(&args, b"one\ntwo\n/budget\n");
+    assert_eq!(server.seen().len(), 1, "{ran:#?}");
+    assert!(
+        ran.stderr
+            .contains("the budget `session` of 0.260000 USD would be exceeded"),
+        "{ran:#?}"
+    );
+    assert!(ran.stdout.contains("0.260000"), "{ran:#?}");
+}
+
+#[test]
+fn a_prompt_of_a_session_may_take_as_long_as_the_flag_says() {
+    let server = Stub::start(|seen| match seen.last_text().as_str() {
+        "slow" => vec![stub::stream_head(), stub::Do::Hang],
+        _ => stub::text("Hello."),
+    });
+    let context = Context::with_agent(&server.url(), "");
+    let args = ["--config", "orch.yaml", "--timeout", "1"];
+    let ran = context.run_with_stdin(&args, b"slow\nquick\n").exits(0);
+    assert!(ran.stderr.contains("not finished within"), "{ran:#?}");
+    assert!(ran.stdout.contains("Hello."), "{ran:#?}");
+}
