@@ -334,6 +334,12 @@ fn changes(before: &crate::config::Config, after: &crate::config::Config) -> Str
     if old.providers != new.providers || old.servers != new.servers {
         said.push("providers or servers changed".to_owned());
     }
+    if old.mcp_servers != new.mcp_servers {
+        said.push("MCP servers changed".to_owned());
+    }
+    if old.tasks != new.tasks {
+        said.push("tasks changed".to_owned());
+    }
     if said.is_empty() {
         "nothing changed".to_owned()
     } else {

@@ -63,7 +63,7 @@ pub(super) fn candidates(known: &Known, line: &str) -> (usize, Vec<String>) {
         let agents = known.agents.iter().filter(|_| start == 0);
         let mut found = beginning(word, agents.map(|agent| format!("@{agent}")));
         let paths = paths(&known.workspace, path);
-        found.extend(paths.into_iter().map(|path| format!("@{path}")));
+        found.extend(paths.into_iter().map(|path| attached(&path)));
         found
     } else if word.is_empty() {
         Vec::new()
@@ -138,6 +138,15 @@ fn beginning<T: AsRef<str>>(word: &str, names: impl IntoIterator<Item = T>) -> V
         }
     }
     found
+}
+
+/// How a prompt names a file that it takes along.
+fn attached(path: &str) -> String {
+    if path.contains(char::is_whitespace) {
+        format!("@\"{path}\"")
+    } else {
+        format!("@{path}")
+    }
 }
 
 /// The files and directories that begin like a word, which is relative to a directory.
@@ -238,7 +247,13 @@ mod tests {
     fn tab_knows_what_may_stand_where_the_cursor_is() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("src")).unwrap();
-        for file in ["src/lib.rs", "src/live.rs", ".hidden", "coder.txt"] {
+        for file in [
+            "src/lib.rs",
+            "src/live.rs",
+            "src/my file.txt",
+            ".hidden",
+            "coder.txt",
+        ] {
             std::fs::write(directory.path().join(file), "").unwrap();
         }
         let known = known(directory.path());
@@ -257,6 +272,7 @@ mod tests {
             ("@c", 0, &["@coder", "@critic", "@coder.txt"]),
             ("explain @c", 8, &["@coder.txt"]),
             ("explain @src/li", 8, &["@src/lib.rs", "@src/live.rs"]),
+            ("see @src/my", 4, &["@\"src/my file.txt\""]),
             ("/all see @sr", 9, &["@src/"]),
             ("see .h", 4, &[".hidden"]),
             ("hello ", 6, &[]),

@@ -37,6 +37,10 @@ fn what_a_found_configuration_asks_for_since_must_be_trusted_too() {
     let ran = context.run_with_stdin(&[], script.as_bytes());
     let expected = ("reloaded: added c\nactive agent: c\n", "");
     assert_eq!((&*ran.stdout, &*ran.stderr), expected, "{ran:#?}");
+    let more = "tasks:\n  t: {steps: [{agent: a, prompt: x}]}\n";
+    context.write("new.yaml", context.read("orch.yaml") + more);
+    let ran = context.run_with_stdin(&[], b"!cp new.yaml orch.yaml\n/reload\n");
+    assert_eq!(ran.stdout, "reloaded: tasks changed\n", "{ran:#?}");
 }
 
 #[test]
