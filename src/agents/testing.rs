@@ -198,6 +198,7 @@ impl Lab {
                 tool_mode: ToolMode::Native,
                 facts: None,
                 max_output_tokens: Some(100),
+                is_free: false,
                 price: Some(PriceOverride {
                     input: dollar_a_token,
                     output: dollar_a_token,

@@ -76,6 +76,7 @@ impl Orchestrator {
                 .max_output_tokens
                 .or(document.settings.max_output_tokens),
             price: own.and_then(|own| own.prices.get(&resolved.model)).copied(),
+            is_free: provider.endpoint().loopback && own.is_none_or(|own| own.prices.is_empty()),
             model: resolved.model.clone(),
             canonical: resolved.canonical.clone(),
             facts,

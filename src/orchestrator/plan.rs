@@ -220,7 +220,7 @@ impl Orchestrator {
         let pricing = self.prices.price(Asked {
             model: &link.canonical,
             provider: link.provider.name(),
-            local: link.provider.endpoint().loopback,
+            local: link.is_free,
             configured: link.price.as_ref(),
         });
         Some(pricing).filter(|pricing| *pricing != Pricing::Unpriced)

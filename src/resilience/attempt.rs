@@ -384,7 +384,7 @@ impl Around<'_> {
             provider: link.provider.name().to_owned(),
             model: link.canonical.clone(),
             price: link.price,
-            local: link.provider.endpoint().loopback,
+            local: link.is_free,
             subscription: false,
             prompt: on_link.prompt,
             max_output_tokens: on_link.max_output_tokens,

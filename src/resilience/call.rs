@@ -36,6 +36,9 @@ pub struct Link {
     pub max_output_tokens: Option<u64>,
     /// Its price in the configuration, over the built-in table.
     pub price: Option<PriceOverride>,
+    /// Whether it costs nothing where no table has a price: it is served on this machine, and whoever configured
+    /// that server named no prices, as one would for a proxy of vendors.
+    pub is_free: bool,
 }
 
 /// Who asks, for whom, and until when.

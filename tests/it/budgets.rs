@@ -5,6 +5,7 @@ mod counted;
 mod disk;
 mod dry_run;
 mod lies;
+mod local;
 mod processes;
 mod reports;
 mod stopped;

@@ -249,6 +249,7 @@ fn link(provider: &Arc<Script>, settings: EndpointSettings) -> Link {
         tool_mode: ToolMode::Native,
         facts: None,
         max_output_tokens: Some(100),
+        is_free: false,
         price: Some(PRICE),
     }
 }
