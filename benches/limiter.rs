@@ -235,6 +235,7 @@ fn link(settings: EndpointSettings) -> Link {
         tool_mode: ToolMode::Native,
         facts: None,
         max_output_tokens: Some(100),
+        is_free: true,
         price: None,
     }
 }
