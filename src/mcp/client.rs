@@ -18,6 +18,7 @@ use url::Url;
 
 use super::McpServer;
 use super::failure::{of_begin, of_request};
+use crate::clock;
 use crate::message::ToolSpec;
 use crate::process::Input;
 use crate::providers::{ProxySettings, http_client};
@@ -62,7 +63,7 @@ pub(super) struct Connection {
 /// In words: it cannot be started, does not answer in time, or speaks no MCP.
 pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
     let limit = spec.server.timeout.limit().unwrap_or(Duration::MAX);
-    let seconds = limit.as_secs_f64();
+    let seconds = clock::seconds(limit);
     let late = || format!("it did not answer in {seconds} s");
     let Some(url) = &spec.server.url else {
         let mut child = timeout(limit, start(spec)).await.map_err(|_| late())??;

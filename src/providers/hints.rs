@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::vendors::Vendor;
 use super::{FaultKind, aliases};
+use crate::clock;
 
 /// What hints are made from.
 #[derive(Clone, Copy, Debug)]
@@ -100,11 +101,7 @@ fn not_found(facts: Facts<'_>) -> String {
 /// How long a clock is, for a message.
 pub(super) fn span(limit: Option<Duration>) -> String {
     match limit {
-        Some(limit) => {
-            // What is left of a deadline has more digits than anybody reads.
-            let whole = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            format!("{} s", Duration::from_millis(whole).as_secs_f64())
-        }
+        Some(limit) => format!("{} s", clock::seconds(limit)),
         None => "no limit".to_owned(),
     }
 }

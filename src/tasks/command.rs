@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::error::ErrorClass;
 use crate::event::{EventKind, Events};
 use crate::process::{Caps, Cause, Input};
@@ -171,6 +172,6 @@ fn failed(class: ErrorClass, words: String) -> Ran {
 fn too_long(limit: Duration) -> String {
     format!(
         "the command took longer than {} s; the step's `timeout` says how long it may take",
-        limit.as_secs_f64()
+        clock::seconds(limit)
     )
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ToolAnswer, ToolContext, ToolError, ToolOutput, ToolStatus, params};
+use crate::clock;
 use crate::process::{Cause, Finished};
 use crate::redact::Redactor;
 use crate::sandbox::{Command, Exceeded, Outcome, Policy, SandboxError};
@@ -138,7 +139,7 @@ pub(super) fn told(outcome: Outcome, deadline: Duration, redactor: &Redactor) ->
             status = ToolStatus::TimedOut;
             note(format!(
                 "ended: it took longer than {} s",
-                deadline.as_secs_f64()
+                clock::seconds(deadline)
             ));
         }
         (None, Cause::Output, _) => note("ended: it wrote more output than it may".to_owned()),

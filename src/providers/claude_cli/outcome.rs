@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::ZonedDateTime;
 
+use crate::clock;
 use crate::message::Assistant;
 use crate::providers::{FaultKind, Finish, Partial, ProviderError, Reply, StreamFault};
 
@@ -273,7 +274,7 @@ fn without_result(heard: &Heard, ended: &Ended, stderr: &str) -> (Fault, String)
 
 fn stopped_words(stopped: Stopped, limit: Option<Duration>) -> String {
     let limit = limit.map_or_else(String::new, |limit| {
-        format!(" in {} s", limit.as_secs_f64())
+        format!(" in {} s", clock::seconds(limit))
     });
     match stopped {
         Stopped::FirstEvent => format!("no sign of the model{limit}"),

@@ -15,6 +15,7 @@ use url::{Host, Url};
 
 use super::address::{not_public_name, permitted};
 use super::target;
+use crate::clock;
 use crate::tools::{ToolContext, ToolError};
 
 /// Redirects that are followed.
@@ -61,7 +62,7 @@ pub(super) async fn send(
         .unwrap_or_else(|_| {
             Err(ToolError::TimedOut(format!(
                 "`{asked}` took longer than {} s",
-                limit.as_secs_f64()
+                clock::seconds(limit)
             )))
         })
 }
