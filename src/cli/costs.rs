@@ -40,6 +40,7 @@ pub(super) fn costs(call: &Call) -> Result<u8, OrchError> {
     }
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(config, run::options(call)?)?;
+    let filter = orchestrator.of_one_run(filter)?;
     if call.cli.actions.csv {
         if orchestrator.store().is_none() {
             return Ok(call.print(&report::csv_header()));

@@ -10,10 +10,11 @@ use super::task::not_kept;
 use super::{AllOrder, Conversation, Orchestrator, Order};
 use crate::agents::{AgentSettings, RunResult};
 use crate::cancel::Cancel;
+use crate::costs::report::Filter;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::providers::Delivery;
-use crate::store::Durability;
+use crate::store::{Durability, StoreError};
 use crate::tasks::runs::{self, StoredRun};
 use crate::tasks::{self, Plan, RunLock, RunState};
 
@@ -26,21 +27,56 @@ pub struct Limits {
     pub at_once: usize,
 }
 
+/// How many runs are named where one is meant.
+const NAMED: usize = 5;
+
 impl Orchestrator {
     /// The run of an id, or of the beginning of one.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or which one is not clear.
     pub fn find_run(&self, id: &str) -> Result<StoredRun, OrchError> {
-        let unknown = || {
-            OrchError::new(ErrorClass::Usage, format!("there is no run `{id}`"))
-                .with_hint("`orch --runs` lists the runs")
+        let Some(store) = &self.store else {
+            return Err(unclear(id, &[]));
         };
-        let store = self.store.as_ref().ok_or_else(unknown)?;
-        let found = runs::find(store, id).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, "the run cannot be read").caused_by(&error)
-        })?;
-        found.ok_or_else(unknown)
+        let found = runs::find(store, id).map_err(|error| unreadable(&error))?;
+        if let Some(run) = found {
+            return Ok(run);
+        }
+        let begun = if id.is_empty() {
+            Vec::new()
+        } else {
+            runs::beginning(store, id, NAMED + 1).map_err(|error| unreadable(&error))?
+        };
+        Err(unclear(id, &begun))
+    }
+
+    /// A filter with the whole id of the run that it names.
+    ///
+    /// # Errors
+    /// When there is no such run, or which one is not clear.
+    pub fn of_one_run(&self, filter: Filter) -> Result<Filter, OrchError> {
+        let Some(id) = filter.run.clone() else {
+            return Ok(filter);
+        };
+        let run = match self.find_run(&id) {
+            Ok(run) => run.listed.run_id,
+            Err(error) => {
+                // What a part of a run spent stands in the ledger under an id that is not listed.
+                let alone = Filter {
+                    run: Some(id.clone()),
+                    ..Filter::default()
+                };
+                if self.report(&alone)?.total_requests == 0 {
+                    return Err(error);
+                }
+                id
+            }
+        };
+        Ok(Filter {
+            run: Some(run),
+            ..filter
+        })
     }
 
     /// Goes on with a run. One that is done gives its result again. `finished` is told the result of each
@@ -167,6 +203,61 @@ impl Orchestrator {
                 );
                 events.notice(words).await;
             }
+        }
+    }
+}
+
+fn unreadable(error: &StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the run cannot be read").caused_by(error)
+}
+
+/// No run was found by what was given; these begin with it.
+fn unclear(id: &str, begun: &[String]) -> OrchError {
+    let error = |words: String| OrchError::new(ErrorClass::Usage, words);
+    match begun {
+        [] => error(format!("there is no run `{id}`")).with_hint("`orch --runs` lists the runs"),
+        [only] => error(format!("`{id}` is too short for a run's id"))
+            .with_hint(format!("did you mean `{only}`?")),
+        several => {
+            let named: Vec<&str> = several.iter().take(NAMED).map(String::as_str).collect();
+            let more = if several.len() > NAMED {
+                " and others"
+            } else {
+                ""
+            };
+            let named = named.join(", ");
+            error(format!("`{id}` begins several runs: {named}{more}"))
+                .with_hint("give more of the id; `orch --runs` lists the runs")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_five_runs_are_named_that_may_be_meant() {
+        let ids = |count: usize| -> Vec<String> { (1..=count).map(|n| format!("r{n}")).collect() };
+        for (begun, message, hint) in [
+            (0, "there is no run `r`", "`orch --runs` lists the runs"),
+            (1, "`r` is too short for a run's id", "did you mean `r1`?"),
+            (
+                5,
+                "`r` begins several runs: r1, r2, r3, r4, r5",
+                "give more of the id; `orch --runs` lists the runs",
+            ),
+            (
+                6,
+                "`r` begins several runs: r1, r2, r3, r4, r5 and others",
+                "give more of the id; `orch --runs` lists the runs",
+            ),
+        ] {
+            let error = unclear("r", &ids(begun));
+            assert_eq!(
+                (error.message.as_str(), error.hint.as_deref()),
+                (message, Some(hint))
+            );
         }
     }
 }

@@ -193,6 +193,24 @@ pub fn find(store: &Store, id: &str) -> Result<Option<StoredRun>, StoreError> {
     })
 }
 
+/// The ids that begin so, newest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn beginning(store: &Store, with: &str, most: usize) -> Result<Vec<String>, StoreError> {
+    let with = with.to_owned();
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    store.read(move |connection| {
+        connection
+            .prepare(
+                "SELECT id FROM runs WHERE substr(id, 1, length(?1)) = ?1
+                 ORDER BY started_ms DESC, id DESC LIMIT ?2",
+            )?
+            .query_map(params![with, most], |row| row.get(0))?
+            .collect()
+    })
+}
+
 /// Something that a run has finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -273,6 +291,10 @@ mod tests {
         assert_eq!(ids("0192-aaa"), None);
         assert_eq!(ids("0193"), None);
         assert_eq!(ids(""), None);
+        let begun = |with: &str, most| beginning(&store, with, most).unwrap();
+        assert_eq!(begun("0192-a", 5), ["0192-aaaa-2", "0192-aaaa-1"]);
+        assert_eq!(begun("019", 1), ["0193-bbbb-1"]);
+        assert!(begun("_", 5).is_empty());
         let listed: Vec<_> = list(&store, 2).unwrap();
         assert_eq!(listed.len(), 2);
         assert_eq!(listed[0].run_id, "0193-bbbb-1");

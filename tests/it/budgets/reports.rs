@@ -46,7 +46,7 @@ fn reports_are_of_the_time_run_and_agent_that_was_asked_for() {
         (vec!["--since", "2999-01-01"], "0.000000"),
         (vec!["--since", "2020-01", "--until", "2998"], ""),
         (vec!["--run", &runs[1]], "0.015000"),
-        (vec!["--run", "nobody"], "0.000000"),
+        (vec!["--run", &runs[1][..runs[1].len() - 1]], "0.015000"),
         (vec!["--agent", "a"], "0.030000"),
         (vec!["--agent", "b", "--since", "today"], "0.015000"),
     ] {
@@ -58,6 +58,25 @@ fn reports_are_of_the_time_run_and_agent_that_was_asked_for() {
             );
         } else {
             assert_eq!(total(&args), cost, "{args:?}");
+        }
+    }
+    let pairs = runs[0].chars().zip(runs[1].chars());
+    let common: String = pairs
+        .take_while(|(one, other)| one == other)
+        .map(|(one, _)| one)
+        .collect();
+    for (id, words) in [
+        ("nobody", "there is no run `nobody`".to_owned()),
+        (&common, format!("`{common}` begins several runs: ")),
+    ] {
+        for args in [&["--costs", "--run"][..], &["--resume"]] {
+            let refused = context.orch(&[args, &[id]].concat()).exits(2);
+            assert!(
+                refused.stderr.starts_with(&format!("error: {words}")),
+                "{refused:#?}"
+            );
+            let named = runs.iter().filter(|run| refused.stderr.contains(*run));
+            assert!(id == "nobody" || named.count() >= 2, "{refused:#?}");
         }
     }
     let csv = context
