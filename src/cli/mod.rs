@@ -7,6 +7,7 @@ mod args;
 mod call;
 mod costs;
 mod diagnosis;
+mod flags;
 mod house;
 mod lists;
 mod load;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::runtime::LocalOptions;
 
-use args::{Actions, Cli, ColorArg, House, OutputForm};
+use args::{Actions, Cli, ColorArg, House};
 pub(crate) use call::Call;
 
 use crate::agents::ErrorReport;
@@ -175,19 +176,7 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
         logs,
         ..
     } = &call.cli.actions;
-    if let Some((flag, needed)) = lonely(&call.cli.actions) {
-        return Err(OrchError::new(
-            ErrorClass::Usage,
-            format!("`{flag}` means something with `{needed}` only"),
-        ));
-    }
-    if call.cli.output.output == OutputForm::Mermaid && !(task.is_some() && call.cli.run.dry_run) {
-        return Err(OrchError::new(
-            ErrorClass::Usage,
-            "`--output mermaid` draws a task and runs nothing",
-        )
-        .with_hint("give `--task NAME --dry-run`"));
-    }
+    flags::check(&call.cli)?;
     // Each on its own: as one function they take a stack of the sum of what each needs, and every page of it is
     // touched.
     let doing: Pin<Box<dyn Future<Output = Result<u8, OrchError>>>> = if *agents {
@@ -216,32 +205,6 @@ async fn action(call: &Call) -> Result<u8, OrchError> {
         Box::pin(run::agent_or_session(call))
     };
     doing.await
-}
-
-/// A flag without the action that it belongs to. Clap looks away where that action is in conflict with
-/// another that was given.
-fn lonely(actions: &Actions) -> Option<(&'static str, &'static str)> {
-    let costs = (actions.costs, "--costs");
-    [
-        (
-            !actions.agents_only.is_empty(),
-            "--agents-only",
-            (actions.all, "--all"),
-        ),
-        (
-            !actions.input.is_empty(),
-            "--input",
-            (actions.task.is_some(), "--task"),
-        ),
-        (actions.deep, "--deep", (actions.health, "--health")),
-        (actions.since.is_some(), "--since", costs),
-        (actions.until.is_some(), "--until", costs),
-        (actions.run_id.is_some(), "--run", costs),
-        (actions.csv, "--csv", costs),
-        (actions.export, "--export", costs),
-    ]
-    .into_iter()
-    .find_map(|(given, flag, (wanted, needed))| (given && !wanted).then_some((flag, needed)))
 }
 
 fn screen(cli: &Cli, env: &Env) -> Screen {

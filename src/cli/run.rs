@@ -11,9 +11,10 @@ use super::signals::{Signals, stopped, unread, watch_signals};
 use super::{Call, load, stdin};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
+use crate::config::Config;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{AllOrder, Conversation, Options, Orchestrator, Order, deadline};
+use crate::orchestrator::{AllOrder, Conversation, Options, Orchestrator, Order, deadline, named};
 use crate::providers::Delivery;
 use crate::render::{self, Closed, Form, View};
 use crate::repl;
@@ -60,14 +61,11 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
-        let config = Arc::new(load::config_beside(call, signals).await?);
-        let signalled = signals.cancel.cancelled();
-        let prompt = tokio::select! {
-            biased;
-            cause = signalled => return Err(stopped(cause)),
-            prompt = stdin::prompt(&call.cli.prompt) => prompt?.unwrap_or_default(),
-        };
         let deadline = until(limit);
+        let config = config_by(call, signals, deadline).await?;
+        let prompt = prompt_by(call, signals, deadline)
+            .await?
+            .unwrap_or_default();
         let orchestrator = if call.cli.run.dry_run {
             Orchestrator::look(config, options)?
         } else {
@@ -113,18 +111,13 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
-        let config = Arc::new(load::config_beside(call, signals).await?);
-        let signalled = signals.cancel.cancelled();
-        let prompt = tokio::select! {
-            biased;
-            cause = signalled => return Err(stopped(cause)),
-            prompt = stdin::prompt(&call.cli.prompt) => prompt?,
-        };
+        let deadline = until(limit);
+        let config = config_by(call, signals, deadline).await?;
+        let prompt = prompt_by(call, signals, deadline).await?;
         let prompt = prompt.ok_or_else(|| {
             OrchError::new(ErrorClass::Usage, "`--all` needs a prompt")
                 .with_hint("give one with `--prompt TEXT`, `--prompt-file FILE` or `-`")
         })?;
-        let deadline = until(limit);
         let orchestrator = if call.cli.run.dry_run {
             Orchestrator::look(config, options)?
         } else {
@@ -230,6 +223,57 @@ pub(super) fn until(limit: Option<Duration>) -> Option<Instant> {
     deadline
 }
 
+/// The configuration of a run, unless a signal or the end of its time comes first.
+pub(super) async fn config_by(
+    call: &Call,
+    signals: &Signals,
+    deadline: Option<Instant>,
+) -> Result<Arc<Config>, OrchError> {
+    let loaded = load::config_beside(call, signals);
+    in_time(deadline, "the configuration", loaded)
+        .await
+        .map(Arc::new)
+}
+
+/// The prompt of a run, unless a signal or the end of its time comes first.
+async fn prompt_by(
+    call: &Call,
+    signals: &Signals,
+    deadline: Option<Instant>,
+) -> Result<Option<String>, OrchError> {
+    let read = async {
+        tokio::select! {
+            biased;
+            cause = signals.cancel.cancelled() => Err(stopped(cause)),
+            prompt = stdin::prompt(&call.cli.prompt) => prompt,
+        }
+    };
+    let read = in_time(deadline, "the prompt", read).await;
+    let is_piped = !call.cli.prompt.no_stdin;
+    read.map_err(|error| match error.class {
+        ErrorClass::Timeout if is_piped => {
+            error.with_hint("`--no-stdin` leaves standard input alone; or give more time")
+        }
+        _ => error,
+    })
+}
+
+/// What a run waits for before it begins counts against its time as well.
+async fn in_time<T>(
+    deadline: Option<Instant>,
+    what: &str,
+    work: impl Future<Output = Result<T, OrchError>>,
+) -> Result<T, OrchError> {
+    let Some(deadline) = deadline else {
+        return work.await;
+    };
+    let in_time = tokio::time::timeout_at(deadline, work).await;
+    in_time.unwrap_or_else(|_| {
+        let words = format!("{what} was not there before the time of `--timeout` was up");
+        Err(OrchError::new(ErrorClass::Timeout, words).with_hint("give more time"))
+    })
+}
+
 /// What budgets leave to a run. Nobody looks it up who does not see it.
 pub(super) fn left(
     call: &Call,
@@ -267,6 +311,9 @@ pub(crate) fn options(call: &Call) -> Result<Options, OrchError> {
         Some(text) => Some(parse_budget(text)?),
         None => None,
     };
+    if let Some(model) = &run.model {
+        named(model)?;
+    }
     Ok(Options {
         model: run.model.clone(),
         budget,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::OutputForm;
-use super::run::{at_once, finish, left, options, time_limit, until};
+use super::run::{at_once, config_by, finish, left, options, time_limit, until};
 use super::signals::{Signals, watch_signals};
 use super::{Call, load, plan};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
-use crate::error::{ErrorClass, OrchError};
+use crate::error::OrchError;
 use crate::event::Events;
 use crate::orchestrator::{Limits, Orchestrator, RunInfo};
 use crate::render::{self, Form};
@@ -20,11 +20,11 @@ use crate::usage::Usd;
 
 /// Runs a task, or says what it would do.
 pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
-    no_prompt(call)?;
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
-        let config = Arc::new(load::config_beside(call, signals).await?);
+        let deadline = until(limit);
+        let config = config_by(call, signals, deadline).await?;
         if call.cli.run.dry_run {
             let orchestrator = Orchestrator::look(config, options)?;
             let plan = orchestrator.task_plan(name, &call.cli.actions.input)?;
@@ -39,7 +39,6 @@ pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
             }
         };
         let run_id = call.run_id();
-        let deadline = until(limit);
         let plan = &plan;
         let id = &run_id;
         watched(call, signals, orchestrator, &run_id, async |work| {
@@ -54,11 +53,11 @@ pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
 
 /// Goes on with a run.
 pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
-    no_prompt(call)?;
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
-        let config = Arc::new(load::config_beside(call, signals).await?);
+        let deadline = until(limit);
+        let config = config_by(call, signals, deadline).await?;
         let orchestrator = Orchestrator::open(config, options)?;
         let run = match orchestrator.find_run(id) {
             Ok(run) => run,
@@ -69,7 +68,7 @@ pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
         };
         let run_id = call.goes_on_with(&run.listed.run_id);
         let limits = Limits {
-            deadline: until(limit),
+            deadline,
             at_once: at_once(),
         };
         // Of several agents each answer is printed as it comes.
@@ -124,16 +123,6 @@ async fn watched(
     let closed = orchestrator.close().await;
     let result = done.unwrap_or_else(|error| call.failed(error));
     finish(call, signals, &mut view, result, (watched, closed)).await
-}
-
-/// A task brings its prompts along.
-fn no_prompt(call: &Call) -> Result<(), OrchError> {
-    let prompts = &call.cli.prompt;
-    if prompts.prompt.is_none() && prompts.prompt_file.is_none() && prompts.stdin.is_none() {
-        return Ok(());
-    }
-    Err(OrchError::new(ErrorClass::Usage, "a task takes no prompt")
-        .with_hint("pass what it needs with `--input name=value`"))
 }
 
 fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, OrchError> {

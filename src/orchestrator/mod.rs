@@ -26,6 +26,7 @@ mod team;
 
 pub use all::AllOrder;
 pub use health::Health;
+pub use models::named;
 pub use plan::Plan;
 pub(crate) use policy::PRICE_FILE;
 pub(crate) use resolve::nearest;

@@ -11,6 +11,20 @@ use crate::agents::AgentSettings;
 use crate::error::{ErrorClass, OrchError};
 use crate::providers::{self, Resolved, Unknown, vendors};
 
+/// Looks whether a model is named at all. An empty name is a variable of a script that is not set, and would be asked
+/// for where every name may be meant.
+///
+/// # Errors
+/// When there is nothing but blanks and quotes.
+pub fn named(model: &str) -> Result<(), OrchError> {
+    let is_nothing = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+    if model.chars().all(is_nothing) {
+        let error = OrchError::new(ErrorClass::Usage, "the name of the model is empty");
+        return Err(error.with_hint("`orch --models` lists aliases"));
+    }
+    Ok(())
+}
+
 impl Orchestrator {
     /// Looks whether the model of the options can be meant for one of these agents.
     ///
@@ -23,6 +37,7 @@ impl Orchestrator {
         let Some(model) = self.options.model.as_deref() else {
             return Ok(());
         };
+        named(model)?;
         let mut refused = None;
         for name in agents {
             let Some(settings) = self.config.document.agents.get(name) else {

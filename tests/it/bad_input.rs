@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::terminal::PATIENCE;
 use crate::support::{Context, Stub, agent_config, ran, stub};
 
 #[test]
@@ -60,6 +61,16 @@ fn prompts() {
             "is not an amount",
         ),
         (
+            vec!["--agent", "a", "--prompt", "x", "--model", ""],
+            2,
+            "the name of the model is empty",
+        ),
+        (
+            vec!["--all", "--prompt", "x", "--model", " "],
+            2,
+            "the name of the model is empty",
+        ),
+        (
             vec!["--agent", "a", "--prompt-file", "none"],
             2,
             "cannot read `none`",
@@ -98,6 +109,116 @@ fn prompts() {
         .orch(&["--agent", "a", "--prompt-file", "big.txt"])
         .exits(0);
     assert_eq!(big.stdout, "5000000 bytes, begins Some('x')\n");
+}
+
+#[test]
+fn a_flag_that_would_mean_nothing_is_refused() {
+    let server = Stub::replies([stub::status(500, &[], "oops"), stub::text("ok")]);
+    let tasks = "tasks:\n  t: {steps: [{agent: a, prompt: x}]}\n";
+    let context = Context::with_agent(&server.url(), tasks);
+    context.write("c.txt", "CONTEXT\n");
+    let failed = context
+        .orch(&["--agent", "a", "--prompt", "x", "--json"])
+        .exits(5)
+        .json();
+    let run = failed["run_id"].as_str().unwrap();
+    let no_plan = "`--dry-run` plans a prompt or a task, and there is none";
+    for (args, words) in [
+        (vec!["--dry-run"], no_plan),
+        (vec!["--agent", "a", "--dry-run"], no_plan),
+        (vec!["--resume", run, "--dry-run"], no_plan),
+        (vec!["--health", "--deep", "--dry-run"], no_plan),
+        (
+            vec!["--context", "c.txt"],
+            "`--context` belongs to a prompt, and there is none",
+        ),
+        (
+            vec!["--agents", "--context", "c.txt"],
+            "`--context` belongs to a prompt",
+        ),
+        (
+            vec!["--task", "t", "--context", "c.txt"],
+            "a task takes no `--context`",
+        ),
+        (
+            vec!["--task", "t", "--session", "s"],
+            "a task takes no `--session`",
+        ),
+        (
+            vec!["--task", "t", "--continue"],
+            "a task takes no `--continue`",
+        ),
+        (
+            vec!["--resume", run, "--continue"],
+            "a run that goes on takes no `--continue`",
+        ),
+    ] {
+        let args = [&["--config", "orch.yaml"], &args[..]].concat();
+        // A session would ask this.
+        let ran = context.run_with_stdin(&args, b"hello\n").exits(2);
+        assert!(
+            ran.stderr.starts_with(&format!("error: {words}")) && ran.stderr.contains("\nhint: "),
+            "{args:?}: {}",
+            ran.stderr
+        );
+        assert_eq!(ran.stdout, "", "{args:?}");
+    }
+    assert_eq!(server.chats().len(), 1, "nobody was called");
+    let blank = context
+        .run_with_stdin(&["--config", "orch.yaml"], b"/model \"\"\n")
+        .stderr;
+    assert!(blank.contains("the name of the model is empty"), "{blank}");
+}
+
+/// The deadline of a run includes what it waits for before it begins.
+#[test]
+fn a_prompt_or_configuration_that_does_not_come_is_waited_for_until_the_deadline() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let tasks = "tasks:\n  t: {steps: [{agent: a, prompt: x}]}\n";
+    let context = Context::with_agent(&server.url(), tasks);
+    let pipe = context.work().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for (config, args, words) in [
+        (
+            "orch.yaml",
+            &["--agent", "a", "--prompt", "x"][..],
+            "the prompt",
+        ),
+        ("orch.yaml", &["--all", "-"], "the prompt"),
+        (
+            "orch.yaml",
+            &["--agent", "a", "--prompt-file", "pipe"],
+            "the prompt",
+        ),
+        ("pipe", &["--task", "t"], "the configuration"),
+        ("pipe", &["--resume", "r"], "the configuration"),
+    ] {
+        let mut file = std::fs::File::options();
+        // Open for writing as well, it never blocks and has no end.
+        let held = file.read(true).write(true).open(&pipe).unwrap();
+        let args = [&["--config", config, "--timeout", "0.3"], args].concat();
+        let mut child = context
+            .command(&args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let held = (held, child.stdin.take());
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        // A run that waits nevertheless ends at last, only not as it should.
+        let holder = std::thread::spawn(move || {
+            _ = end.recv_timeout(PATIENCE);
+            drop(held);
+        });
+        let ran = ran(child.wait_with_output().unwrap()).exits(6);
+        drop(ended);
+        holder.join().unwrap();
+        let words = format!("error: {words} was not there before the time of `--timeout` was up");
+        assert!(ran.stderr.starts_with(&words), "{args:?}: {}", ran.stderr);
+    }
+    assert_eq!(server.seen().len(), 0);
 }
 
 #[test]
