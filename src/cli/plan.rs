@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::Call;
+use crate::costs::Refused;
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{AllOrder, Orchestrator, Order, Plan};
 use crate::usage::Usd;
@@ -15,7 +16,8 @@ pub(super) fn agent(
     order: &Order,
 ) -> Result<u8, OrchError> {
     let plan = orchestrator.plan(order)?;
-    let over = over(plan.is_over_budget(), plan.lowest_usd, plan.left_usd);
+    let over = unpriced(plan.refused.as_ref())
+        .or_else(|| over(plan.is_over_budget(), plan.lowest_usd, plan.left_usd));
     if call.json() {
         let value = json!({"dry_run": true, "kind": "agent", "ok": over.is_none(), "plan": plan});
         return Ok(call.print_verdict(&value, over));
@@ -33,7 +35,8 @@ pub(super) fn all(
     let lowest: Usd = plans.iter().filter_map(|plan| plan.lowest_usd).sum();
     let left = plans.iter().filter_map(Plan::shared_left).min();
     let is_over = plans.iter().any(Plan::is_over_budget) || left.is_some_and(|left| lowest > left);
-    let over = over(is_over, Some(lowest), left);
+    let refused = plans.iter().find_map(|plan| plan.refused.as_ref());
+    let over = unpriced(refused).or_else(|| over(is_over, Some(lowest), left));
     let highest: Option<Usd> = plans.iter().map(|plan| plan.highest_usd).sum();
     let highest = match (highest, left) {
         (Some(highest), Some(left)) => Some(highest.min(left)),
@@ -66,6 +69,13 @@ pub(super) fn over(is_over: bool, lowest: Option<Usd>, left: Option<Usd>) -> Opt
         OrchError::new(ErrorClass::Budget, message)
             .with_hint("raise the budget, shorten the prompt or choose a cheaper model"),
     )
+}
+
+/// What is wrong with a plan whose model would be refused for want of a price: the words of the run itself.
+pub(super) fn unpriced(refused: Option<&Refused>) -> Option<OrchError> {
+    refused.map(|refused| {
+        OrchError::new(ErrorClass::Budget, refused.to_string()).with_hint(refused.hint())
+    })
 }
 
 pub(super) fn most(highest: Option<Usd>) -> String {

@@ -130,11 +130,13 @@ fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, 
         return Ok(call.print(&draw::mermaid(&plan.steps)));
     }
     let priced = orchestrator.price_task(plan)?;
-    let over = plan::over(
-        priced.is_over_budget(),
-        Some(priced.lowest_usd),
-        priced.left_usd,
-    );
+    let over = plan::unpriced(priced.refused.as_ref()).or_else(|| {
+        plan::over(
+            priced.is_over_budget(),
+            Some(priced.lowest_usd),
+            priced.left_usd,
+        )
+    });
     if call.json() {
         let value = json!({"dry_run": true, "kind": "task", "ok": over.is_none(), "plan": priced});
         return Ok(call.print_verdict(&value, over));

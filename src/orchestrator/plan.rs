@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::{AllOrder, Orchestrator, Order};
 use crate::agents::{Agent, AgentSettings};
 use crate::costs::prices::Asked;
-use crate::costs::{Attempt, BudgetLeft, Ledger, Price, Pricing, PromptSize, Scope};
+use crate::costs::{
+    Attempt, BudgetLeft, Ledger, OnUnpriced, Price, Pricing, PromptSize, Refused, Scope,
+};
 use crate::error::{ErrorClass, OrchError};
 use crate::message::Message;
 use crate::resilience::{self, Link};
@@ -46,6 +48,9 @@ pub struct Plan {
     pub budgets: Vec<BudgetLeft>,
     /// What is worth knowing.
     pub notices: Vec<String>,
+    /// Why no model of the chain would be called, whatever is left of the budgets.
+    #[serde(skip)]
+    pub refused: Option<Refused>,
 }
 
 impl Plan {
@@ -133,6 +138,7 @@ impl Orchestrator {
         let left = budgets.iter().map(|budget| budget.left).min();
         let own = self.highest(&agent, &size);
         let highest = own.and_then(|own| Some(own + self.highest_of_called(name, settings)?));
+        let refused = self.refused(&agent, !budgets.is_empty());
         Ok(Plan {
             agent: name.to_owned(),
             models: agent
@@ -149,7 +155,25 @@ impl Orchestrator {
             left_usd: left,
             budgets,
             notices,
+            refused,
         })
+    }
+
+    /// Why no model of a chain is called: none has a price, and what has none is refused.
+    fn refused(&self, agent: &Agent, is_covered: bool) -> Option<Refused> {
+        let is_refused = |link: &&Link| {
+            // An agent CLI tells itself what it costs, and is held to its share of the budgets.
+            self.price_of(link).is_none() && !link.provider.runs_own_tools()
+        };
+        let is_denied = agent.caps.on_unpriced(is_covered) == OnUnpriced::Deny;
+        let first = agent.chain.first().filter(|_| is_denied)?;
+        agent
+            .chain
+            .iter()
+            .all(|link| is_refused(&link))
+            .then(|| Refused::Unpriced {
+                model: first.canonical.clone(),
+            })
     }
 
     /// What the budgets of an agent leave to a run in a conversation that begins now.

@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::Orchestrator;
 use super::plan::Talk;
+use crate::costs::Refused;
 use crate::error::OrchError;
 use crate::sessions::Session;
-use crate::tasks::{Candidates, ForEach, Join, Plan, Step, Work};
+use crate::tasks::{Candidates, ForEach, Join, OnFailure, Plan, Step, Work};
 use crate::usage::Usd;
 
 /// What a task would do.
@@ -26,6 +27,9 @@ pub struct TaskPlan {
     pub left_usd: Option<Usd>,
     /// What is worth knowing.
     pub notices: Vec<String>,
+    /// Why a step without which the task fails would call no model.
+    #[serde(skip)]
+    pub refused: Option<Refused>,
 }
 
 /// What a step would cost.
@@ -88,6 +92,8 @@ impl Orchestrator {
             steps: Vec::new(),
             left: None,
             notices: Vec::new(),
+            is_needed: true,
+            refused: None,
         };
         let whole = pricing.block(&plan.steps, "")?;
         Ok(TaskPlan {
@@ -100,6 +106,7 @@ impl Orchestrator {
             left_usd: pricing.left,
             steps: pricing.steps,
             notices: pricing.notices,
+            refused: pricing.refused,
         })
     }
 }
@@ -110,6 +117,9 @@ struct Pricing<'a> {
     steps: Vec<StepPlan>,
     left: Option<Usd>,
     notices: Vec<String>,
+    /// Whether the task fails with the step that is looked at.
+    is_needed: bool,
+    refused: Option<Refused>,
 }
 
 impl Pricing<'_> {
@@ -139,12 +149,15 @@ impl Pricing<'_> {
     }
 
     fn step(&mut self, step: &Step, label: &str) -> Result<Range, OrchError> {
+        let is_needed = self.is_needed;
+        self.is_needed = is_needed && must_work(step);
         let once = match &step.work {
             Work::Agent { agent, prompt, .. } => self.agent(agent, prompt)?,
             Work::Candidates(asked) => self.candidates(asked)?,
             Work::Run { .. } | Work::Gate { .. } => Range::NOTHING,
             Work::Block { steps } | Work::Task { steps, .. } => self.block(steps, label)?,
         };
+        self.is_needed = is_needed;
         let rounds = step
             .repeat
             .as_ref()
@@ -194,6 +207,9 @@ impl Pricing<'_> {
         };
         let plan = self.orchestrator.plan_with(name, settings, talk)?;
         self.left = [self.left, plan.shared_left()].into_iter().flatten().min();
+        if self.is_needed && self.refused.is_none() {
+            self.refused = plan.refused;
+        }
         for notice in plan.notices {
             if !self.notices.contains(&notice) {
                 self.notices.push(notice);
@@ -204,6 +220,20 @@ impl Pricing<'_> {
             highest: plan.highest_usd,
         })
     }
+}
+
+/// Whether a task fails when what a step asks for is refused: it is done, and its failure ends the task. Of candidates
+/// others may answer.
+fn must_work(step: &Step) -> bool {
+    let is_done = match &step.for_each {
+        None => true,
+        Some(ForEach::Items(items)) => !items.is_empty(),
+        Some(ForEach::Template(_)) => false,
+    };
+    is_done
+        && step.when.is_none()
+        && step.on_failure == OnFailure::Stop
+        && !matches!(step.work, Work::Candidates(_))
 }
 
 /// The costs of every step by its name, in words.

@@ -119,7 +119,7 @@ impl Caps {
     }
 
     /// What happens to a model without a known price when a cap covers the call, or none does.
-    pub(super) fn on_unpriced(&self, is_covered: bool) -> OnUnpriced {
+    pub fn on_unpriced(&self, is_covered: bool) -> OnUnpriced {
         self.on_unpriced.unwrap_or(if is_covered {
             OnUnpriced::Deny
         } else {

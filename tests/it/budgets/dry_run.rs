@@ -142,3 +142,41 @@ fn a_conversation_goes_on_with_what_it_has_spent_and_said() {
     context.orch(&ask).exits(7);
     assert_eq!(server.chats().len(), 1);
 }
+
+/// A model without a price is refused where a budget covers it: the plan ends as the run does.
+#[test]
+fn a_model_that_no_budget_can_cover_is_refused_as_by_the_run() {
+    let context = Context::new();
+    let yaml = |step: &str| {
+        format!(
+            "settings: {{max_retries: 0}}\n\
+             providers:\n  lab: {{kind: openai, base_url: \"http://192.0.2.1:9/v1\"}}\n\
+             agents:\n  a: {{role: R, provider: lab, model: secret-model}}\n\
+             tasks:\n  t: {{steps: [{{agent: a, prompt: x{step}}}]}}\n"
+        )
+    };
+    context.write("orch.yaml", yaml(""));
+    let words = "the price of `lab/secret-model` is not known";
+    for args in [
+        &["--agent", "a", "--prompt", "x"][..],
+        &["--all", "--prompt", "x"],
+        &["--task", "t"],
+    ] {
+        let plan = |more: &[&str]| context.orch(&[args, &["--dry-run"], more].concat());
+        let ran = context.orch(&[args, &["--budget", "1"]].concat()).exits(7);
+        let planned = plan(&["--budget", "1"]).exits(7);
+        for stderr in [&ran.stderr, &planned.stderr] {
+            assert!(stderr.contains(words), "{args:?}: {stderr}");
+            assert!(stderr.contains("hint: set its price"), "{args:?}: {stderr}");
+        }
+        let told = plan(&["--budget", "1", "--json"]).exits(7).json();
+        assert_eq!(told["ok"], false, "{told}");
+        plan(&[]).exits(0);
+    }
+    // A step that may be left out, or whose failure ends nothing.
+    for step in [", when: \"false\"", ", on_failure: continue"] {
+        context.write("orch.yaml", yaml(step));
+        let args = ["--task", "t", "--dry-run", "--budget", "1"];
+        context.orch(&args).exits(0);
+    }
+}
