@@ -23,6 +23,8 @@ pub(super) struct Changed {
     line: String,
     changes: Vec<KeptChange>,
     programs: Vec<Program>,
+    /// It was said already why what is left of it cannot be taken back.
+    refused: bool,
 }
 
 impl Repl<'_> {
@@ -39,6 +41,7 @@ impl Repl<'_> {
             line: line.to_owned(),
             changes,
             programs,
+            refused: false,
         });
         let size = |turn: &Changed| turn.changes.iter().map(KeptChange::size).sum::<usize>();
         while self.changed.len() > 1 && self.changed.iter().map(size).sum::<usize>() > MOST {
@@ -48,10 +51,18 @@ impl Repl<'_> {
 
     /// `/undo`: makes files what they were before the last turn that changed any.
     pub(super) fn undo(&mut self) -> Result<(), OrchError> {
-        self.forget_what_changed_nothing();
-        let Some(mut turn) = self.changed.pop() else {
-            return Err(nothing());
-        };
+        loop {
+            self.forget_what_changed_nothing();
+            let turn = self.changed.pop().ok_or_else(nothing)?;
+            if self.undo_turn(turn)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes a turn back; whether there was anything to do. What was refused before is tried once more and passed over
+    /// then, so that it does not stand before everything that was changed earlier.
+    fn undo_turn(&mut self, mut turn: Changed) -> Result<bool, OrchError> {
         let unknown = self.unknown(&turn);
         if turn.changes.is_empty() {
             let words = format!(
@@ -62,32 +73,36 @@ impl Repl<'_> {
             return Err(OrchError::new(ErrorClass::Failed, words)
                 .with_hint("`/undo` once more takes back what was changed before it"));
         }
-        if let Some(words) = unknown {
+        if let Some(words) = unknown.filter(|_| !turn.refused) {
             self.aside(&format!("note: the turn {words}"));
         }
+        let mut is_done = false;
         let mut refused = Vec::new();
         for change in turn.changes.drain(..).rev() {
             let name = change.name().display();
             match change.undo() {
-                Ok(()) if *change.before() == Before::Absent => {
-                    self.say(&format!("removed {name}"));
+                Ok(()) => {
+                    let is_new = *change.before() == Before::Absent;
+                    let done = if is_new { "removed" } else { "restored" };
+                    self.say(&format!("{done} {name}"));
+                    is_done = true;
                 }
-                Ok(()) => self.say(&format!("restored {name}")),
                 Err(error) => refused.push((error.to_string(), change)),
             }
         }
-        if refused.is_empty() {
-            return Ok(());
+        if refused.is_empty() || turn.refused {
+            return Ok(is_done);
         }
         let words: Vec<&str> = refused.iter().map(|(words, _)| words.as_str()).collect();
         let error = OrchError::new(ErrorClass::Failed, words.join("\n  "))
-            .with_hint("`/diff` shows what is different from before the turn");
+            .with_hint("`/diff` shows what is different from before the turn; `/undo` once more passes over it");
         // What could not be taken back stays to be looked at, and to be tried again.
         turn.changes = refused
             .into_iter()
             .rev()
             .map(|(_, change)| change)
             .collect();
+        turn.refused = true;
         self.changed.push(turn);
         Err(error)
     }

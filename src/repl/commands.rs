@@ -1,7 +1,6 @@
 //! The slash commands.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::input::COMMANDS;
@@ -219,36 +218,6 @@ impl Repl<'_> {
         Ok(())
     }
 
-    fn export(&self, file: &str) -> Result<(), OrchError> {
-        if file.is_empty() {
-            return Err(usage(
-                "`/export` needs a file",
-                "its ending says the form: .md or .json",
-            ));
-        }
-        let Some((session, messages)) = self.conversations.get(&self.agent) else {
-            return Err(usage("nothing was said yet", "there is nothing to export"));
-        };
-        // The whole of it, also where older turns have given way to a summary.
-        let whole = self
-            .orchestrator
-            .store()
-            .map(|store| sessions::transcript(store, session));
-        let whole = whole.transpose().map_err(|error| unreadable(&error))?;
-        let messages = whole.as_ref().unwrap_or(messages);
-        let path = Path::new(file);
-        let text = if path.extension().is_some_and(|ending| ending == "json") {
-            format!("{:#}\n", sessions::json(session, messages))
-        } else {
-            sessions::markdown(session, messages)
-        };
-        crate::files::write_whole(path, text.as_bytes(), 0o600).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, format!("cannot write `{file}`")).caused_by(&error)
-        })?;
-        self.say(&format!("wrote {file}"));
-        Ok(())
-    }
-
     fn tools(&self, arguments: &str) -> Result<(), OrchError> {
         if !matches!(arguments, "" | "last") {
             return Err(usage(
@@ -294,7 +263,7 @@ pub(super) fn usage(message: impl Into<String>, hint: &str) -> OrchError {
     OrchError::new(ErrorClass::Usage, message).with_hint(hint)
 }
 
-fn unreadable(error: &StoreError) -> OrchError {
+pub(super) fn unreadable(error: &StoreError) -> OrchError {
     OrchError::new(ErrorClass::Failed, "the conversations cannot be read").caused_by(error)
 }
 

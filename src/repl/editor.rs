@@ -36,7 +36,8 @@ pub(super) enum Line {
     Edit(String),
     /// The session is to stop, with the line so far.
     Suspend(String),
-    Interrupted,
+    /// Ctrl-C, with the line so far.
+    Interrupted(String),
     End,
     Broken(String),
 }
@@ -158,7 +159,8 @@ fn edit(
             }
             Err(ReadlineError::Interrupted) => {
                 let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-                left.take().unwrap_or(Line::Interrupted)
+                left.take()
+                    .unwrap_or_else(|| Line::Interrupted(String::new()))
             }
             Err(ReadlineError::Eof) => Line::End,
             Err(error) => Line::Broken(error.to_string()),
@@ -194,6 +196,7 @@ fn new_editor(
     let to_editor = Event::KeySeq(vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('E')]);
     editor.bind_sequence(to_editor, away(Line::Edit));
     editor.bind_sequence(KeyEvent::ctrl('Z'), away(Line::Suspend));
+    editor.bind_sequence(KeyEvent::ctrl('C'), away(Line::Interrupted));
     Ok(editor)
 }
 

@@ -10,6 +10,7 @@ mod complete;
 mod costs;
 mod draft;
 mod editor;
+mod export;
 mod input;
 mod shell;
 mod signals;
@@ -202,8 +203,13 @@ impl Repl<'_> {
                     signals::stop();
                     continue;
                 }
-                // Ctrl-C at the prompt only empties the line.
-                Line::Interrupted => continue,
+                // Ctrl-C at the prompt only empties the line, unless there is none to empty.
+                Line::Interrupted(text) => {
+                    if self.signals.is_second_interrupt() && text.is_empty() {
+                        return signals::INTERRUPTED;
+                    }
+                    continue;
+                }
                 Line::End => return 0,
                 Line::Broken(error) => {
                     render::stderr_line(&format!("error: cannot read the next line: {error}"));
@@ -211,8 +217,11 @@ impl Repl<'_> {
                 }
             };
             let done = match asks {
-                Asks::All if text.trim().is_empty() => Ok(Next::Prompt),
-                Asks::All => self.all(&text).await,
+                Asks::All => match input::read(&text, &[]) {
+                    Input::Prompt(prompt) => self.all(prompt).await,
+                    // A command is one here too, and the question is over.
+                    _ => self.obey(&text).await,
+                },
                 Asks::Anything => self.obey(&text).await,
             };
             self.keep_changes(&text);

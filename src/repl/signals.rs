@@ -1,11 +1,20 @@
 //! The signals of a session.
 
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind};
+use tokio::time::Instant;
 
 use crate::cli::signals::signals_of;
 use crate::error::OrchError;
 use crate::render;
+
+/// A second Ctrl-C within this time leaves the session.
+const TWICE: Duration = Duration::from_secs(2);
+
+/// The exit code of a session that is left so.
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// What may come from outside at any time.
 pub(super) struct Signals {
@@ -16,6 +25,8 @@ pub(super) struct Signals {
     hangup: Signal,
     /// Ctrl-Z, but for that at the prompt, which is a key like others.
     suspend: Signal,
+    /// When Ctrl-C was last pressed.
+    interrupted: Option<Instant>,
 }
 
 /// What came.
@@ -33,19 +44,33 @@ impl Signals {
             terminate: signals_of(SignalKind::terminate())?,
             hangup: signals_of(SignalKind::hangup())?,
             suspend: signals_of(SignalKind::from_raw(libc::SIGTSTP))?,
+            interrupted: None,
         })
     }
 
     /// Forgets a Ctrl-C that was meant for something else.
     pub(super) fn forget_interrupt(&mut self) {
+        self.interrupted = None;
         while self.interrupt.recv().now_or_never().flatten().is_some() {}
+    }
+
+    /// Notes a Ctrl-C; whether it is the second one in a short time.
+    pub(super) fn is_second_interrupt(&mut self) -> bool {
+        let before = self.interrupted.replace(Instant::now());
+        before.is_some_and(|at| at.elapsed() < TWICE)
     }
 
     /// The next that is to be obeyed; stops of the process happen in here.
     pub(super) async fn next(&mut self) -> Came {
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => return Came::Interrupt,
+                _ = self.interrupt.recv() => {
+                    return if self.is_second_interrupt() {
+                        Came::Over(INTERRUPTED)
+                    } else {
+                        Came::Interrupt
+                    };
+                }
                 _ = self.terminate.recv() => return Came::Over(143),
                 _ = self.hangup.recv() => return Came::Over(143),
                 _ = self.suspend.recv() => stop(),
@@ -53,7 +78,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the end of the session; Ctrl-C is none.
+    /// Waits for the end of the session; one Ctrl-C is none.
     pub(super) async fn over(&mut self) -> u8 {
         loop {
             if let Came::Over(code) = self.next().await {
@@ -68,7 +93,11 @@ impl Signals {
         loop {
             tokio::select! {
                 biased;
-                done = &mut work => return done,
+                done = &mut work => {
+                    // What was pressed meanwhile was meant for the program.
+                    self.forget_interrupt();
+                    return done;
+                }
                 _ = self.suspend.recv() => stop(),
             }
         }

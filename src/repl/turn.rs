@@ -1,7 +1,5 @@
 //! One prompt of a session, and shell lines of the user's own.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::signals::{Came, Signals};
@@ -13,9 +11,6 @@ use crate::event::Events;
 use crate::orchestrator::{AllOrder, Conversation, Order, deadline, new_run_id};
 use crate::providers::Delivery;
 use crate::render::{self, Form, Screen, View};
-
-/// A second Ctrl-C within this time leaves the session.
-const TWICE: Duration = Duration::from_secs(2);
 
 impl Repl<'_> {
     /// Asks an agent; the conversation goes on from turn to turn.
@@ -126,26 +121,18 @@ pub(super) async fn stoppable<T>(
     let _quiet = render::mute(screen);
     signals.forget_interrupt();
     tokio::pin!(work);
-    let mut interrupted: Option<Instant> = None;
     loop {
         let came = tokio::select! {
             biased;
             done = &mut work => return Ok(done),
             came = signals.next() => came,
         };
-        if matches!(came, Came::Over(_)) {
-            render::hurry(Instant::now());
-        }
         match came {
-            Came::Interrupt if interrupted.is_some_and(|at| at.elapsed() < TWICE) => {
+            Came::Interrupt => canceller.cancel(Cause::Interrupt),
+            Came::Over(code) => {
                 render::hurry(Instant::now());
-                return Err(130);
+                return Err(code);
             }
-            Came::Interrupt => {
-                interrupted = Some(Instant::now());
-                canceller.cancel(Cause::Interrupt);
-            }
-            Came::Over(code) => return Err(code),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod changes;
 mod editing;
+mod exporting;
+mod leaving;
 mod screen;
 mod soak;
 mod suspend;

@@ -115,6 +115,45 @@ fn what_was_changed_since_is_left_alone() {
 }
 
 #[test]
+fn what_cannot_be_taken_back_does_not_stand_before_what_can() {
+    let server = Stub::start(|seen| {
+        let last = seen.body["messages"].as_array().unwrap().last().unwrap();
+        if last["role"] == "tool" {
+            return stub::text("written");
+        }
+        let path = format!("{}.txt", seen.last_text());
+        stub::tool_calls(&[("c1", "write", json!({"path": path, "content": "agent's"}))])
+    });
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = start(&context);
+    for name in ["first", "second"] {
+        terminal.line(name);
+        terminal.wait("the file", |_| {
+            context.work().join(format!("{name}.txt")).exists()
+        });
+        terminal.prompt("[a] >");
+    }
+    context.write("second.txt", "mine");
+    terminal.line("/undo");
+    let words = "`/undo` once more passes over it";
+    terminal.wait(words, |screen| folded(&screen.contents()).contains(words));
+    terminal.prompt("[a] >");
+    assert!(context.work().join("first.txt").exists());
+    terminal.line("/undo");
+    terminal.shows("removed first.txt");
+    terminal.prompt("[a] >");
+    assert!(!context.work().join("first.txt").exists());
+    assert_eq!(context.read("second.txt"), "mine");
+    let screen = folded(&terminal.screen());
+    assert_eq!(screen.matches("was changed since").count(), 1, "{screen}");
+    terminal.line("/undo");
+    terminal.shows("there is no change of a file to show or take back");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
 fn what_commands_changed_is_told_and_left() {
     let server = Stub::start(|seen| {
         let calls = match seen.last_text().as_str() {

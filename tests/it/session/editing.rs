@@ -184,10 +184,30 @@ fn all_asks_for_its_prompt() {
     terminal.prompt("[a] >");
     terminal.line("/all");
     terminal.prompt("[all agents] >");
-    terminal.line("/agents");
+    terminal.line("@b agents");
+    terminal.shows("── a \nheard @b agents");
+    terminal.prompt("[a] >");
+    // Commands are none of the agents' business, and end the question.
+    for (line, shown) in [
+        ("/agents", "* a: stub/stub-model"),
+        ("!echo mine-$((40+2))", "mine-42"),
+        ("/agnets", "did you mean `/agents`?"),
+    ] {
+        terminal.line("/all");
+        terminal.prompt("[all agents] >");
+        terminal.line(line);
+        terminal.shows(shown);
+        terminal.prompt("[a] >");
+    }
+    assert_eq!(server.chats().len(), 1);
+    terminal.line("/all");
+    terminal.prompt("[all agents] >");
+    terminal.line("//agents");
     terminal.shows("── a \nheard /agents");
     terminal.prompt("[a] >");
-    terminal.line("/quit");
+    terminal.line("/all");
+    terminal.prompt("[all agents] >");
+    terminal.keys("/quit\r");
     terminal.ends(0);
 }
 
