@@ -17,7 +17,7 @@ pub(super) fn agent(
 ) -> Result<u8, OrchError> {
     let plan = orchestrator.plan(order)?;
     let over = unpriced(plan.refused.as_ref())
-        .or_else(|| over(plan.is_over_budget(), plan.lowest_usd, plan.left_usd));
+        .or_else(|| over(plan.is_over_budget(), plan.least(), plan.left_usd));
     if call.json() {
         let value = json!({"dry_run": true, "kind": "agent", "ok": over.is_none(), "plan": plan});
         return Ok(call.print_verdict(&value, over));

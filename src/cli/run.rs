@@ -1,7 +1,7 @@
 //! Runs: one agent, all of them.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,9 +98,11 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
             Ok(done) => done.result,
             Err(error) => call.failed(error),
         };
-        save(call, &orchestrator, &mut result);
+        let saved = save(call, &orchestrator, &mut result);
         let closed = orchestrator.close().await;
-        finish(call, signals, &mut view, result, (watched, closed)).await
+        let code = finish(call, signals, &mut view, result, (watched, closed)).await;
+        told(call, saved);
+        code
     })
     .await?
 }
@@ -158,11 +160,14 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
         let watching = signals.show(&mut view, receiver);
         let (done, watched) = tokio::join!(running, watching);
         let mut result = done.unwrap_or_else(|error| call.failed(error));
-        for one in result.results.iter_mut().flatten() {
-            save(call, &orchestrator, one);
-        }
+        let results = result.results.iter_mut().flatten();
+        let saved: Vec<PathBuf> = results
+            .filter_map(|one| save(call, &orchestrator, one))
+            .collect();
         let closed = orchestrator.close().await;
-        finish(call, signals, &mut view, result, (watched, closed)).await
+        let code = finish(call, signals, &mut view, result, (watched, closed)).await;
+        told(call, saved);
+        code
     })
     .await?
 }
@@ -396,21 +401,24 @@ fn expect_growth(bytes: libc::c_int) {
     }
 }
 
-/// Writes the answer under `outputs/<agent>/` when `--save` is given.
-fn save(call: &Call, orchestrator: &Orchestrator, result: &mut RunResult) {
+/// Writes the answer under `outputs/<agent>/` when `--save` is given; says where.
+fn save(call: &Call, orchestrator: &Orchestrator, result: &mut RunResult) -> Option<PathBuf> {
     if !call.cli.output.save || result.output.is_empty() {
-        return;
+        return None;
     }
     match orchestrator.save(result) {
-        Ok(path) => told(call, &path),
-        Err(error) => result
-            .warnings
-            .push(format!("the answer could not be saved: {error}")),
+        Ok(path) => Some(path),
+        Err(error) => {
+            let message = format!("the answer could not be saved: {error}");
+            result.warnings.push(message);
+            None
+        }
     }
 }
 
-fn told(call: &Call, path: &Path) {
-    if !call.screen.quiet {
+/// Tells where answers were saved: behind them, where both go to one place.
+fn told(call: &Call, saved: impl IntoIterator<Item = PathBuf>) {
+    for path in saved.into_iter().filter(|_| !call.screen.quiet) {
         render::aside(call.screen, &format!("saved {}", path.display()));
     }
 }

@@ -48,6 +48,9 @@ pub struct Plan {
     pub budgets: Vec<BudgetLeft>,
     /// What is worth knowing.
     pub notices: Vec<String>,
+    /// What the first call holds at least; `None` where a price is not known.
+    #[serde(skip)]
+    pub least_held: Option<Usd>,
     /// Why no model of the chain would be called, whatever is left of the budgets.
     #[serde(skip)]
     pub refused: Option<Refused>,
@@ -57,8 +60,13 @@ impl Plan {
     /// Whether not even the cheapest outcome is affordable.
     pub fn is_over_budget(&self) -> bool {
         self.left_usd
-            .zip(self.lowest_usd)
-            .is_some_and(|(left, lowest)| lowest > left)
+            .zip(self.least())
+            .is_some_and(|(left, least)| least > left)
+    }
+
+    /// What must be left of the budgets: the cheapest outcome, and what the first call holds at least.
+    pub fn least(&self) -> Option<Usd> {
+        self.lowest_usd.max(self.least_held)
     }
 
     /// The budget that leaves least.
@@ -134,11 +142,23 @@ impl Orchestrator {
         size.add(talk.prompt);
         let prices = agent.chain.iter().filter_map(|link| self.price_of(link));
         let lowest = prices.map(|price| charge(&price, |price| lowest(price, &size)));
+        let lowest = lowest.min();
         let budgets = self.left_to_run(&agent, talk.session)?;
         let left = budgets.iter().map(|budget| budget.left).min();
         let own = self.highest(&agent, &size);
         let highest = own.and_then(|own| Some(own + self.highest_of_called(name, settings)?));
         let refused = self.refused(&agent, !budgets.is_empty());
+        let held = agent.chain.iter().map(|link| {
+            // An agent CLI is held to its share of what is left, whatever that is.
+            if link.provider.runs_own_tools() {
+                return Some(Usd::ZERO);
+            }
+            let pricing = self.price_of(link)?;
+            Some(charge(&pricing, |price| {
+                resilience::least_hold(price, link, size.most_tokens())
+            }))
+        });
+        let least_held = held.min().flatten();
         Ok(Plan {
             agent: name.to_owned(),
             models: agent
@@ -149,8 +169,12 @@ impl Orchestrator {
             tools: agent.specs.iter().map(|spec| spec.name.clone()).collect(),
             max_turns: agent.max_turns,
             prompt_tokens: size.likely_tokens(),
-            lowest_usd: lowest.min(),
-            highest_usd: highest.map(|highest| left.map_or(highest, |left| highest.min(left))),
+            highest_usd: highest.map(|highest| {
+                let capped = left.map_or(highest, |left| highest.min(left));
+                capped.max(lowest.unwrap_or(capped))
+            }),
+            lowest_usd: lowest,
+            least_held,
             budget_usd: agent.caps.budgets.iter().map(|budget| budget.limit).min(),
             left_usd: left,
             budgets,

@@ -90,6 +90,22 @@ pub fn max_output_tokens(link: &Link) -> u64 {
     })
 }
 
+/// The output that a call asks for at least, where budgets afford no more; `None` where it is configured.
+fn least_output(link: &Link, most: u64) -> Option<u64> {
+    let is_free_to_choose = link.max_output_tokens.is_none();
+    is_free_to_choose.then_some(LEAST_OUTPUT_TOKENS.min(most))
+}
+
+/// What the first call of a link holds at least, with a prompt of so many tokens.
+pub fn least_hold(price: &Price, link: &Link, prompt_tokens: u64) -> Usd {
+    let most = max_output_tokens(link);
+    price.worst_case(WorstCase {
+        input_tokens: prompt_tokens,
+        output_tokens: least_output(link, most).unwrap_or(most),
+        one_hour_cache: false,
+    })
+}
+
 /// The most that so many turns on a link can cost, of which the first has this prompt: each adds the
 /// longest answer and the longest result of a tool to the next, up to the window of the model.
 pub fn worst_of_turns(price: &Price, link: &Link, prompt_tokens: u64, turns: u32) -> Usd {
@@ -388,10 +404,7 @@ impl Around<'_> {
             subscription: false,
             prompt: on_link.prompt,
             max_output_tokens: on_link.max_output_tokens,
-            least_output_tokens: link
-                .max_output_tokens
-                .is_none()
-                .then_some(LEAST_OUTPUT_TOKENS.min(on_link.max_output_tokens)),
+            least_output_tokens: least_output(link, on_link.max_output_tokens),
             one_hour_cache: false,
             doubts_cost: !link.provider.tells_cost(),
             most: None,

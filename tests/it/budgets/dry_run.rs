@@ -57,6 +57,27 @@ fn the_most_counts_every_turn_retry_model_and_called_agent() {
 }
 
 #[test]
+fn a_plan_says_no_where_the_first_call_would_not_be_admitted() {
+    let server = Stub::start(|_| stub::text("ok"));
+    // 256 tokens are the least that a call asks for; a cap of one's own is asked for whole.
+    for (agent, least) in [
+        ("max_turns: 1", "0.256"),
+        ("max_output_tokens: 100", "0.100"),
+    ] {
+        let context = place(&server, "", agent);
+        let asked = server.seen().len();
+        for (budget, code) in [(least, 0), ("0.099", 7)] {
+            let args = ["--agent", "a", "--prompt", "x", "--budget", budget];
+            context
+                .orch(&[&args[..], &["--dry-run"]].concat())
+                .exits(code);
+            context.orch(&args).exits(code);
+        }
+        assert_eq!(server.seen().len(), asked + 1);
+    }
+}
+
+#[test]
 fn the_least_is_compared_with_what_is_left() {
     let server = Stub::start(|_| stub::text_with_usage("ok", 10, 300));
     let context = place(&server, "budget: {day_usd: 0.3}", "max_output_tokens: 300");
@@ -107,7 +128,9 @@ fn a_conversation_goes_on_with_what_it_has_spent_and_said() {
     let prompt = "y".repeat(4000);
     let ask = ["--agent", "a", "--prompt", &prompt, "--session", "talk"];
     context.orch(&ask).exits(0);
-    let after = planned(&in_talk);
+    // What is left does not admit another answer of that length.
+    let refused = |args: &[&str]| context.orch(args).exits(7).json()["plan"].clone();
+    let after = refused(&in_talk);
     assert_eq!(after["left_usd"], "0.200000");
     assert_eq!(after["highest_usd"], "0.200000");
     let session =
@@ -118,12 +141,12 @@ fn a_conversation_goes_on_with_what_it_has_spent_and_said() {
     assert!(tokens(&after) >= tokens(&before) + 1000, "{after}");
     // The same with the last conversation, whatever its name; another one begins with its whole cap.
     let last = [&PLAN[..], &["--continue"]].concat();
-    assert_eq!(planned(&last)["left_usd"], "0.200000");
+    assert_eq!(refused(&last)["left_usd"], "0.200000");
     let other = [&PLAN[..], &["--session", "other"]].concat();
     assert_eq!(planned(&other)["left_usd"], "0.500000");
     assert_eq!(planned(&PLAN)["left_usd"], "0.500000");
     let all = ["--all", "--prompt", "x", "--session", "talk", "--dry-run"];
-    let told = context.orch(&all).exits(0).stdout;
+    let told = context.orch(&all).exits(7).stdout;
     assert!(
         told.contains("budget: $0.200000 left of $0.500000 (session)"),
         "{told}"
