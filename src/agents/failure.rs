@@ -31,6 +31,8 @@ pub fn fault_class(fault: &FaultKind) -> ErrorClass {
         FaultKind::TurnLimit => ErrorClass::TurnLimit,
         FaultKind::Budget => ErrorClass::Budget,
         FaultKind::Denied => ErrorClass::Denied,
+        FaultKind::Recording { by_flag: true } => ErrorClass::Usage,
+        FaultKind::Recording { by_flag: false } => ErrorClass::Config,
         FaultKind::ContextLength
         | FaultKind::NotFound
         | FaultKind::BadRequest

@@ -142,6 +142,7 @@ impl Orchestrator {
         if recording.is_some() {
             spec.kind = ProviderKind::Replay;
             spec.recording = recording;
+            spec.recording_by_flag = self.options.replay.is_some();
         }
         providers::connect(&spec)
     }

@@ -40,6 +40,8 @@ pub struct ConnectSpec {
     pub proxy: ProxySettings,
     /// The recording of a `replay` provider.
     pub recording: Option<PathBuf>,
+    /// The recording was named on the command line.
+    pub recording_by_flag: bool,
     /// Keeps secrets out of messages, and out of what a `replay` provider compares.
     pub redactor: Redactor,
     /// What a `claude` provider is made of beside.
@@ -122,6 +124,7 @@ impl ConnectSpec {
             headers,
             proxy: ProxySettings::from_variables(variables.plain),
             recording: settings.recording.as_ref().map(PathBuf::from),
+            recording_by_flag: false,
             redactor,
         })
     }

@@ -42,6 +42,11 @@ pub enum FaultKind {
     Unavailable,
     /// A recording holds no such request.
     NotRecorded,
+    /// What is to answer is no recording, or not there.
+    Recording {
+        /// It was named on the command line, not in the configuration.
+        by_flag: bool,
+    },
     /// A provider that takes its own turns used up those it was given.
     TurnLimit,
     /// A provider that takes its own turns stopped at, or has no room below, the money it was given.
@@ -90,6 +95,7 @@ impl FaultKind {
             Self::Protocol => "protocol",
             Self::Unavailable => "unavailable",
             Self::NotRecorded => "not_recorded",
+            Self::Recording { .. } => "recording",
             Self::TurnLimit => "turn_limit",
             Self::Budget => "budget",
             Self::Schema => "schema",

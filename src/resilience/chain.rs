@@ -39,6 +39,7 @@ fn next_for(kind: &CallErrorKind) -> Next {
             | FaultKind::BadRequest
             | FaultKind::Protocol
             | FaultKind::NotRecorded
+            | FaultKind::Recording { .. }
             | FaultKind::TurnLimit
             | FaultKind::Budget
             | FaultKind::Schema

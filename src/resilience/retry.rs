@@ -137,6 +137,7 @@ fn can_help(error: &ProviderError) -> bool {
         | FaultKind::Protocol
         | FaultKind::Unavailable
         | FaultKind::NotRecorded
+        | FaultKind::Recording { .. }
         | FaultKind::TurnLimit
         | FaultKind::Budget
         | FaultKind::Schema

@@ -183,6 +183,53 @@ fn what_was_not_recorded_says_what_was() {
     );
 }
 
+/// Nothing is wrong with a provider: the command line or the configuration names what is no recording.
+#[test]
+fn what_is_no_recording_is_a_mistake_of_the_one_who_names_it() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    context.write("garbage", "hello\n");
+    let configured = |name: &str| {
+        format!("agents: {{a: {{role: R, provider: replay, model: m, recording: {name}}}}}\n")
+    };
+    context.write("none.yaml", configured("none"));
+    context.write("garbage.yaml", configured("garbage"));
+    context.write(
+        "nothing.yaml",
+        "agents: {a: {role: R, provider: replay, model: m}}\n",
+    );
+    let (none, garbage) = (
+        "none` cannot be read: No such file",
+        "garbage` is no recorded reply",
+    );
+    for (flags, code, words) in [
+        (&["--config", "orch.yaml", "--replay", "none"][..], 2, none),
+        (
+            &["--config", "orch.yaml", "--replay", "garbage"],
+            2,
+            garbage,
+        ),
+        (
+            &["--config", "none.yaml", "--replay", "garbage"],
+            2,
+            garbage,
+        ),
+        (&["--config", "none.yaml"], 3, none),
+        (&["--config", "garbage.yaml"], 3, garbage),
+        (&["--config", "nothing.yaml"], 3, "has no recording"),
+    ] {
+        for what in [&["--agent", "a"][..], &["--all"]] {
+            let args = [flags, what, &["--prompt", "x", "--json"]].concat();
+            let told = context.run(&args).exits(code).json();
+            let one = told["results"].get(0).unwrap_or(&told);
+            let error = &one["error"];
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(words), "{args:?}: {told:#}");
+            assert_eq!(error["retryable"], false, "{told:#}");
+            assert!(error["hint"].is_string(), "{told:#}");
+        }
+    }
+}
+
 #[test]
 fn a_recording_is_made_and_answers() {
     let server = Stub::replies([

@@ -22,6 +22,7 @@ use crate::usage::{Meter, Usd};
 pub(super) struct Replay {
     endpoint: Endpoint,
     path: PathBuf,
+    by_flag: bool,
     redactor: Redactor,
     lines: OnceLock<Result<Vec<Line>, ProviderError>>,
     /// How often each request was asked.
@@ -34,11 +35,12 @@ impl Replay {
     pub(super) fn connect(spec: &ConnectSpec) -> Result<Self, ProviderError> {
         let Some(path) = spec.recording.clone() else {
             let words = format!("provider `{}` has no recording", spec.name);
-            return Err(
-                ProviderError::new(&spec.name, FaultKind::BadRequest, words).with_hint(
-                    "name a file with `--replay FILE`, or as `recording:` under `providers:`",
-                ),
-            );
+            return Err(ProviderError::new(
+                &spec.name,
+                FaultKind::Recording { by_flag: false },
+                words,
+            )
+            .with_hint("name a file with `--replay FILE`, or as `recording:` under `providers:`"));
         };
         Ok(Self {
             endpoint: Endpoint {
@@ -48,6 +50,7 @@ impl Replay {
                 loopback: true,
             },
             path,
+            by_flag: spec.recording_by_flag,
             redactor: spec.redactor.clone(),
             lines: OnceLock::new(),
             asked: Mutex::default(),
@@ -56,7 +59,14 @@ impl Replay {
 
     fn lines(&self) -> Result<&[Line], ProviderError> {
         self.lines
-            .get_or_init(|| read(&self.path, &self.endpoint.provider))
+            .get_or_init(|| {
+                let by_flag = self.by_flag;
+                read(
+                    &self.path,
+                    &self.endpoint.provider,
+                    &FaultKind::Recording { by_flag },
+                )
+            })
             .as_deref()
             .map_err(Clone::clone)
     }
@@ -140,10 +150,10 @@ impl Replay {
     }
 }
 
-fn read(path: &Path, name: &str) -> Result<Vec<Line>, ProviderError> {
+fn read(path: &Path, name: &str, kind: &FaultKind) -> Result<Vec<Line>, ProviderError> {
     let shown = path.display();
     let wrong = |words: String| {
-        ProviderError::new(name, FaultKind::NotRecorded, words)
+        ProviderError::new(name, kind.clone(), words)
             .with_hint("a recording is a file that `--record FILE` wrote")
     };
     let text = std::fs::read_to_string(path)

@@ -63,6 +63,7 @@ fn spec(path: &Path) -> ConnectSpec {
         headers: BTreeMap::new(),
         proxy: ProxySettings::default(),
         recording: Some(path.to_owned()),
+        recording_by_flag: false,
         redactor: redactor(),
     }
 }
@@ -293,6 +294,7 @@ async fn a_bad_recording_names_its_line() {
     let replay = connect(&spec(&path)).expect("a provider");
     let error = replay.health().await.expect_err("there is none");
     assert!(error.message.contains("cannot be read"), "{error}");
+    assert_eq!(error.kind, FaultKind::Recording { by_flag: false });
     std::fs::write(&path, "\n{}\n").expect("written");
     let replay = connect(&spec(&path)).expect("a provider");
     let error = replay.health().await.expect_err("no reply");

@@ -105,6 +105,7 @@ impl Server {
             headers: BTreeMap::new(),
             proxy: ProxySettings::default(),
             recording: None,
+            recording_by_flag: false,
             redactor: Redactor::new([SecretString::from(KEY)]),
         }
     }

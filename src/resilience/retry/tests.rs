@@ -37,7 +37,7 @@ fn retry(millis: u64, told_by: &'static str, price: u32) -> Decision {
     }
 }
 
-const EVERY_KIND: [FaultKind; 24] = [
+const EVERY_KIND: [FaultKind; 25] = [
     FaultKind::RateLimited,
     FaultKind::Overloaded,
     FaultKind::Server,
@@ -58,6 +58,7 @@ const EVERY_KIND: [FaultKind; 24] = [
     FaultKind::Protocol,
     FaultKind::Unavailable,
     FaultKind::NotRecorded,
+    FaultKind::Recording { by_flag: true },
     FaultKind::TurnLimit,
     FaultKind::Budget,
     FaultKind::Schema,
@@ -88,6 +89,7 @@ fn every_class_is_retried_or_not_as_the_table_says() {
         (FaultKind::Protocol, None),
         (FaultKind::Unavailable, None),
         (FaultKind::NotRecorded, None),
+        (FaultKind::Recording { by_flag: false }, None),
         (FaultKind::TurnLimit, None),
         (FaultKind::Budget, None),
         (FaultKind::Schema, None),

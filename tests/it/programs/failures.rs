@@ -142,12 +142,7 @@ fn every_failure_is_one_result() {
             "agent",
         ),
         // What goes wrong later.
-        (
-            with(&["--replay", "recording.jsonl"]),
-            5,
-            "provider",
-            "agent",
-        ),
+        (with(&["--replay", "recording.jsonl"]), 2, "usage", "agent"),
         (
             vec!["--agent", "keyless", "--prompt", "x"],
             4,
