@@ -257,7 +257,16 @@ pub(super) fn in_session(hint: &str) -> String {
     let names = [
         "agents", "models", "tasks", "runs", "health", "costs", "status",
     ];
-    let hint = hint.replace("`orch --resume ", "`/resume ");
+    let hint = hint
+        .replace("`orch --resume ", "`/resume ")
+        .replace(
+            "pass them with `--input name=value`",
+            "give them behind its name, as `name=value`",
+        )
+        .replace(
+            "raise `settings.budget.session_usd`",
+            "raise it with `/budget USD`",
+        );
     names.iter().fold(hint, |hint, name| {
         hint.replace(&format!("`orch --{name}`"), &format!("`/{name}`"))
     })
@@ -306,6 +315,24 @@ mod tests {
             ("@src/lib.rs explain", Input::Prompt("@src/lib.rs explain")),
         ] {
             assert_eq!(read(line, &agents), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn hints_name_what_a_session_has() {
+        for (hint, expected) in [
+            ("see `orch --runs`", "see `/runs`"),
+            ("`orch --resume 1` goes on", "`/resume 1` goes on"),
+            (
+                "its inputs are `a`; pass them with `--input name=value`",
+                "its inputs are `a`; give them behind its name, as `name=value`",
+            ),
+            (
+                "raise `settings.budget.session_usd`, or lower `max_output_tokens`",
+                "raise it with `/budget USD`, or lower `max_output_tokens`",
+            ),
+        ] {
+            assert_eq!(in_session(hint), expected);
         }
     }
 }
