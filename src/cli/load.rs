@@ -108,8 +108,14 @@ impl Asked {
             current_dir: &self.current_dir,
             tools: &names,
         };
-        load(source, self.env)
-            .map_err(|error| OrchError::new(ErrorClass::Config, error.to_string()))
+        load(source, self.env).map_err(|error| {
+            let (message, hint) = error.told();
+            let error = OrchError::new(ErrorClass::Config, message);
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })
     }
 }
 
@@ -197,7 +203,7 @@ pub(super) fn trust_file(call: &Call, file: &Path) -> Result<PathBuf, OrchError>
     // What cannot be loaded need not be trusted.
     let config = load(call, Some(file))?;
     let path = config.path.clone().unwrap_or_else(|| file.to_owned());
-    config::trust_file(&config.trust_dir, &path).map_err(|error| {
+    config::trust(&config.trust_dir, &path, &config.hash).map_err(|error| {
         OrchError::new(
             ErrorClass::Config,
             format!("`{}` cannot be trusted", file.display()),

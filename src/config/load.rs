@@ -92,8 +92,10 @@ fn load_found(
     let (logs_dir, outputs_dir) = (beside.join("logs"), beside.join("outputs"));
     Ok(Config {
         hash: match origin {
-            Origin::Found => trust::hash(&bytes),
-            _ => String::new(),
+            Origin::Named | Origin::Found => {
+                trust::trusted_content(&bytes, &working_dir, &base_dir)
+            }
+            Origin::User | Origin::Nowhere => String::new(),
         },
         trust_dir: trust::trust_dir(&user_state_dir.unwrap_or_else(|| state_dir.clone())),
         path,
@@ -153,6 +155,9 @@ fn display_name(path: Option<&Path>, source: Source<'_>, origin: Origin) -> Stri
         (Some(path), Origin::User) => path.display().to_string(),
         (Some(path), _) => {
             let relative = path.strip_prefix(source.current_dir).unwrap_or(path);
+            if relative.as_os_str().is_empty() {
+                return ".".to_owned();
+            }
             relative.display().to_string()
         }
     }

@@ -33,8 +33,7 @@ pub use problem::{At, ConfigError, Problem};
 pub use schema::schema;
 pub use settings::{Place, Settings};
 pub use trust::{
-    TrustState, is_trusted, needs_trust, refused_workspace, trust, trust_dir, trust_file,
-    trust_state,
+    TrustState, is_trusted, needs_trust, refused_workspace, trust, trust_dir, trust_state,
 };
 
 #[cfg(test)]

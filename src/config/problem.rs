@@ -110,6 +110,16 @@ impl ConfigError {
         }
     }
 
+    /// The words for the user, and apart from them what to do where it is the file as a whole that is wrong: other
+    /// problems have their hints below themselves.
+    pub fn told(mut self) -> (String, Option<String>) {
+        let hint = match self.problems.as_mut_slice() {
+            [Problem { at: None, hint, .. }] => hint.take(),
+            _ => None,
+        };
+        (self.to_string(), hint)
+    }
+
     fn line(&self, number: u32) -> Option<&str> {
         self.lines
             .iter()

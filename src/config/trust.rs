@@ -55,6 +55,9 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
     let mut reasons = Vec::new();
     let document = &config.document;
     let settings = &document.settings;
+    if let Some(workspace) = workspace_elsewhere(&config.working_dir, &config.base_dir) {
+        reasons.push(format!("lets agents work in {}", workspace.display()));
+    }
     for (name, server) in document.mcp_servers.iter() {
         reasons.push(match &server.url {
             Some(url) => format!("connects to the MCP server `{name}` at {url}"),
@@ -93,6 +96,11 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
         reasons.push("accepts unknown ssh hosts".to_owned());
     }
     reasons.iter().map(|reason| printable(reason)).collect()
+}
+
+/// The workspace, where it is neither the directory of the configuration nor below it, however links lead there.
+fn workspace_elsewhere<'c>(working_dir: &'c Path, base_dir: &Path) -> Option<&'c Path> {
+    (!resolved(working_dir).starts_with(resolved(base_dir))).then_some(working_dir)
 }
 
 /// Whether requests of the provider carry a key.
@@ -189,8 +197,18 @@ fn resolved(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
+/// What trust is given to: the content of a file, and the workspace where it lies elsewhere, since links and variables
+/// can lead the same words to another place.
+pub(super) fn trusted_content(bytes: &[u8], working_dir: &Path, base_dir: &Path) -> String {
+    let Some(workspace) = workspace_elsewhere(working_dir, base_dir) else {
+        return hash(bytes);
+    };
+    let workspace = workspace.as_os_str().as_encoded_bytes();
+    hash(&[bytes, &[0], workspace].concat())
+}
+
 /// SHA-256 in hexadecimal.
-pub(super) fn hash(bytes: &[u8]) -> String {
+fn hash(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
         for digit in [byte >> 4, byte & 15] {
@@ -224,14 +242,6 @@ pub fn trust(trust_dir: &Path, path: &Path, hash: &str) -> io::Result<()> {
     let mut content = resolved(path).as_os_str().as_encoded_bytes().to_vec();
     content.push(b'\n');
     crate::files::write_whole(&entry(trust_dir, path, hash), &content, 0o600)
-}
-
-/// Remembers that the user trusts the file at this path as it is now.
-///
-/// # Errors
-/// When the file cannot be read, or the directory cannot be made or written.
-pub fn trust_file(trust_dir: &Path, path: &Path) -> io::Result<()> {
-    trust(trust_dir, path, &hash(&fs::read(path)?))
 }
 
 /// The file that stands for one path with one content.

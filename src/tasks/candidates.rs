@@ -188,8 +188,10 @@ async fn checked(
     Ok(match ran.failure {
         None => Ok(()),
         Some((_, words)) => {
-            let last = ran.output.lines().last().unwrap_or_default();
-            Err(format!("the check refused the answer: {words}: {last}"))
+            let said = ran.output.lines().map(str::trim);
+            let last = said.rev().find(|line| !line.is_empty());
+            let said = last.map(|line| format!(": {line}")).unwrap_or_default();
+            Err(format!("the check refused the answer: {words}{said}"))
         }
     })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Context, Stub, stub};
+use crate::support::{Context, Stub, agent_config, stub};
 
 #[test]
 fn status_writes_nothing_to_the_disk() {
@@ -101,6 +101,57 @@ fn a_found_configuration_must_be_trusted_before_it_may_do_much() {
     assert_eq!(run().exits(0).stdout, "hi\n");
     context.write("orch.yaml", format!("{yaml}# changed\n"));
     run().exits(3);
+}
+
+#[test]
+fn a_found_configuration_must_be_trusted_before_agents_work_elsewhere() {
+    let server = Stub::start(|_| stub::text("hi"));
+    let context = Context::new();
+    let yaml = agent_config(&server.url(), "");
+    let yaml = yaml.replace("settings: {", "settings: {working_dir: ../victim, ");
+    assert!(yaml.contains("victim"), "{yaml}");
+    context.write("orch.yaml", &yaml);
+    let victim = context.work().join("../victim");
+    std::fs::create_dir(&victim).unwrap();
+    let prompt = ["--agent", "a", "--prompt", "x"];
+    let refused = context.run(&prompt).exits(3);
+    let elsewhere = std::fs::canonicalize(&victim).unwrap();
+    let words = format!("it lets agents work in {}", elsewhere.display());
+    assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+    assert!(refused.stderr.contains("orch trust orch.yaml"));
+    assert!(server.seen().is_empty());
+    context.orch(&prompt).exits(0);
+    context.run(&["trust", "orch.yaml"]).exits(0);
+    context.run(&prompt).exits(0);
+}
+
+#[test]
+fn a_configuration_that_is_no_file_is_told_with_its_hint_apart() {
+    let context = Context::new();
+    for (named, message, hint) in [
+        (
+            "absent.yaml",
+            "absent.yaml: there is no such file",
+            "`orch init` writes a configuration",
+        ),
+        (
+            ".",
+            ".: is a directory",
+            "name the file in it, such as `orch.yaml`",
+        ),
+    ] {
+        let flags = ["--config", named, "--agents"];
+        let told = context.run(&flags).exits(3).stderr;
+        assert_eq!(told, format!("error: {message}\n\nhint: {hint}\n"));
+        let error = &context.run(&[&flags[..], &["--json"]].concat()).exits(3);
+        let error = &error.json()["error"];
+        assert_eq!(
+            (&error["message"], &error["hint"]),
+            (&message.into(), &hint.into())
+        );
+    }
+    let told = context.run(&["trust", "."]).exits(3).stderr;
+    assert!(told.starts_with("error: .: is a directory\n"), "{told}");
 }
 
 #[test]
@@ -282,5 +333,9 @@ fn a_tool_runs_beside_a_damaged_store() {
         .exits(0);
     assert!(ran.stdout.contains("settings"), "{}", ran.stdout);
     assert_eq!(std::fs::read_to_string(&store).unwrap(), damaged);
+    let none = context.orch(&["tool", "read", r#"{"path": "orch.yaml", "limit": 0}"#]);
+    let said = format!("{}{}", none.stdout, none.stderr);
+    assert!(said.contains("`limit` must be at least 1"), "{said}");
+    assert!(!said.contains("settings"), "{said}");
     context.orch(&["--costs"]).exits(1);
 }

@@ -380,11 +380,9 @@ fn candidates_must_pass_the_check_before_they_are_judged() {
             ("best.judge", true)
         ]
     );
-    assert!(
-        best["results"][0]["error"]["message"]
-            .as_str()
-            .unwrap()
-            .starts_with("the check refused the answer: the command failed with exit code 1")
+    assert_eq!(
+        best["results"][0]["error"]["message"],
+        "the check refused the answer: the command failed with exit code 1"
     );
     assert_eq!(best["results"][3]["structured"]["winner"], "best.2");
 }

@@ -17,7 +17,7 @@ use super::node::{Data, Key, Node};
 use super::problem::{At, Problem};
 use super::scalar::{Number, is_truth, number, truth};
 use access::{Entries, Items};
-use refusal::{Refusal, SECONDS, not_expected, placed, shorten};
+use refusal::{Refusal, SECONDS, TRUTH, not_expected, placed, shorten};
 
 /// About thirty years; longer spans are typing errors.
 const MAX_SECONDS: f64 = 1e9;
@@ -146,7 +146,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
             _ => None,
         };
         if value.is_none() {
-            self.wrong("`true` or `false`");
+            self.wrong(TRUTH);
         }
         visitor.visit_bool(value.unwrap_or_default())
     }

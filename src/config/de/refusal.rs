@@ -14,6 +14,9 @@ use crate::config::scalar::{span_in_seconds, truth};
 /// What a span of time must be.
 pub(super) const SECONDS: &str = "a number of seconds";
 
+/// What a truth value must be.
+pub(super) const TRUTH: &str = "`true` or `false`";
+
 /// Why a type did not take a value.
 #[derive(Debug, thiserror::Error)]
 #[error("{words:?}")]
@@ -62,6 +65,9 @@ impl de::Error for Refusal {
 pub(super) fn not_expected(node: &Node<'_>, name: Name<'_>, expected: &str) -> Problem {
     let found = match node.data() {
         Data::Scalar { .. } if sounds_secret(name.key) => String::new(),
+        Data::Scalar { text, plain: false } if expected == TRUTH && truth(text).is_some() => {
+            format!(", not the text `{}`", shorten(text))
+        }
         Data::Scalar { text, .. } => format!(", not `{}`", shorten(text)),
         Data::Null => ", and nothing is there".to_owned(),
         Data::Sequence(_) => ", not a list".to_owned(),
@@ -75,7 +81,7 @@ pub(super) fn not_expected(node: &Node<'_>, name: Name<'_>, expected: &str) -> P
             Some(format!("write `{}: [{}]`", name.key, shorten(text)))
         }
         "a text" if node.text().is_some() => Some("put it in quotes".to_owned()),
-        "`true` or `false`" if truth(text).is_some() => Some("write it without quotes".to_owned()),
+        TRUTH if truth(text).is_some() => Some("write it without quotes".to_owned()),
         _ => None,
     };
     Problem::new(node.place(), message).with_hint(hint)

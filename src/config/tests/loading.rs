@@ -203,6 +203,10 @@ fn what_is_no_configuration_is_one_clear_problem() {
             "absent.yaml: there is no such file\n  `orch init` writes a configuration",
         ),
         (
+            ".",
+            ".: is a directory\n  name the file in it, such as `orch.yaml`",
+        ),
+        (
             "dir",
             "dir: is a directory\n  name the file in it, such as `orch.yaml`",
         ),

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::loading::Machine;
-use crate::config::{TrustState, needs_trust, refused_workspace, trust, trust_file, trust_state};
+use crate::config::{TrustState, needs_trust, refused_workspace, trust, trust_state};
 
 #[test]
 fn what_a_stranger_must_not_do_unasked_is_named() {
@@ -115,7 +115,8 @@ fn trust_is_kept_for_one_content_at_one_place() {
         trust_state(&machine.load()),
         TrustState::Asks(reasons.clone())
     );
-    trust_file(&config.trust_dir, &path).unwrap();
+    let named = machine.load_named(Some("orch.yaml")).unwrap();
+    trust(&config.trust_dir, &path, &named.hash).unwrap();
     assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
     fs::rename(&path, machine.path("work/config.yaml")).unwrap();
     machine.write(
@@ -123,6 +124,58 @@ fn trust_is_kept_for_one_content_at_one_place() {
         &format!("{text}{own_state}# changed\nagents: \n"),
     );
     assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+}
+
+#[test]
+fn a_workspace_outside_of_the_directory_of_a_found_configuration_must_be_trusted() {
+    let machine = Machine::new();
+    machine
+        .write("victim/x", "")
+        .write("other/x", "")
+        .write("work/sub/x", "");
+    std::os::unix::fs::symlink("../victim", machine.path("work/link")).unwrap();
+    let victim = machine.path("victim").display().to_string();
+    for (written, is_elsewhere) in [
+        (".", false),
+        ("sub", false),
+        ("sub/..", false),
+        ("../work/sub", false),
+        ("../victim", true),
+        ("link", true),
+        ("~/../victim", true),
+        (victim.as_str(), true),
+    ] {
+        let text = format!("settings: {{working_dir: {written}}}");
+        machine.write("work/orch.yaml", &text);
+        let reason = is_elsewhere.then(|| format!("lets agents work in {victim}"));
+        let reasons: Vec<String> = reason.into_iter().collect();
+        assert_eq!(needs_trust(&machine.load()), reasons, "{written}");
+        let named = machine.load_named(Some("orch.yaml")).unwrap();
+        assert_eq!(trust_state(&named), TrustState::Trusted, "{written}");
+    }
+    // What was trusted was to work there, not wherever the link leads later.
+    machine.write("work/orch.yaml", "settings: {working_dir: link}");
+    let config = machine.load();
+    trust(
+        &config.trust_dir,
+        config.path.as_ref().unwrap(),
+        &config.hash,
+    )
+    .unwrap();
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    fs::remove_file(machine.path("work/link")).unwrap();
+    std::os::unix::fs::symlink("../other", machine.path("work/link")).unwrap();
+    let reasons = vec![format!(
+        "lets agents work in {}",
+        machine.path("other").display()
+    )];
+    assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+
+    // The user's own works where the user is.
+    fs::remove_file(machine.path("work/orch.yaml")).unwrap();
+    let text = "settings: {working_dir: ../victim}";
+    machine.write("home/.config/orch/config.yaml", text);
+    assert_eq!(needs_trust(&machine.load()), Vec::<String>::new());
 }
 
 #[test]
