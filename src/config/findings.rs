@@ -54,6 +54,11 @@ impl Findings {
         self.wrong.contains(&value)
     }
 
+    /// Whether anything was refused or mistyped, so that some keys are doubtful.
+    pub(super) fn has_doubts(&self) -> bool {
+        !self.wrong.is_empty() || !self.meant.is_empty()
+    }
+
     /// In the mapping at this place the key was meant, though it is not there.
     pub(super) fn add_meant(&mut self, mapping: At, key: &str) {
         self.meant.insert((mapping, key.to_owned()));

@@ -64,14 +64,11 @@ pub(super) fn document(tree: &Tree<'_>, tools: &[&str], findings: &mut Findings)
             .and_then(|(key, node)| read(node, Name::of(key), checker.findings))
             .unwrap_or_default(),
     };
-    let before = checker.findings.problems.len();
     document.tasks = entries(root, "tasks", &mut checker, |checker, name, _, node| {
         checker.task(name, node);
     });
     checker.task_calls();
-    if tree.problems.is_empty() && checker.findings.problems.len() == before {
-        checker.templates(&document);
-    }
+    checker.templates(&document);
     if let (Engine::Restate, Some(node)) = (document.engine, root.get("engine")) {
         checker.findings.add_about(
             node.place(),
@@ -115,6 +112,14 @@ fn entries<'n, 't, 'c, T: DeserializeOwned>(
         }
     }
     entries.into_iter().collect()
+}
+
+/// What a path of keys and list positions leads to.
+pub(super) fn node_at<'n, 't>(root: &'n Node<'t>, path: &[String]) -> Option<&'n Node<'t>> {
+    path.iter().try_fold(root, |node, step| {
+        let item = || node.items().get(step.parse::<usize>().ok()?);
+        node.get(step).or_else(item)
+    })
 }
 
 /// The place of what a path of keys and list positions leads to: that of the value, or of the last

@@ -173,14 +173,14 @@ fn base_url(
     }
 }
 
+/// How models of Azure are reached.
+pub const AZURE_HINT: &str = "add to `providers:` an entry `azure` with \
+    `base_url: https://RESOURCE.openai.azure.com/openai/v1` and `api_key_env: AZURE_API_KEY`";
+
 fn no_base_url(name: &str) -> ProviderError {
     if name == "azure" {
         let message = "`azure` models are reached through a deployment of your own";
-        return ProviderError::new(name, FaultKind::BadRequest, message).with_hint(
-            "add to `providers:` an entry `azure` with \
-             `base_url: https://RESOURCE.openai.azure.com/openai/v1` and \
-             `api_key_env: AZURE_API_KEY`",
-        );
+        return ProviderError::new(name, FaultKind::BadRequest, message).with_hint(AZURE_HINT);
     }
     let known: Vec<&str> = vendors::VENDORS
         .iter()

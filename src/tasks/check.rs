@@ -38,23 +38,52 @@ pub enum Hint {
     },
 }
 
+/// What is known around a task.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The agent of a name.
+    pub agent: &'a dyn Fn(&str) -> Option<&'a AgentSettings>,
+    /// Whether at a path from the top of the configuration a key was mistyped or has a value that was refused, so that
+    /// nothing follows from what is there or is not.
+    pub is_doubtful: &'a dyn Fn(&[String], &str) -> bool,
+    /// Names that lead to no one step.
+    pub unsure: &'a UnsureNames,
+}
+
+/// Names of which nothing can be said, because the `id` of a step was refused or several steps have it.
+#[derive(Clone, Debug, Default)]
+pub struct UnsureNames {
+    /// Those that several steps have, and those that a step may have.
+    pub known: BTreeSet<String>,
+    /// Some step may have any name.
+    pub any: bool,
+}
+
+impl UnsureNames {
+    /// Whether a name that no step has may be that of one.
+    pub fn allow(&self, name: &str) -> bool {
+        self.any || self.known.contains(name)
+    }
+}
+
 /// What is wrong with the templates and expressions of a task: those that are none, and those that
 /// name what is not there or not there yet. Whether names of agents, tasks and steps in `needs` exist
-/// is not looked at; what hangs on one that does not is passed over.
+/// is not looked at; what hangs on one that does not, or on a value that was refused, is passed over.
 pub fn problems<'a>(
     name: &str,
     task: &'a TaskSettings,
-    agent: &'a dyn Fn(&str) -> Option<&'a AgentSettings>,
+    around: Surroundings<'a>,
 ) -> Vec<TaskProblem> {
+    let path = vec!["tasks".to_owned(), name.to_owned()];
     let mut all = BTreeMap::new();
-    index(&task.steps, None, &mut all);
+    index(&task.steps, None, &path, &mut all);
     let mut checker = Checker {
         task,
-        agent,
+        around,
+        path: path.clone(),
         all,
         problems: Vec::new(),
     };
-    let path = vec!["tasks".to_owned(), name.to_owned()];
     checker.block(&task.steps, None, &path, &Visible::default());
     checker.problems
 }
@@ -69,21 +98,31 @@ struct Visible {
 
 struct Checker<'a> {
     task: &'a TaskSettings,
-    agent: &'a dyn Fn(&str) -> Option<&'a AgentSettings>,
+    around: Surroundings<'a>,
+    /// Where the task is.
+    path: Vec<String>,
     /// Every step of the task.
-    all: BTreeMap<String, &'a StepSettings>,
+    all: BTreeMap<String, Placed<'a>>,
     problems: Vec<TaskProblem>,
+}
+
+/// A step and where it is.
+struct Placed<'a> {
+    step: &'a StepSettings,
+    path: Vec<String>,
 }
 
 fn index<'a>(
     steps: &'a [StepSettings],
     block: Option<&str>,
-    all: &mut BTreeMap<String, &'a StepSettings>,
+    path: &[String],
+    all: &mut BTreeMap<String, Placed<'a>>,
 ) {
     for (place, step) in steps.iter().enumerate() {
         let id = id_of(step, block, place);
-        index(&step.steps, Some(&id), all);
-        all.insert(id, step);
+        let path = joined(path, &["steps", &place.to_string()]);
+        index(&step.steps, Some(&id), &path, all);
+        all.insert(id, Placed { step, path });
     }
 }
 
@@ -120,9 +159,13 @@ impl Checker<'_> {
             .enumerate()
             .map(|(place, step)| id_of(step, block, place))
             .collect();
+        let needs: Vec<Needs> = (0..)
+            .zip(steps)
+            .map(|(place, step)| self.needs(step, place, &ids, path))
+            .collect();
         for (place, (id, step)) in ids.iter().zip(steps).enumerate() {
             let mut visible = outer.clone();
-            for before in before(&ids, steps, place) {
+            for before in before(&needs, place) {
                 if let (Some(id), Some(step)) = (ids.get(before), steps.get(before)) {
                     with_inner(id, step, &mut visible.steps);
                 }
@@ -130,6 +173,28 @@ impl Checker<'_> {
             let path = joined(path, &["steps", &place.to_string()]);
             self.step(id, step, &path, visible);
         }
+    }
+
+    /// The steps that one waits for directly.
+    fn needs(&self, step: &StepSettings, place: usize, ids: &[String], block: &[String]) -> Needs {
+        let path = joined(block, &["steps", &place.to_string()]);
+        if self.is_doubtful(&path, "needs") {
+            return Needs::Unknown;
+        }
+        let Some(written) = &step.needs else {
+            return Needs::These(place.checked_sub(1).into_iter().collect());
+        };
+        let places = written.iter().map(|need| {
+            let found = ids.iter().position(|id| id == need);
+            found.filter(|found| *found != place && !self.around.unsure.known.contains(need))
+        });
+        places
+            .collect::<Option<_>>()
+            .map_or(Needs::Unknown, Needs::These)
+    }
+
+    fn is_doubtful(&self, path: &[String], key: &str) -> bool {
+        (self.around.is_doubtful)(path, key)
     }
 
     fn step(&mut self, id: &str, step: &StepSettings, path: &[String], visible: Visible) {
@@ -140,11 +205,13 @@ impl Checker<'_> {
         }
         self.for_each(step, &joined(path, &["for_each"]), &visible);
         let mut within = visible;
-        within.has_item |= step.for_each.is_some();
-        if let Some(repeat) = &step.repeat {
+        within.has_item |= step.for_each.is_some() || self.is_doubtful(path, "for_each");
+        if step.repeat.is_some() || self.is_doubtful(path, "repeat") {
             // Every round sees the round before.
             within.steps.insert(id.to_owned());
             inner(id, step, &mut within.steps);
+        }
+        if let Some(repeat) = &step.repeat {
             let path = joined(path, &["repeat", "until"]);
             self.template(&repeat.until, Form::Expression, &path, &within);
         }
@@ -220,7 +287,10 @@ impl Checker<'_> {
         match names.as_slice() {
             ["inputs" | "steps" | "run"] | [] => {}
             ["inputs", input, ..] => {
-                if !self.task.inputs.contains_key(*input) {
+                let is_there = self.task.inputs.contains_key(*input)
+                    || self.is_doubtful(&self.path, "inputs")
+                    || self.is_doubtful(&joined(&self.path, &["inputs"]), input);
+                if !is_there {
                     let hint = one_of(input, self.task.inputs.keys(), "the inputs");
                     self.add(path, format!("the task has no input `{input}`"), hint);
                 }
@@ -248,6 +318,10 @@ impl Checker<'_> {
     }
 
     fn step_reference(&mut self, id: &str, lookups: &[&str], path: &[String], visible: &Visible) {
+        let unsure = self.around.unsure;
+        if unsure.known.contains(id) || (!self.all.contains_key(id) && unsure.allow(id)) {
+            return;
+        }
         if !visible.steps.contains(id) {
             let (message, hint) = if self.all.contains_key(id) {
                 (
@@ -262,11 +336,17 @@ impl Checker<'_> {
             };
             return self.add(path, message, hint);
         }
-        let Some(step) = self.all.get(id).copied() else {
+        let Some(Placed { step, path: at }) = self.all.get(id) else {
             return;
         };
+        let step = *step;
+        let is_unclear = !does_anything(step)
+            || ["for_each", "output_schema", "run", "steps", "task"]
+                .iter()
+                .any(|key| self.is_doubtful(at, key));
         match lookups {
             [] => {}
+            ["structured" | "exit_code", ..] if is_unclear => {}
             ["structured", names @ ..] => {
                 if let Some(message) = self.structured(id, step, names) {
                     self.add(path, message, Hint::None);
@@ -295,8 +375,19 @@ impl Checker<'_> {
             .iter()
             .chain(&step.candidates)
             .chain(&step.synthesise);
-        let mut of_agents = agents.filter_map(|name| (self.agent)(name)?.output_schema.as_ref());
+        let agent = self.around.agent;
+        let mut of_agents = agents
+            .clone()
+            .filter_map(|name| agent(name)?.output_schema.as_ref());
         let Some(schema) = step.output_schema.as_ref().or_else(|| of_agents.next()) else {
+            let mut agents = agents;
+            let is_unclear = |name: &String| {
+                let at = ["agents".to_owned(), name.clone()];
+                agent(name).is_none() || self.is_doubtful(&at, "output_schema")
+            };
+            if agents.any(is_unclear) {
+                return None;
+            }
             return Some(format!(
                 "the step `{id}` has no `output_schema`: there is no `structured`"
             ));
@@ -337,25 +428,37 @@ impl Checker<'_> {
     }
 }
 
-/// The places of the steps that have surely ended when the one at `place` starts.
-fn before(ids: &[String], steps: &[StepSettings], place: usize) -> BTreeSet<usize> {
-    let needs = |place: usize| -> Vec<usize> {
-        match steps.get(place).and_then(|step| step.needs.as_ref()) {
-            Some(needs) => needs
-                .iter()
-                .filter_map(|need| ids.iter().position(|id| id == need))
-                .collect(),
-            None => place.checked_sub(1).into_iter().collect(),
-        }
-    };
+/// The places of the steps that one waits for.
+enum Needs {
+    These(Vec<usize>),
+    /// What was written is none, which has been reported.
+    Unknown,
+}
+
+/// The places of the steps that have surely ended when the one at `place` starts; of all others where it cannot be
+/// known.
+fn before(needs: &[Needs], place: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
-    let mut open = needs(place);
+    let mut open = vec![place];
     while let Some(next) = open.pop() {
-        if next != place && found.insert(next) {
-            open.extend(needs(next));
+        match needs.get(next) {
+            Some(Needs::These(places)) => {
+                let places = places.iter().copied();
+                open.extend(places.filter(|before| *before != place && found.insert(*before)));
+            }
+            Some(Needs::Unknown) => {
+                return (0..needs.len()).filter(|other| *other != place).collect();
+            }
+            None => {}
         }
     }
     found
+}
+
+/// Whether it is said what a step does.
+fn does_anything(step: &StepSettings) -> bool {
+    let texts = [&step.agent, &step.run, &step.gate, &step.task];
+    texts.iter().any(|text| text.is_some()) || !step.candidates.is_empty() || !step.steps.is_empty()
 }
 
 fn joined(path: &[String], more: &[&str]) -> Vec<String> {

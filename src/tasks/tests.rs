@@ -39,7 +39,12 @@ impl Bench {
             .map(|name| (name.to_owned(), AgentSettings::default()))
             .collect();
         for (name, task) in &tasks {
-            let problems = check::problems(name, task, &|name| agents.get(name));
+            let around = check::Surroundings {
+                agent: &|name| agents.get(name),
+                is_doubtful: &|_, _| false,
+                unsure: &check::UnsureNames::default(),
+            };
+            let problems = check::problems(name, task, around);
             assert_eq!(problems, [], "{name}");
         }
         let written: Vec<String> = inputs.iter().map(ToString::to_string).collect();

@@ -3,8 +3,10 @@
 use super::Checker;
 use super::names::Section;
 use crate::agents::AgentSettings;
+use crate::config::Settings;
 use crate::config::node::{Key, Node};
 use crate::config::problem::Problem;
+use crate::providers;
 
 impl Checker<'_> {
     pub(in crate::config) fn agent(
@@ -17,6 +19,7 @@ impl Checker<'_> {
         if let Some(provider) = node.get("provider") {
             self.provider_name(provider);
         }
+        self.models(agent, node);
         self.normalise_tools(&mut agent.tools, node.get("tools"));
         self.list_refers(node, "servers", Section::Servers);
         self.list_refers(node, "mcp_servers", Section::McpServers);
@@ -42,6 +45,31 @@ impl Checker<'_> {
         self.schema(node);
         if let Some(sandbox) = node.get("sandbox") {
             self.sandbox(sandbox);
+        }
+    }
+
+    /// The models that would answer for an agent: those that could not are found before anything is spent.
+    fn models(&mut self, agent: &AgentSettings, node: &Node<'_>) {
+        self.findings.refuse_empty(node, "model");
+        self.findings.refuse_empty_items(node, "fallback");
+        if self.is_doubtful(node, "provider") {
+            return;
+        }
+        let settings = self.root.get("settings");
+        let general = |key| settings.and_then(|settings| settings.get(key));
+        let default = Settings::default();
+        let provider = agent.provider.as_deref();
+        let provider = provider
+            .or_else(|| general("default_provider").and_then(Node::text))
+            .unwrap_or(&default.default_provider);
+        if let Some(model) = node.get("model").or_else(|| general("default_model")) {
+            self.model(provider, model, providers::resolve);
+        }
+        // A recording answers alone.
+        if provider != "replay" {
+            for model in node.get("fallback").map(Node::items).unwrap_or_default() {
+                self.model(provider, model, providers::resolve_fallback);
+            }
         }
     }
 

@@ -10,8 +10,11 @@ mod settings;
 mod tasks;
 mod templates;
 
+use std::collections::BTreeMap;
+
 use super::findings::Findings;
 use super::node::Node;
+use crate::tasks::check::UnsureNames;
 use names::Names;
 
 /// Checks one configuration.
@@ -24,6 +27,8 @@ pub(super) struct Checker<'c> {
     mcp_servers: Names<'c>,
     agents: Names<'c>,
     tasks: Names<'c>,
+    /// By task, names that lead to no one step, for faults that have been reported.
+    unsure_steps: BTreeMap<String, UnsureNames>,
 }
 
 impl<'c> Checker<'c> {
@@ -40,6 +45,7 @@ impl<'c> Checker<'c> {
             mcp_servers: section("mcp_servers"),
             agents: section("agents"),
             tasks: section("tasks"),
+            unsure_steps: BTreeMap::new(),
             findings,
             root,
             tools,

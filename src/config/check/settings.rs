@@ -6,8 +6,17 @@ use crate::config::findings::{Findings, suggestion};
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::costs::BudgetSettings;
-use crate::providers::vendors::VENDORS;
+use crate::providers::vendors::{self, VENDORS};
+use crate::providers::{AZURE_HINT, Resolved};
 use crate::usage::Usd;
+
+/// Providers that are neither vendors nor in `providers:`.
+const BUILT_IN: [&str; 2] = ["claude", "replay"];
+/// No provider: the prefix of each model names it.
+const BY_PREFIX: &str = "litellm";
+
+/// How a model leads to who answers: from the provider and what is written.
+pub(super) type Resolve = fn(&str, &str) -> Resolved;
 
 impl Findings {
     /// Reports what the value of a key says.
@@ -44,7 +53,15 @@ impl Findings {
         }
     }
 
-    /// Reports empty items of a list of paths or patterns.
+    /// Reports a text without anything in it.
+    pub(super) fn refuse_empty(&mut self, node: &Node<'_>, key: &str) {
+        let text = node.get(key).and_then(Node::text);
+        if text.is_some_and(|text| text.trim().is_empty()) {
+            self.refuse(node, key, "is empty", None);
+        }
+    }
+
+    /// Reports empty items of a list of names, paths or patterns.
     pub(super) fn refuse_empty_items(&mut self, node: &Node<'_>, key: &str) {
         for item in node.get(key).map(Node::items).unwrap_or_default() {
             if item.text().is_some_and(|text| text.trim().is_empty()) {
@@ -73,13 +90,7 @@ impl Checker<'_> {
             .refuse_zero(node, "max_output_tokens", settings.max_output_tokens);
         self.findings.check_temperature(node, settings.temperature);
         for key in ["default_model", "working_dir"] {
-            if node
-                .get(key)
-                .and_then(Node::text)
-                .is_some_and(|text| text.trim().is_empty())
-            {
-                self.findings.refuse(node, key, "is empty", None);
-            }
+            self.findings.refuse_empty(node, key);
         }
         if let Some(budget) = node.get("budget") {
             self.budget(&settings.budget, budget);
@@ -156,23 +167,51 @@ impl Checker<'_> {
 
     /// Reports a provider that is neither built in, nor a vendor, nor in `providers:`.
     pub(super) fn provider_name(&mut self, node: &Node<'_>) {
-        const BUILT_IN: [&str; 3] = ["claude", "replay", "litellm"];
         let Some(name) = node.text() else { return };
-        let is_vendor = crate::providers::vendors::find(name).is_some();
-        if is_vendor || BUILT_IN.contains(&name) || self.providers.allow(name) {
+        if name != BY_PREFIX && !self.answers(name) {
+            let words = format!("unknown provider `{name}`");
+            self.unknown_provider(node, name, &words, &[BY_PREFIX]);
+        }
+    }
+
+    /// Whether calls can be sent to the provider of this name.
+    fn answers(&self, provider: &str) -> bool {
+        let is_vendor = vendors::find(provider).is_some();
+        is_vendor || BUILT_IN.contains(&provider) || self.providers.allow(provider)
+    }
+
+    /// Reports a model of which no call could be sent, as it is written at `node` for agents of `provider`.
+    pub(super) fn model(&mut self, provider: &str, node: &Node<'_>, resolve: Resolve) {
+        let written = node.text().unwrap_or_default();
+        if written.trim().is_empty() {
             return;
         }
+        let resolved = resolve(provider, written);
+        // A provider that is unknown itself has been reported.
+        let is_sent_elsewhere = resolved.vendor != provider;
+        if is_sent_elsewhere && !self.answers(&resolved.vendor) {
+            let words = format!("unknown provider `{}` in `{written}`", resolved.vendor);
+            self.unknown_provider(node, &resolved.vendor, &words, &[]);
+        }
+    }
+
+    fn unknown_provider(&mut self, node: &Node<'_>, name: &str, words: &str, also: &[&str]) {
         let vendors = VENDORS.iter().map(|vendor| vendor.prefix);
         let known: Vec<&str> = BUILT_IN
             .into_iter()
+            .chain(also.iter().copied())
             .chain(vendors)
             .chain(self.providers.iter())
+            .filter(|_| self.findings.may_suggest())
             .collect();
-        let hint = suggestion(name, &known, "providers")
-            .unwrap_or_else(|| "a vendor, `claude`, or a name from `providers:`".to_owned());
-        let problem = Problem::new(node.place(), format!("unknown provider `{name}`"));
-        self.findings
-            .add_about(node.place(), problem.with_hint(hint));
+        let hint = match name {
+            "azure" => Some(AZURE_HINT.to_owned()),
+            name => suggestion(name, &known, "providers"),
+        };
+        let hint =
+            hint.unwrap_or_else(|| "a vendor, `claude`, or a name from `providers:`".to_owned());
+        let problem = Problem::new(node.place(), words).with_hint(hint);
+        self.findings.add_about(node.place(), problem);
     }
 }
 

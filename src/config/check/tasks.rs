@@ -8,6 +8,7 @@ use super::names::Section;
 use crate::config::node::{Data, Key, Node};
 use crate::config::problem::{At, Problem};
 use crate::config::scalar::{Number, number, truth};
+use crate::tasks::check::UnsureNames;
 use crate::tasks::default_step_id;
 
 /// What a step does: it has exactly one of these.
@@ -31,7 +32,18 @@ const LIMITED: [(&str, &[&str]); 10] = [
 /// A step of a block and its name.
 struct Step<'n> {
     id: String,
+    /// Several steps have this name: who writes it may mean any of them.
+    is_shared: bool,
     node: &'n Node<'n>,
+}
+
+/// The names of the steps of a task.
+#[derive(Default)]
+struct Taken {
+    /// Where each is.
+    ids: BTreeMap<String, At>,
+    /// Those that nothing can be said of.
+    unsure: UnsureNames,
 }
 
 impl Checker<'_> {
@@ -40,39 +52,60 @@ impl Checker<'_> {
         if node.get("steps").is_none() {
             self.needs(key, node, &["steps"], "`steps`");
         }
-        self.block(node, None, &mut BTreeMap::new());
+        let mut taken = Taken::default();
+        self.block(node, None, &mut taken);
+        self.unsure_steps.insert(key.text.to_string(), taken.unsure);
     }
 
     /// Checks the steps under `node`; `taken` are the names of all steps of the task so far.
-    fn block(&mut self, node: &Node<'_>, parent: Option<&str>, taken: &mut BTreeMap<String, At>) {
+    fn block(&mut self, node: &Node<'_>, parent: Option<&str>, taken: &mut Taken) {
         let items = node.get("steps").map(Node::items).unwrap_or_default();
-        let mut steps = Vec::with_capacity(items.len());
-        let mut doubtful = false;
+        let mut steps: Vec<Step<'_>> = Vec::with_capacity(items.len());
+        let mut perhaps = UnsureNames::default();
+        let mut firsts: BTreeMap<String, usize> = BTreeMap::new();
         for (index, item) in items.iter().enumerate() {
-            doubtful |= self.is_doubtful(item, "id");
+            self.perhaps_named(item, "id", &mut perhaps);
+            self.perhaps_named(item, "steps", &mut taken.unsure);
             let written = item.get("id").and_then(Node::text).map(str::to_owned);
             let at = item.get("id").unwrap_or(item).place();
             let id = written.unwrap_or_else(|| default_step_id(parent, index));
-            doubtful |= !self.step_name(&id, at, taken);
-            steps.push(Step { id, node: item });
+            self.step_name(&id, at, taken);
+            let first = *firsts.entry(id.clone()).or_insert(index);
+            if let Some(same) = steps.get_mut(first) {
+                same.is_shared = true;
+            }
+            let is_shared = first != index;
+            steps.push(Step {
+                id,
+                is_shared,
+                node: item,
+            });
         }
         let names: BTreeSet<&str> = steps.iter().map(|step| step.id.as_str()).collect();
         for step in &steps {
             if matches!(step.node.data(), Data::Mapping(_)) {
                 self.step(step);
-                if !doubtful {
-                    self.step_needs(step, &names);
-                }
+                self.step_needs(step, &names, &perhaps);
                 self.block(step.node, Some(&step.id), taken);
             }
         }
-        if !doubtful {
-            self.step_circle(&steps);
+        taken.unsure.known.extend(perhaps.known);
+        taken.unsure.any |= perhaps.any;
+        self.step_circle(&steps);
+    }
+
+    /// Adds the names that a step may have, where what a key says of names was refused: with a mistyped key they are
+    /// among its texts, otherwise they are not known.
+    fn perhaps_named(&self, step: &Node<'_>, key: &str, names: &mut UnsureNames) {
+        match step.entry(key) {
+            _ if !self.is_doubtful(step, key) => {}
+            Some(_) => names.any = true,
+            None => texts(step, &mut names.known),
         }
     }
 
     /// Whether the key was mistyped in the mapping or has a value of a wrong type.
-    fn is_doubtful(&self, node: &Node<'_>, key: &str) -> bool {
+    pub(super) fn is_doubtful(&self, node: &Node<'_>, key: &str) -> bool {
         self.findings.is_meant(node.place(), key)
             || node
                 .get(key)
@@ -80,7 +113,7 @@ impl Checker<'_> {
     }
 
     /// Reports an id that is no name or is there already.
-    fn step_name(&mut self, id: &str, at: At, taken: &mut BTreeMap<String, At>) -> bool {
+    fn step_name(&mut self, id: &str, at: At, taken: &mut Taken) {
         let is_name = !id.is_empty()
             && id.len() <= 60
             && id
@@ -91,15 +124,14 @@ impl Checker<'_> {
             let problem = Problem::new(at, format!("`{id}` cannot be the id of a step"))
                 .with_hint("letters, digits, `_` and `-`, at most 60".to_owned());
             self.findings.add_about(at, problem);
-        } else if let Some(first) = taken.get(id) {
+        } else if let Some(first) = taken.ids.get(id) {
+            taken.unsure.known.insert(id.to_owned());
             let problem = Problem::new(at, format!("two steps have the id `{id}`"))
                 .with_hint(format!("the other is on line {}", first.line));
             self.findings.add_about(at, problem);
         } else {
-            taken.insert(id.to_owned(), at);
-            return true;
+            taken.ids.insert(id.to_owned(), at);
         }
-        false
     }
 
     fn step(&mut self, step: &Step<'_>) {
@@ -281,15 +313,18 @@ impl Checker<'_> {
         }
     }
 
-    fn step_needs(&mut self, step: &Step<'_>, names: &BTreeSet<&str>) {
+    /// Reports steps in `needs` that are not beside the step; `perhaps` may be the names of some of those.
+    fn step_needs(&mut self, step: &Step<'_>, names: &BTreeSet<&str>, perhaps: &UnsureNames) {
         for item in step.node.get("needs").map(Node::items).unwrap_or_default() {
             let Some(name) = item.text() else { continue };
             let at = item.place();
-            if name == step.id {
+            if name == step.id && !step.is_shared {
                 let problem = Problem::new(at, format!("the step `{name}` waits for itself"));
                 self.findings.add_about(at, problem);
-            } else if !names.contains(name) {
-                let known: Vec<&str> = names.iter().copied().filter(|id| *id != step.id).collect();
+            } else if !names.contains(name) && !perhaps.allow(name) {
+                let is_few = self.findings.may_suggest();
+                let others = names.iter().filter(|id| is_few && **id != step.id);
+                let known: Vec<&str> = others.copied().collect();
                 let hint = crate::config::findings::suggestion(name, &known, "steps beside it");
                 let problem = Problem::new(at, format!("unknown step `{name}`"));
                 self.findings.add_about(at, problem.with_hint(hint));
@@ -299,9 +334,20 @@ impl Checker<'_> {
 
     /// Reports steps that wait for each other.
     fn step_circle(&mut self, steps: &[Step<'_>]) {
+        // A name that several steps have leads nowhere: those steps are told apart by their places.
+        let names: Vec<String> = (0..)
+            .zip(steps)
+            .map(|(place, step): (usize, _)| {
+                if step.is_shared {
+                    format!("{place} {}", step.id)
+                } else {
+                    step.id.clone()
+                }
+            })
+            .collect();
         let mut previous: Option<&str> = None;
         let mut waits: Vec<(&str, Vec<&str>)> = Vec::with_capacity(steps.len());
-        for step in steps {
+        for (step, name) in steps.iter().zip(&names) {
             let needs = match step.node.entry("needs") {
                 Some((_, needs)) if !needs.is_null() => needs
                     .items()
@@ -311,24 +357,21 @@ impl Checker<'_> {
                     .collect(),
                 _ => previous.into_iter().collect(),
             };
-            waits.push((step.id.as_str(), needs));
-            previous = Some(&step.id);
+            waits.push((name, needs));
+            previous = Some(name);
         }
-        if let Some(circle) = circle(&waits) {
-            let nodes = steps
-                .iter()
-                .filter(|step| circle.contains(&step.id.as_str()));
-            let at = nodes
-                .filter_map(|step| step.node.entry("needs"))
-                .map(|(key, _)| key.at)
-                .min();
-            let words = circle.join("`, `");
-            let at = at.unwrap_or(At { line: 1, column: 1 });
-            self.findings.add(Problem::new(
-                at,
-                format!("the steps `{words}` wait for each other"),
-            ));
-        }
+        let Some(circle) = circle(&waits) else { return };
+        let within = |name: &str| steps.iter().zip(&names).find(|(_, other)| *other == name);
+        let around: Vec<&Step<'_>> = circle
+            .iter()
+            .filter_map(|name| within(name).map(|(step, _)| step))
+            .collect();
+        let keys = around.iter().filter_map(|step| step.node.entry("needs"));
+        let at = keys.map(|(key, _)| key.at).min();
+        let at = at.unwrap_or(At { line: 1, column: 1 });
+        let ids: Vec<&str> = around.iter().map(|step| step.id.as_str()).collect();
+        let message = format!("the steps `{}` wait for each other", ids.join("`, `"));
+        self.findings.add(Problem::new(at, message));
     }
 
     /// Reports tasks that call each other for ever, and calls without the inputs that are needed;
@@ -365,6 +408,17 @@ impl Checker<'_> {
         if written.and_then(Number::whole) == Some(0) {
             self.findings.refuse_zero(node, key, Some(0));
         }
+    }
+}
+
+/// Every text in a value.
+fn texts(node: &Node<'_>, found: &mut BTreeSet<String>) {
+    found.extend(node.text().map(str::to_owned));
+    for item in node.items() {
+        texts(item, found);
+    }
+    for (_, value) in node.entries() {
+        texts(value, found);
     }
 }
 

@@ -160,7 +160,7 @@ fn values_that_make_no_sense_are_found() {
         ),
         (
             "settings: {sandbox_paths: §\"false\"}",
-            "`sandbox_paths` must be `true` or `false`, not `false`",
+            "`sandbox_paths` must be `true` or `false`, not the text `false`",
         ),
         (
             "settings: {sandbox: {tier: §ful}}",
@@ -216,6 +216,27 @@ fn values_that_make_no_sense_are_found() {
         (
             "agents: {a: {output_schema: §text}}",
             "`output_schema` must be a JSON Schema, a mapping",
+        ),
+        ("agents: {a: {model: §\"\"}}", "`model` is empty"),
+        (
+            "agents: {a: {fallback: [sonnet, §\" \"]}}",
+            "an item of `fallback` is empty",
+        ),
+        (
+            "agents: {a: {fallback: [§nope/x]}}",
+            "unknown provider `nope` in `nope/x`",
+        ),
+        (
+            "agents: {a: {provider: litellm, model: §nope/x}}",
+            "unknown provider `nope` in `nope/x`",
+        ),
+        (
+            "settings: {default_provider: litellm, default_model: §lba/x}\nagents: {a: {role: x}, b: {role: x}}\nproviders: {lab: {base_url: \"http://x\"}}",
+            "unknown provider `lba` in `lba/x`",
+        ),
+        (
+            "agents: {a: {provider: §nope, model: nope/x}}",
+            "unknown provider `nope`",
         ),
         ("agents: {a: {delegates: [§b]}}", "unknown agent `b`"),
         ("agents: {a: {delegates: [§b]}, b: }", "unknown agent `b`"),
@@ -328,6 +349,31 @@ fn values_that_make_no_sense_are_found() {
             assert_eq!(messages.len(), 1, "{text}\n{messages:#?}");
         }
     }
+}
+
+#[test]
+fn models_that_only_their_provider_knows_are_allowed() {
+    let providers = "providers: {lab: {base_url: \"http://x/v1\"}}\n";
+    for agent in [
+        "{provider: openai, model: nosuchmodel, fallback: [nosuchmodel]}",
+        "{provider: litellm, model: nosuchmodel}",
+        "{provider: openai, model: my-org/my-model}",
+        "{provider: openrouter, model: maker/model, fallback: [openrouter/maker/model]}",
+        "{provider: groq, model: openai/gpt-oss-120b, fallback: [groq/openai/gpt-oss-120b]}",
+        "{provider: lab, model: meta-llama/Llama-3, fallback: [lab/meta-llama/Llama-3]}",
+        "{provider: litellm, model: lab/meta-llama/Llama-3, fallback: [hosted_vllm/a/b, ollama/a]}",
+        "{provider: claude, model: arn/of/a/model, fallback: [opus, claude/sonnet, gemini-pro]}",
+        "{provider: replay, recording: r, model: nope/x, fallback: [nope/x]}",
+    ] {
+        let text = format!("{providers}agents: {{a: {agent}}}");
+        let (document, _) = super::document(&text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(document.agents.len(), 1);
+    }
+    // Nobody uses it.
+    let unused = "settings: {default_model: nope/x}\nagents: {a: {model: sonnet}}";
+    assert!(super::document(unused).is_ok());
+    let azure = super::complaint("agents: {a: {provider: litellm, model: azure/gpt-x}}");
+    assert!(azure.contains("`base_url: https://RESOURCE"), "{azure}");
 }
 
 #[test]

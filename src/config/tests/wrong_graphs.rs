@@ -41,7 +41,7 @@ fn tasks_that_hang_together_wrongly_are_found() {
             "`on_failure` must be `stop` or `continue`, not `explode`",
         ),
         (
-            "- {run: a, repeat: {until: x, max: §0}}",
+            "- {run: a, repeat: {until: \"true\", max: §0}}",
             "`max` must be at least 1",
         ),
         ("- {run: a, §repeat: {until: x}}", "`repeat` needs `max`"),
@@ -83,7 +83,7 @@ fn tasks_that_hang_together_wrongly_are_found() {
         ),
         ("- {task: §u}", "unknown task `u`"),
         (
-            "- {repeat: {until: x, max: 2}, steps: [{agent: §d, prompt: x}]}",
+            "- {repeat: {until: \"true\", max: 2}, steps: [{agent: §d, prompt: x}]}",
             "unknown agent `d`",
         ),
         ("- §text", "item 1 of `steps` must be a mapping, not `text`"),
@@ -136,6 +136,113 @@ fn templates_that_name_what_is_not_there_are_found_at_their_place() {
         ));
         assert_eq!(messages(&text), [format!("{at}: {expected}")], "{text}");
     }
+}
+
+/// Steps and what is said of them beside what the mark stands at, with the lines of the text after `steps:`.
+#[track_caller]
+fn steps_say(steps: &str, expected: &[&str]) {
+    let text = format!(
+        "agents: {{a: {{role: x}}, b: {{role: x, output_shema: {{}}}}}}\ntasks:\n  t:\n    inputs: {{q: {{}}}}\n    steps:\n{steps}"
+    );
+    let said = messages(&text);
+    let of_steps = |message: &&String| !message.contains("`output_shema`");
+    let said: Vec<&String> = said.iter().filter(of_steps).collect();
+    assert_eq!(said, expected, "{text}");
+}
+
+#[test]
+fn one_fault_of_a_task_hides_no_other() {
+    steps_say(
+        "    - {id: one, agent: nobody, prompt: '{{ steps.b.output }}'}\n    \
+         - {id: a/b, agent: a, prompt: '{{ inputs.w }}', retries: many, needs: [zz]}\n    \
+         - {id: x, run: '{{ open', needs: [y]}\n    - {id: y, run: ls, when: 'steps.x.', needs: [x, a/b]}\n    \
+         - {id: two, runn: ls, when: steps.one.oh}\n    - {id: two, agent: a}\n",
+        &[
+            "6:24: unknown agent `nobody`",
+            "6:40: unknown step `b`",
+            "7:12: `a/b` cannot be the id of a step",
+            "7:35: the task has no input `w`",
+            "7:62: `retries` must be a whole number, not `many`",
+            "7:76: unknown step `zz`",
+            "8:20: the template cannot be used at `open`: syntax error: unexpected end of input, expected end of variable block",
+            "8:31: the steps `x`, `y` wait for each other",
+            "9:30: the template cannot be used at `steps.x.`: syntax error: unexpected end of input, expected identifier or integer",
+            "10:17: unknown key `runn`",
+            "10:33: a step has no `oh`",
+            "11:7: the step `two` needs a `prompt`",
+            "11:12: two steps have the id `two`",
+        ],
+    );
+}
+
+#[test]
+fn what_follows_from_a_fault_of_a_task_is_not_told() {
+    for (steps, expected) in [
+        // What a mistyped key would have said.
+        (
+            "- {idd: one, run: ls}\n    - {run: '{{ steps.one.output }}', needs: [one]}",
+            &["6:8: unknown key `idd`"][..],
+        ),
+        (
+            "- {foreach: [1], run: 'ls {{ item }}'}",
+            &["6:8: unknown key `foreach`"],
+        ),
+        (
+            "- {id: one, runn: ls}\n    - {run: '{{ steps.one.exit_code }}'}",
+            &["6:17: unknown key `runn`"],
+        ),
+        (
+            "- {id: one, agent: a, prompt: x, output_shcema: {}}\n    - {run: '{{ steps.one.structured.x }}'}",
+            &["6:38: unknown key `output_shcema`"],
+        ),
+        (
+            "- {id: one, agent: b, prompt: x}\n    - {run: '{{ steps.one.structured.x }}'}",
+            &[],
+        ),
+        (
+            "- {id: one, repeat: {until: steps.one.ok}, run: 'ls {{ steps.one.ok }}'}",
+            &["6:17: `repeat` needs `max`"],
+        ),
+        (
+            "- {id: [one], run: ls}\n    - {run: '{{ steps.one.output }}', needs: [one]}",
+            &["6:12: `id` must be a text, not a list"],
+        ),
+        // Whom it waits for is not known.
+        (
+            "- {id: one, run: ls}\n    - {id: two, run: ls, needs: []}\n    - {run: '{{ steps.one.ok }}', needs: [onne]}",
+            &["8:43: unknown step `onne`"],
+        ),
+        (
+            "- {id: one, run: ls}\n    - {id: two, run: ls, needs: one}\n    - {run: '{{ steps.one.ok }}', needs: [two]}",
+            &["7:33: `needs` must be a list, not `one`"],
+        ),
+        // One of two is meant, and nobody knows which.
+        (
+            "- {id: one, run: ls, needs: [two]}\n    - {id: two, run: ls, needs: []}\n    - {id: one, agent: a, prompt: x}\n    \
+             - {run: '{{ steps.one.exit_code }}', needs: [one]}\n    - {id: two, run: ls, needs: [one]}",
+            &[
+                "8:12: two steps have the id `one`",
+                "10:12: two steps have the id `two`",
+            ],
+        ),
+        // Who answers is not known.
+        (
+            "- {id: one, agent: c, prompt: x}\n    - {run: '{{ steps.one.structured.x }}'}",
+            &["6:24: unknown agent `c`"],
+        ),
+        // A refused value stands for nothing.
+        (
+            "- {id: one, run: [ls], when: {a: b}}",
+            &[
+                "6:22: `run` must be a text, not a list",
+                "6:34: `when` must be a text, not a mapping",
+            ],
+        ),
+    ] {
+        steps_say(&format!("    {steps}\n"), expected);
+    }
+    let inputs = "tasks: {t: {input: {q: {}}, steps: [{run: '{{ inputs.q }}'}]}}";
+    assert_eq!(messages(inputs), ["1:13: unknown key `input`"]);
 }
 
 #[test]

@@ -14,7 +14,12 @@ fn found(yaml: &str) -> Vec<String> {
             .find(|(known, _)| *known == name)
             .map(|(_, agent)| agent)
     };
-    problems("t", &task, &agent)
+    let around = Surroundings {
+        agent: &agent,
+        is_doubtful: &|_, _| false,
+        unsure: &UnsureNames::default(),
+    };
+    problems("t", &task, around)
         .into_iter()
         .map(|problem| format!("{}: {}", problem.path[2..].join("."), problem.message))
         .collect()
