@@ -1,60 +1,143 @@
-//! Keys that are pressed while an answer streams: kept for the next prompt, and not echoed into what is
-//! drawn.
+//! Keys that are pressed while something runs: kept for the next prompt, and not echoed into what is drawn.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 
 use super::Screen;
+use super::sink::{self, Stream};
 
 /// The longest that is kept of keys that nobody waited for.
 const MOST: usize = 64 * 1024;
 
+/// The terminal says what is pasted, so that lines of it are not taken for lines that were entered.
+///
+/// Source: xterm, "Bracketed Paste Mode".
+const PASTES: &str = "\x1b[?2004h";
+const PASTES_NO_MORE: &str = "\x1b[?2004l";
+
+/// What stands before and behind what is pasted.
+pub(crate) const PASTE: &str = "\x1b[200~";
+pub(crate) const PASTED: &str = "\x1b[201~";
+
+/// How long the rest of what is being pasted is waited for.
+const REST: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+
 static KEYS: Mutex<Keys> = Mutex::new(Keys {
     muted: false,
+    before: None,
+    listeners: 0,
     early: Vec::new(),
 });
 
 struct Keys {
+    /// Whether nobody but a listener is to hear keys.
     muted: bool,
+    /// The terminal as it was, while nothing is echoed.
+    before: Option<Termios>,
+    /// How many have the terminal as it was.
+    listeners: usize,
     /// What was typed before a question was asked, and is no answer to it.
     early: Vec<u8>,
+}
+
+impl Keys {
+    /// Takes keys as they come: no line is made of them, so that none of them is lost or means anything yet.
+    fn mute(&mut self) {
+        let stdin = std::io::stdin();
+        // Without a terminal there is nothing to echo.
+        let Ok(before) = tcgetattr(&stdin) else {
+            return;
+        };
+        let mut modes = before.clone();
+        modes
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON);
+        if tcsetattr(&stdin, OptionalActions::Now, &modes).is_ok() {
+            self.before = Some(before);
+            // A screen that is gone has nobody who pastes.
+            _ = sink::put(Stream::Out, PASTES);
+        }
+    }
+
+    /// Gives the terminal back as it was.
+    fn unmute(&mut self) {
+        if let Some(before) = self.before.take() {
+            _ = sink::put(Stream::Out, PASTES_NO_MORE);
+            // A terminal that is gone needs nothing back.
+            _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+        }
+    }
 }
 
 /// Nothing is echoed while this lives.
 pub(crate) struct Muted(());
 
-/// Stops the echo where the cursor is moved over the screen. What is typed is there for the next prompt.
+/// Stops the echo where the cursor is moved over the screen. What is typed or pasted is there for the next prompt.
 pub(crate) fn mute(screen: Screen) -> Option<Muted> {
     let stdin = std::io::stdin();
     let echoes = tcgetattr(&stdin).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ECHO));
     (screen.live && echoes).then(|| {
-        keys().muted = true;
-        echo(false);
+        let mut keys = keys();
+        keys.muted = true;
+        keys.mute();
         Muted(())
     })
 }
 
 impl Drop for Muted {
     fn drop(&mut self) {
-        keys().muted = false;
-        echo(true);
+        let mut keys = keys();
+        keys.muted = false;
+        keys.unmute();
+    }
+}
+
+/// The terminal is as it was while this lives.
+pub(crate) struct Lent(());
+
+/// Gives the terminal to a program of the user's own.
+pub(crate) fn lend() -> Lent {
+    listen();
+    sink::settle();
+    Lent(())
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        listened();
     }
 }
 
 /// Lets a question be answered: echoes again.
 pub(super) fn listen() {
-    if keys().muted {
-        echo(true);
-    }
+    let mut keys = keys();
+    keys.listeners += 1;
+    keys.unmute();
 }
 
 /// The question was answered.
 pub(super) fn listened() {
-    if keys().muted {
-        echo(false);
+    let mut keys = keys();
+    keys.listeners = keys.listeners.saturating_sub(1);
+    if keys.muted && keys.listeners == 0 {
+        keys.mute();
+    }
+}
+
+/// A line editor that was left in the middle of a line hears of no pastes any more.
+pub(crate) fn end_pastes(screen: Screen) {
+    if screen.live {
+        // A screen that is gone has nobody who pastes.
+        _ = sink::put(Stream::Out, PASTES_NO_MORE);
     }
 }
 
@@ -72,15 +155,57 @@ pub(crate) fn set_aside(mut terminal: &File) {
         return;
     }
     let mut bytes = [0; 1024];
-    while let Ok(count @ 1..) = terminal.read(&mut bytes) {
+    let mut pasting = Pasting::default();
+    let mut waited = false;
+    while let Ok(count) = terminal.read(&mut bytes) {
+        if count == 0 {
+            // The rest of a paste answers nothing either.
+            if waited || !pasting.is_open || !is_ready(terminal) {
+                break;
+            }
+            waited = true;
+            continue;
+        }
+        waited = false;
+        let read = bytes.get(..count).unwrap_or_default();
+        pasting.pass(read);
         let mut keys = keys();
         if keys.early.len() < MOST {
-            keys.early
-                .extend_from_slice(bytes.get(..count).unwrap_or_default());
+            keys.early.extend_from_slice(read);
         }
     }
     // A terminal that is gone needs nothing back.
     _ = tcsetattr(terminal, OptionalActions::Now, &before);
+}
+
+/// Whether keys come within a short time.
+fn is_ready(terminal: &File) -> bool {
+    let mut ready = [PollFd::new(terminal, PollFlags::IN)];
+    poll(&mut ready, Some(&REST)).is_ok_and(|count| count > 0)
+}
+
+/// Whether keys that come in pieces are in the middle of a paste.
+#[derive(Default)]
+struct Pasting {
+    is_open: bool,
+    /// The end of what came, which may hold the beginning of a mark.
+    tail: Vec<u8>,
+}
+
+impl Pasting {
+    fn pass(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        let last = |mark: &str| {
+            let mut places = self.tail.windows(mark.len());
+            places.rposition(|place| place == mark.as_bytes())
+        };
+        let (begin, end) = (last(PASTE), last(PASTED));
+        if begin != end {
+            self.is_open = begin > end;
+        }
+        let kept = self.tail.len().min(PASTE.len() - 1);
+        self.tail.drain(..self.tail.len() - kept);
+    }
 }
 
 /// What was set aside since the last call.
@@ -89,15 +214,27 @@ pub(crate) fn early() -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn echo(on: bool) {
-    let stdin = std::io::stdin();
-    // Without a terminal there is nothing to echo.
-    if let Ok(mut modes) = tcgetattr(&stdin) {
-        modes.local_modes.set(LocalModes::ECHO, on);
-        _ = tcsetattr(&stdin, OptionalActions::Now, &modes);
-    }
-}
-
 fn keys() -> MutexGuard<'static, Keys> {
     KEYS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paste_is_open_until_its_end_comes() {
+        let text = format!("ab{PASTE}c\nd{PASTED}e{PASTE}f");
+        for size in [1, 2, 5, 6, 7, 100] {
+            let mut pasting = Pasting::default();
+            let mut seen = 0;
+            for piece in text.as_bytes().chunks(size) {
+                pasting.pass(piece);
+                seen += piece.len();
+                let so_far = text.get(..seen).unwrap();
+                let open = so_far.matches(PASTE).count() > so_far.matches(PASTED).count();
+                assert_eq!(pasting.is_open, open, "{so_far:?} in pieces of {size}");
+            }
+        }
+    }
 }

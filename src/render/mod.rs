@@ -24,14 +24,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use diff::diff;
 pub use json::event_line;
-pub(crate) use keys::{early, mute, set_aside};
+pub(crate) use keys::{PASTE, PASTED, early, end_pastes, lend, mute, set_aside};
 pub use lines::progress_line;
 pub use markdown::rendered;
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
-pub(crate) use sink::{
-    drained, failure, hurry, is_apart, reader_gone, settle, takes_a_line, write_apart,
-};
+pub(crate) use sink::{drained, failure, hurry, is_apart, reader_gone, takes_a_line, write_apart};
 pub use status::Finished;
 pub use text::{answer, error_text};
 

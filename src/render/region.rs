@@ -64,8 +64,8 @@ pub(crate) fn hold() {
     // A screen that is gone has no rows.
     _ = write(&frame(rows, "", &[]));
     rows.clear();
-    sink::settle();
     keys::listen();
+    sink::settle();
 }
 
 /// Rows may be drawn again.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Repl;
 use super::shell::users_own;
 use crate::error::{ErrorClass, OrchError};
+use crate::render;
 
 /// What edits where the user has said nothing.
 const USUAL: &str = "vi";
@@ -48,6 +49,7 @@ impl Repl<'_> {
         drop(file);
         let mut editor = users_own(&format!("{program} \"$1\""));
         editor.args(["sh".as_ref(), path.as_os_str()]);
+        let _lent = render::lend();
         let running = async { editor.status().await };
         let status = self.signals.stopping_with(running).await;
         let status = status.map_err(|error| failed(path, &error))?;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +19,7 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
     Cmd, ConditionalEventHandler, Context, Event, EventContext, EventHandler, Helper, KeyEvent,
-    RepeatCount,
+    Modifiers, RepeatCount,
 };
 use tokio::sync::mpsc;
 
@@ -149,7 +150,11 @@ fn edit(
             drop(editor.load_history(history));
         }
         let line = match editor.readline_with_initial(&question.prompt, (&question.draft, "")) {
-            Ok(text) => {
+            Ok(mut text) => {
+                let is_drawn = |words: &Words| words.entered.is_drawn.load(Ordering::SeqCst);
+                if !editor.helper().is_some_and(is_drawn) {
+                    text = joined(text);
+                }
                 if kept && !text.trim().is_empty() && !text.starts_with(' ') {
                     // History is a convenience: a line that cannot be kept is said all the same.
                     drop(editor.add_history_entry(text.as_str()));
@@ -183,7 +188,9 @@ fn new_editor(
         .completion_type(rustyline::CompletionType::List)
         .build();
     let mut editor = rustyline::Editor::with_config(config)?;
+    let entered = Arc::new(Entered::default());
     editor.set_helper(Some(Words {
+        entered: Arc::clone(&entered),
         known: Known::default(),
         history: HistoryHinter::new(),
         style,
@@ -197,6 +204,10 @@ fn new_editor(
     editor.bind_sequence(to_editor, away(Line::Edit));
     editor.bind_sequence(KeyEvent::ctrl('Z'), away(Line::Suspend));
     editor.bind_sequence(KeyEvent::ctrl('C'), away(Line::Interrupted));
+    for enter_key in [KeyEvent::new('\r', Modifiers::NONE), KeyEvent::ctrl('J')] {
+        let enter = Enter(Arc::clone(&entered));
+        editor.bind_sequence(enter_key, EventHandler::Conditional(Box::new(enter)));
+    }
     Ok(editor)
 }
 
@@ -218,6 +229,7 @@ fn prepare(history: &Path) -> std::io::Result<()> {
 
 /// What Tab completes, what stands grey behind a line, and which lines go on.
 struct Words {
+    entered: Arc<Entered>,
     known: Known,
     history: HistoryHinter,
     style: Style,
@@ -232,12 +244,16 @@ impl Completer for Words {
         _context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
         let line = line.get(..position).unwrap_or_default();
+        if self.entered.goes_on.swap(false, Ordering::SeqCst) {
+            return Ok((position.saturating_sub(1), vec!["\n".to_owned()]));
+        }
         Ok(candidates(&self.known, line))
     }
 }
 
 impl Validator for Words {
-    /// A trailing backslash asks for one more line.
+    /// A trailing backslash asks for one more line, where `Enter` has not taken it: it is the shell's, or the terminal
+    /// cannot be drawn on.
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         Ok(if context.input().ends_with('\\') {
             ValidationResult::Incomplete
@@ -265,6 +281,49 @@ impl Highlighter for Words {
 }
 
 impl Helper for Words {}
+
+/// What Enter did to the line.
+#[derive(Default)]
+struct Entered {
+    /// Whether it came as a key at all: on a terminal that cannot be drawn on it does not.
+    is_drawn: AtomicBool,
+    /// Whether the backslash before it is to become a new line.
+    goes_on: AtomicBool,
+}
+
+/// Enter behind a backslash: a new line in its place. The editor lets nothing but a completion replace what stands
+/// before the cursor, so it is one.
+struct Enter(Arc<Entered>);
+
+impl ConditionalEventHandler for Enter {
+    fn handle(
+        &self,
+        _event: &Event,
+        _count: RepeatCount,
+        _positive: bool,
+        context: &EventContext<'_>,
+    ) -> Option<Cmd> {
+        self.0.is_drawn.store(true, Ordering::SeqCst);
+        let line = context.line();
+        let goes_on = goes_on(line) && context.pos() == line.len();
+        self.0.goes_on.store(goes_on, Ordering::SeqCst);
+        goes_on.then_some(Cmd::Complete)
+    }
+}
+
+/// Whether the backslash at the end of a line is for the editor. In a shell line it is the shell's own.
+fn goes_on(line: &str) -> bool {
+    line.ends_with('\\') && !line.starts_with('!')
+}
+
+/// A line that went on behind backslashes, without them.
+fn joined(line: String) -> String {
+    if line.starts_with('!') {
+        line
+    } else {
+        line.replace("\\\n", "\n")
+    }
+}
 
 /// Leaves the line for something else.
 struct Away {

@@ -2,6 +2,7 @@
 //!
 //! May use everything.
 
+mod ahead;
 mod attach;
 mod calls;
 mod changes;
@@ -32,6 +33,7 @@ use crate::tools::Changes;
 
 use tokio::time::Instant;
 
+use ahead::Ahead;
 use calls::LastCall;
 use changes::Changed;
 use complete::Known;
@@ -57,7 +59,7 @@ struct Repl<'a> {
     /// What stands at the next prompt already.
     draft: Option<String>,
     /// What was typed ahead and not taken yet.
-    early: String,
+    ahead: Ahead,
     /// Whether lines come from a terminal.
     editable: bool,
     /// Where the tools keep what they change.
@@ -126,7 +128,7 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
         last_calls: Vec::new(),
         asks: Asks::Anything,
         draft: None,
-        early: String::new(),
+        ahead: Ahead::default(),
         editable: std::io::stdin().is_terminal(),
         changes,
         changed: Vec::new(),
@@ -142,6 +144,7 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
     }
     let code = repl.converse(&mut editor).await;
     editor.restore();
+    render::end_pastes(call.screen);
     repl.orchestrator.close().await?;
     Ok(code)
 }
@@ -177,11 +180,12 @@ impl Repl<'_> {
                 // The editor and programs write to the screen by themselves.
                 tokio::select! {
                     biased;
-                    _ = render::drained() => {}
+                    // First, so that the editor does not take a terminal that is to be given back.
                     code = self.signals.over() => {
                         render::hurry(Instant::now());
                         return code;
                     }
+                    _ = render::drained() => {}
                 }
                 editor.ask(self.question(asks));
                 tokio::select! {
@@ -216,6 +220,8 @@ impl Repl<'_> {
                     return 1;
                 }
             };
+            // From the end of one line to the next prompt, keys are for the latter.
+            let muted = render::mute(self.call.screen);
             let done = match asks {
                 Asks::All => match input::read(&text, &[]) {
                     Input::Prompt(prompt) => self.all(prompt).await,
@@ -224,6 +230,7 @@ impl Repl<'_> {
                 },
                 Asks::Anything => self.obey(&text).await,
             };
+            drop(muted);
             self.keep_changes(&text);
             if let Some(code) = self.told(done) {
                 return code;
@@ -254,11 +261,8 @@ impl Repl<'_> {
 
     /// A line that was typed before a question was asked during the last turn.
     fn early_line(&mut self) -> Option<String> {
-        self.early += &render::early();
-        let (line, rest) = self.early.split_once('\n')?;
-        let line = line.to_owned();
-        self.early = rest.to_owned();
-        Some(line)
+        self.ahead.press(&render::early());
+        self.ahead.line()
     }
 
     fn question(&mut self, asks: Asks) -> Question {
@@ -277,10 +281,7 @@ impl Repl<'_> {
                 store: self.orchestrator.store().cloned(),
                 workspace: config.working_dir.clone(),
             },
-            draft: self
-                .draft
-                .take()
-                .unwrap_or_else(|| std::mem::take(&mut self.early)),
+            draft: self.draft.take().unwrap_or_else(|| self.ahead.begun()),
         }
     }
 

@@ -14,7 +14,7 @@ impl Repl<'_> {
         let failed = |error: std::io::Error| {
             OrchError::new(ErrorClass::Failed, "the shell cannot be started").caused_by(&error)
         };
-        render::settle();
+        let _lent = render::lend();
         // Ctrl-C and Ctrl-Z are meant for the command, which has the terminal.
         let running = async { users_own(command).status().await };
         let status = self.signals.stopping_with(running).await.map_err(failed)?;

@@ -104,7 +104,7 @@ impl Repl<'_> {
             work(orchestrator, &events, &cancel).await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, self.call.screen, &mut self.signals, &canceller).await {
+        let done = match stoppable(work, &mut self.signals, &canceller).await {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };

@@ -10,7 +10,7 @@ use crate::error::OrchError;
 use crate::event::Events;
 use crate::orchestrator::{AllOrder, Conversation, Order, deadline, new_run_id};
 use crate::providers::Delivery;
-use crate::render::{self, Form, Screen, View};
+use crate::render::{self, Form, View};
 
 impl Repl<'_> {
     /// Asks an agent; the conversation goes on from turn to turn.
@@ -43,7 +43,7 @@ impl Repl<'_> {
             orchestrator.run_agent(order, &events, &cancel).await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, self.call.screen, &mut self.signals, &canceller).await {
+        let done = match stoppable(work, &mut self.signals, &canceller).await {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
@@ -92,7 +92,7 @@ impl Repl<'_> {
                 .await
         };
         let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, self.call.screen, &mut self.signals, &canceller).await {
+        let done = match stoppable(work, &mut self.signals, &canceller).await {
             Ok(done) => done?,
             Err(code) => return Ok(Next::Leave(code)),
         };
@@ -114,11 +114,9 @@ pub(super) fn in_session(mut result: RunResult) -> RunResult {
 /// A Ctrl-C that came before, meant for something else, stops nothing.
 pub(super) async fn stoppable<T>(
     work: impl Future<Output = T>,
-    screen: Screen,
     signals: &mut Signals,
     canceller: &Canceller,
 ) -> Result<T, u8> {
-    let _quiet = render::mute(screen);
     signals.forget_interrupt();
     tokio::pin!(work);
     loop {

@@ -4,6 +4,7 @@ mod changes;
 mod editing;
 mod exporting;
 mod leaving;
+mod pasting;
 mod screen;
 mod soak;
 mod suspend;

@@ -212,6 +212,44 @@ fn all_asks_for_its_prompt() {
 }
 
 #[test]
+fn a_backslash_before_enter_is_a_new_line_and_not_sent() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = start(&context);
+    terminal.keys("one\\\rtwo\\\nthree\r");
+    terminal.shows("heard one / two / three");
+    terminal.prompt("[a] >");
+    // What is pasted keeps its own.
+    terminal.keys("\x1b[200~make \\\rall\x1b[201~\r");
+    terminal.shows("heard make \\ / all");
+    terminal.prompt("[a] >");
+    // In a shell line it is the shell's.
+    terminal.keys("!echo joined\\\r-words\r");
+    terminal.shows("\njoined-words");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn a_backslash_before_enter_is_not_sent_from_a_dumb_terminal_either() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut command = context.command(&["--config", "orch.yaml"]);
+    command.env("TERM", "dumb");
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.prompt("[a] >");
+    terminal.keys("one\\\ntwo\n");
+    terminal.shows("heard one / two");
+    terminal.prompt("[a] >");
+    terminal.keys("!echo joined\\\n-words\n");
+    terminal.shows("\njoined-words");
+    terminal.prompt("[a] >");
+    terminal.keys("/quit\n");
+    terminal.ends(0);
+}
+
+#[test]
 fn the_last_calls_are_shown_with_what_they_gave() {
     let server = Stub::replies([
         stub::tool_calls(&[

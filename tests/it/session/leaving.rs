@@ -1,5 +1,6 @@
 //! Ways out of a session.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -15,6 +16,14 @@ fn start(context: &Context) -> Terminal {
     let terminal = Terminal::start(command, 80, 24);
     terminal.prompt("[a] >");
     terminal
+}
+
+/// Waits for the prompt that is the last of so many on the screen.
+fn prompts(terminal: &Terminal, count: usize) {
+    terminal.wait("another prompt", |screen| {
+        screen.contents().matches("[a] >").count() == count
+    });
+    terminal.prompt("[a] >");
 }
 
 /// A model that begins to speak and goes on for ever.
@@ -39,7 +48,8 @@ fn a_second_interrupt_leaves_also_where_the_first_has_ended_the_turn() {
     let was_slow = pressed.elapsed() > TWICE / 2;
     terminal.keys("\x03");
     if was_slow {
-        // The time may be over: this is the first one then.
+        // The time may be over: this was the first one then.
+        prompts(&terminal, 3);
         terminal.keys("\x03");
     }
     terminal.ends(130);
@@ -48,19 +58,99 @@ fn a_second_interrupt_leaves_also_where_the_first_has_ended_the_turn() {
 }
 
 #[test]
-fn two_interrupts_at_an_idle_prompt_leave() {
+fn two_interrupts_at_an_idle_prompt_leave_unless_they_empty_a_line() {
     let server = hanging();
     let context = Context::with_agent(&server.url(), "");
     let mut terminal = start(&context);
-    // The first one only empties a line, and so does each one that finds something to empty.
+    for line in ["half a line", "another"] {
+        terminal.keys(line);
+        terminal.typed(&format!("[a] > {line}"));
+        terminal.keys("\x03");
+        terminal.prompt("[a] >");
+    }
+    terminal.line("/quit");
+    terminal.ends(0);
+    let mut terminal = start(&context);
+    terminal.keys("\x03");
+    prompts(&terminal, 2);
+    terminal.keys("\x03");
+    terminal.ends(130);
+}
+
+#[test]
+fn the_shell_gets_its_terminal_back_on_every_way_out() {
+    let server = hanging();
+    let context = Context::with_agent(&server.url(), "");
+    let orch = context.command(&["--config", "orch.yaml"]);
+    // A shell that leaves the terminal as programs leave it.
+    let mut shell = Command::new("/bin/dash");
+    shell
+        .arg("-i")
+        .current_dir(context.work())
+        .env_clear()
+        .envs(
+            orch.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("PS1", "$ ")
+        .env("TERM", "xterm");
+    let mut terminal = Terminal::start(shell, 100, 24);
+    terminal.prompt("$");
+    let is_as_it_was = |terminal: &mut Terminal, name: &str| {
+        terminal.prompt("$");
+        terminal.line(&format!("stty -g > {name}"));
+        terminal.prompt("$");
+        assert_eq!(context.read(name), context.read("before"), "{name}");
+        terminal.wait("a terminal that tells no pastes", |screen| {
+            !screen.bracketed_paste()
+        });
+        terminal.line("clear");
+        terminal.prompt("$");
+    };
+    terminal.line("stty -g > before");
+    is_as_it_was(&mut terminal, "again");
+    let begin = format!("{} --config orch.yaml", env!("CARGO_BIN_EXE_orch"));
+    terminal.keys(&format!("{begin}\r"));
+    terminal.prompt("[a] >");
+    terminal.line("hang");
+    terminal.shows("tokens · $0.0000");
+    terminal.keys("\x1a");
+    is_as_it_was(&mut terminal, "stopped");
+    terminal.line("fg");
+    terminal.shows("tokens · $0.0000");
+    terminal.wait("a session that is told of pastes", |screen| {
+        screen.bracketed_paste()
+    });
+    // In the middle of an answer.
+    let id = |terminal: &Terminal| {
+        let shell = terminal.id();
+        let path = format!("/proc/{shell}/task/{shell}/children");
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    };
+    let end = |id: &str| {
+        let sent = Command::new("kill").args(["-TERM", id]).status().unwrap();
+        assert!(sent.success());
+    };
+    end(&id(&terminal));
+    is_as_it_was(&mut terminal, "ended");
+    // In the middle of a line.
+    terminal.keys(&format!("{begin}\r"));
+    terminal.prompt("[a] >");
     terminal.keys("half a line");
     terminal.typed("[a] > half a line");
-    terminal.keys("\x03");
+    end(&id(&terminal));
+    terminal.wait("the shell", |screen| {
+        screen.contents().trim_end().ends_with('$')
+    });
+    terminal.keys("\r");
+    is_as_it_was(&mut terminal, "killed");
+    // By two interrupts.
+    terminal.keys(&format!("{begin}\r"));
     terminal.prompt("[a] >");
-    terminal.keys("another");
-    terminal.typed("[a] > another");
     terminal.keys("\x03");
-    terminal.prompt("[a] >");
-    terminal.keys("\x03\x03");
-    terminal.ends(130);
+    prompts(&terminal, 2);
+    terminal.keys("\x03");
+    is_as_it_was(&mut terminal, "interrupted");
+    terminal.line("exit 5");
+    terminal.ends(5);
 }

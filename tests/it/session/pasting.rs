@@ -1,0 +1,107 @@
+//! What is pasted while nobody asks is no command: it stands at the next prompt as one text.
+
+use serde_json::json;
+
+use crate::support::{Context, Stub, agent_config, stub, terminal::Terminal};
+
+fn start(context: &Context) -> Terminal {
+    let mut command = context.command(&["--config", "orch.yaml"]);
+    command.env("TERM", "xterm");
+    let terminal = Terminal::start(command, 80, 24);
+    terminal.prompt("[a] >");
+    terminal
+}
+
+/// Pastes as a terminal does that was asked to tell what is pasted.
+fn paste(terminal: &mut Terminal, text: &str) {
+    terminal.wait("a program that is told of pastes", |screen| {
+        screen.bracketed_paste()
+    });
+    terminal.keys(&format!("\x1b[200~{text}\x1b[201~"));
+}
+
+#[test]
+fn lines_that_are_pasted_while_an_answer_streams_are_one_text() {
+    let gates = [stub::Gate::closed(), stub::Gate::closed()];
+    let waits = gates.clone();
+    let server = Stub::start(move |seen| {
+        let text = seen.last_text();
+        let gate = match text.as_str() {
+            "slow" => &waits[0],
+            "slower" => &waits[1],
+            _ => return stub::text(&format!("{} bytes", text.len())),
+        };
+        let says = |text: &str| stub::event(&stub::chunk(&json!({"content": text}), None));
+        vec![
+            stub::stream_head(),
+            says(&format!("{text} begins\n\n")),
+            stub::Do::Gate(gate.clone()),
+            says("ends"),
+            stub::event(&stub::chunk(&json!({}), Some("stop"))),
+            stub::event(&stub::usage(10, 5)),
+            stub::piece("data: [DONE]\n\n"),
+            stub::stream_end(),
+        ]
+    });
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = start(&context);
+    terminal.line("slow");
+    terminal.shows("slow begins");
+    paste(&mut terminal, "first\r!echo mine > pwned\r/quit\rlast");
+    gates[0].open();
+    terminal.shows("[a] > first\n!echo mine > pwned\n/quit\nlast");
+    terminal.typed("last");
+    assert!(!context.work().join("pwned").exists());
+    assert_eq!(server.chats().len(), 1);
+    terminal.keys(" line\r");
+    terminal.shows("40 bytes");
+    terminal.prompt("[a] >");
+    assert_eq!(
+        server.chats().last().unwrap().last_text(),
+        "first\n!echo mine > pwned\n/quit\nlast line"
+    );
+    // A line that is longer than the ones that terminals make.
+    terminal.line("slower");
+    terminal.shows("slower begins");
+    paste(&mut terminal, &"x".repeat(9000));
+    terminal.keys("yz\x7f\r");
+    gates[1].open();
+    terminal.shows("9001 bytes");
+    terminal.prompt("[a] >");
+    let said = server.chats().last().unwrap().last_text();
+    assert_eq!(said, format!("{}y", "x".repeat(9000)));
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn lines_that_are_pasted_before_a_question_neither_answer_it_nor_run() {
+    let gate = stub::Gate::closed();
+    let pasted = gate.clone();
+    let server = Stub::start(move |seen| {
+        if !seen.tool_messages().is_empty() {
+            return stub::text("done");
+        }
+        let mut calls = stub::tool_calls(&[("c1", "write", json!({"path": "x", "content": "x"}))]);
+        calls.insert(0, stub::Do::Gate(pasted.clone()));
+        calls
+    });
+    let context = Context::new();
+    let config = agent_config(&server.url(), "");
+    let asked = "settings: {approvals: {rules: [{tool: write, action: ask}]}, ";
+    context.write("orch.yaml", config.replace("settings: {", asked));
+    let mut terminal = start(&context);
+    terminal.line("go");
+    paste(&mut terminal, "y\r!echo mine > pwned\ry");
+    gate.open();
+    terminal.shows("allow? [y/N]");
+    terminal.keys("n\r");
+    terminal.shows("[a] > y\n!echo mine > pwned\ny");
+    terminal.typed("y");
+    assert!(!context.work().join("x").exists());
+    assert!(!context.work().join("pwned").exists());
+    terminal.keys("\x03");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
