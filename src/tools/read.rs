@@ -59,10 +59,6 @@ pub(super) fn schema() -> Value {
 pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnswer> {
     Box::pin(async move {
         let params: Params = params::parse("read", &value)?;
-        if params.limit == Some(0) {
-            let words = "`limit` must be at least 1: leave it out to read the file to its end";
-            return Err(ToolError::tell(words));
-        }
         let encoding = encoding(params.encoding.as_deref())?;
         let file = context.workspace.open_file(&params.path)?;
         let redactor = &context.redactor;
@@ -147,7 +143,8 @@ fn read(
     }
     let body = head.get(mark..).unwrap_or_default();
     let first = params.offset.unwrap_or(1).max(1);
-    let limit = params.limit.unwrap_or(u64::MAX);
+    // Some models send 0 for a parameter that they leave out.
+    let limit = params.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
     let (excerpt, mut text, broken) = if wide {
         if opened.length > LARGEST {
             return Err(ToolError::tell(format!(

@@ -333,9 +333,5 @@ fn a_tool_runs_beside_a_damaged_store() {
         .exits(0);
     assert!(ran.stdout.contains("settings"), "{}", ran.stdout);
     assert_eq!(std::fs::read_to_string(&store).unwrap(), damaged);
-    let none = context.orch(&["tool", "read", r#"{"path": "orch.yaml", "limit": 0}"#]);
-    let said = format!("{}{}", none.stdout, none.stderr);
-    assert!(said.contains("`limit` must be at least 1"), "{said}");
-    assert!(!said.contains("settings"), "{said}");
     context.orch(&["--costs"]).exits(1);
 }
