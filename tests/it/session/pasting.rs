@@ -48,6 +48,7 @@ fn lines_that_are_pasted_while_an_answer_streams_are_one_text() {
     terminal.line("slow");
     terminal.shows("slow begins");
     paste(&mut terminal, "first\r!echo mine > pwned\r/quit\rlast");
+    assert!(!terminal.screen().contains("ends"), "{}", terminal.screen());
     gates[0].open();
     terminal.shows("[a] > first\n!echo mine > pwned\n/quit\nlast");
     terminal.typed("last");
@@ -65,6 +66,8 @@ fn lines_that_are_pasted_while_an_answer_streams_are_one_text() {
     terminal.shows("slower begins");
     paste(&mut terminal, &"x".repeat(9000));
     terminal.keys("yz\x7f\r");
+    let screen = terminal.screen();
+    assert_eq!(screen.matches("ends").count(), 1, "{screen}");
     gates[1].open();
     terminal.shows("9001 bytes");
     terminal.prompt("[a] >");
