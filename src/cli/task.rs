@@ -133,7 +133,7 @@ fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, 
     let over = plan::unpriced(priced.refused.as_ref()).or_else(|| {
         plan::over(
             priced.is_over_budget(),
-            Some(priced.lowest_usd),
+            Some(priced.least()),
             priced.left_usd,
         )
     });

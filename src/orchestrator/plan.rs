@@ -148,17 +148,7 @@ impl Orchestrator {
         let own = self.highest(&agent, &size);
         let highest = own.and_then(|own| Some(own + self.highest_of_called(name, settings)?));
         let refused = self.refused(&agent, !budgets.is_empty());
-        let held = agent.chain.iter().map(|link| {
-            // An agent CLI is held to its share of what is left, whatever that is.
-            if link.provider.runs_own_tools() {
-                return Some(Usd::ZERO);
-            }
-            let pricing = self.price_of(link)?;
-            Some(charge(&pricing, |price| {
-                resilience::least_hold(price, link, size.most_tokens())
-            }))
-        });
-        let least_held = held.min().flatten();
+        let least_held = self.least_held(&agent, &size);
         Ok(Plan {
             agent: name.to_owned(),
             models: agent
@@ -181,6 +171,21 @@ impl Orchestrator {
             notices,
             refused,
         })
+    }
+
+    /// What the first call of a run holds at least, whichever model of the chain it goes to.
+    fn least_held(&self, agent: &Agent, size: &PromptSize) -> Option<Usd> {
+        let held = agent.chain.iter().map(|link| {
+            // An agent CLI is held to its share of what is left, whatever that is.
+            if link.provider.runs_own_tools() {
+                return Some(Usd::ZERO);
+            }
+            let pricing = self.price_of(link)?;
+            Some(charge(&pricing, |price| {
+                resilience::least_hold(price, link, size.most_tokens())
+            }))
+        });
+        held.min().flatten()
     }
 
     /// Why no model of a chain is called: none has a price, and what has none is refused.

@@ -30,6 +30,9 @@ pub struct TaskPlan {
     /// Why a step without which the task fails would call no model.
     #[serde(skip)]
     pub refused: Option<Refused>,
+    /// The most that the first call of such a step holds at least.
+    #[serde(skip)]
+    pub least_held: Usd,
 }
 
 /// What a step would cost.
@@ -94,6 +97,7 @@ impl Orchestrator {
             notices: Vec::new(),
             is_needed: true,
             refused: None,
+            least_held: Usd::ZERO,
         };
         let whole = pricing.block(&plan.steps, "")?;
         Ok(TaskPlan {
@@ -107,6 +111,7 @@ impl Orchestrator {
             steps: pricing.steps,
             notices: pricing.notices,
             refused: pricing.refused,
+            least_held: pricing.least_held,
         })
     }
 }
@@ -120,6 +125,7 @@ struct Pricing<'a> {
     /// Whether the task fails with the step that is looked at.
     is_needed: bool,
     refused: Option<Refused>,
+    least_held: Usd,
 }
 
 impl Pricing<'_> {
@@ -207,8 +213,9 @@ impl Pricing<'_> {
         };
         let plan = self.orchestrator.plan_with(name, settings, talk)?;
         self.left = [self.left, plan.shared_left()].into_iter().flatten().min();
-        if self.is_needed && self.refused.is_none() {
-            self.refused = plan.refused;
+        if self.is_needed {
+            self.refused = self.refused.take().or(plan.refused);
+            self.least_held = self.least_held.max(plan.least_held.unwrap_or(Usd::ZERO));
         }
         for notice in plan.notices {
             if !self.notices.contains(&notice) {
@@ -240,7 +247,12 @@ fn must_work(step: &Step) -> bool {
 impl TaskPlan {
     /// Whether not even the cheapest outcome is affordable.
     pub fn is_over_budget(&self) -> bool {
-        self.left_usd.is_some_and(|left| self.lowest_usd > left)
+        self.left_usd.is_some_and(|left| self.least() > left)
+    }
+
+    /// What must be left of the budgets: the cheapest outcome, and what each call that is needed holds at least.
+    pub fn least(&self) -> Usd {
+        self.lowest_usd.max(self.least_held)
     }
 
     /// What each step costs, by its id: those that cost nothing are left out.

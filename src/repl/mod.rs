@@ -90,9 +90,8 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
     let given = cli::options(call)?;
     let options = Options {
         changes: Some(changes.clone()),
-        // Of a whole conversation, as by `/budget`.
+        // It caps each run, and a whole conversation as `/budget` does.
         session_budget: given.budget,
-        budget: None,
         ..given
     };
     let limit = cli::time_limit(call)?;

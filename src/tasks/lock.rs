@@ -26,7 +26,7 @@ impl RunLock {
         let path = state_dir.join(FILE_NAME);
         let open = || {
             let mut options = OpenOptions::new();
-            options.create(true).truncate(false).read(true).write(true);
+            options.create(true).truncate(false).write(true);
             options.mode(0o600).open(&path)
         };
         let file = match open() {

@@ -9,14 +9,14 @@ mod screen;
 mod soak;
 mod suspend;
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession as Session;
 use expectrl::{ControlCode, Eof, Expect};
 use serde_json::json;
 
-use crate::support::terminal::PATIENCE;
+use crate::support::terminal::{PATIENCE, Terminal};
 use crate::support::{Context, Stub, agent_config, stub};
 
 fn start(context: &Context) -> Session {
@@ -25,6 +25,26 @@ fn start(context: &Context) -> Session {
     let mut session = Session::spawn(command).unwrap();
     session.set_expect_timeout(Some(PATIENCE));
     session
+}
+
+/// A session on a terminal whose screen can be looked at.
+fn in_terminal(context: &Context) -> Terminal {
+    on_terminal(context, |_| (), 80, 24)
+}
+
+/// A session of the agent `a`, whose prompt stands there; `set` adds to its environment.
+fn on_terminal(
+    context: &Context,
+    set: impl FnOnce(&mut Command),
+    columns: u16,
+    rows: u16,
+) -> Terminal {
+    let mut command = context.command(&["--config", "orch.yaml"]);
+    command.env("TERM", "xterm");
+    set(&mut command);
+    let terminal = Terminal::start(command, columns, rows);
+    terminal.prompt("[a] >");
+    terminal
 }
 
 fn leave(mut session: Session, code: i32) {

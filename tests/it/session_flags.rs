@@ -55,6 +55,29 @@ fn the_budget_of_a_session_is_that_of_its_conversation() {
 }
 
 #[test]
+fn the_budget_of_a_session_is_that_of_each_run_too() {
+    let server = counting();
+    let context = Context::new();
+    let yaml = agent_config(
+        &server.url(),
+        "  b: {role: R, provider: stub, model: stub-model}\n",
+    )
+    .replace(
+        "base_url:",
+        "prices: {stub-model: {input: 0, output: 1000}}, base_url:",
+    ) + "tasks:\n  t: {steps: [{agent: a, prompt: x}, {agent: b, prompt: y}]}\n";
+    context.write("orch.yaml", yaml);
+    let args = ["--config", "orch.yaml", "--budget", "0.26"];
+    for line in ["/all hello\n", "/task t\n"] {
+        let before = server.seen().len();
+        let ran = context.run_with_stdin(&args, line.as_bytes());
+        assert_eq!(server.seen().len(), before + 1, "{line} {ran:#?}");
+        let told = "the budget `--budget` of 0.260000 USD would be exceeded";
+        assert!(ran.stderr.contains(told), "{line} {ran:#?}");
+    }
+}
+
+#[test]
 fn a_prompt_of_a_session_may_take_as_long_as_the_flag_says() {
     let server = Stub::start(|seen| match seen.last_text().as_str() {
         "slow" => vec![stub::stream_head(), stub::Do::Hang],

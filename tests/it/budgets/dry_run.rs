@@ -65,6 +65,8 @@ fn a_plan_says_no_where_the_first_call_would_not_be_admitted() {
         ("max_output_tokens: 100", "0.100"),
     ] {
         let context = place(&server, "", agent);
+        let task = "tasks:\n  t: {steps: [{agent: a, prompt: x}]}\n";
+        context.write("orch.yaml", context.read("orch.yaml") + task);
         let asked = server.seen().len();
         for (budget, code) in [(least, 0), ("0.099", 7)] {
             let args = ["--agent", "a", "--prompt", "x", "--budget", budget];
@@ -72,8 +74,12 @@ fn a_plan_says_no_where_the_first_call_would_not_be_admitted() {
                 .orch(&[&args[..], &["--dry-run"]].concat())
                 .exits(code);
             context.orch(&args).exits(code);
+            let task = ["--task", "t", "--budget", budget];
+            let planned = context.orch(&[&task[..], &["--dry-run"]].concat());
+            planned.exits(code);
+            context.orch(&task).exits(code);
         }
-        assert_eq!(server.seen().len(), asked + 1);
+        assert_eq!(server.seen().len(), asked + 2);
     }
 }
 

@@ -2,15 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::{Context, Stub, agent_config, stub, terminal::Terminal};
-
-fn start(context: &Context) -> Terminal {
-    let mut command = context.command(&["--config", "orch.yaml"]);
-    command.env("TERM", "xterm");
-    let terminal = Terminal::start(command, 80, 24);
-    terminal.prompt("[a] >");
-    terminal
-}
+use super::in_terminal;
+use crate::support::{Context, Stub, agent_config, stub};
 
 /// A model that writes two files when it is asked to, and says so.
 fn writer() -> Stub {
@@ -45,7 +38,7 @@ fn a_turn_is_shown_and_taken_back() {
     let server = writer();
     let context = Context::with_agent(&server.url(), "");
     context.write("old.txt", "one\ntwo\n");
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     terminal.line("/undo");
     terminal.shows("error: there is no change of a file to show or take back");
     terminal.prompt("[a] >");
@@ -89,7 +82,7 @@ fn what_was_changed_since_is_left_alone() {
     let server = writer();
     let context = Context::with_agent(&server.url(), "");
     context.write("old.txt", "one\ntwo\n");
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     terminal.line("write");
     terminal.shows("written");
     terminal.prompt("[a] >");
@@ -125,7 +118,7 @@ fn what_cannot_be_taken_back_does_not_stand_before_what_can() {
         stub::tool_calls(&[("c1", "write", json!({"path": path, "content": "agent's"}))])
     });
     let context = Context::with_agent(&server.url(), "");
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     for name in ["first", "second"] {
         terminal.line(name);
         terminal.wait("the file", |_| {
@@ -188,7 +181,7 @@ fn what_commands_changed_is_told_and_left() {
     context.write("old.txt", "one\n");
     context.write("other.txt", "nobody's\n");
     context.write("sub/second.txt", "two\n");
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     for line in ["both", "command", "look"] {
         terminal.line(line);
         terminal.shows("done");
@@ -259,7 +252,7 @@ fn what_called_agents_and_all_changed_is_taken_back_too() {
             server.url()
         ),
     );
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     for line in ["go", "/all go"] {
         terminal.line(line);
         terminal.shows("done");

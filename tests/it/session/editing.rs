@@ -1,19 +1,18 @@
 //! Typing: completion, grey words, history, files, the user's own editor, keys that come early.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::json;
 
+use super::on_terminal;
 use crate::support::{Context, Stub, agent_config, stub, terminal::Terminal};
 
 fn start(context: &Context) -> Terminal {
-    let mut command = context.command(&["--config", "orch.yaml"]);
-    command
-        .env("TERM", "xterm")
-        .env("EDITOR", "./editor.sh --wait");
-    let terminal = Terminal::start(command, 80, 24);
-    terminal.prompt("[a] >");
-    terminal
+    let set = |command: &mut Command| {
+        command.env("EDITOR", "./editor.sh --wait");
+    };
+    on_terminal(context, set, 80, 24)
 }
 
 fn echo() -> Stub {

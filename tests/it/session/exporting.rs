@@ -3,14 +3,12 @@
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::process::Command;
 
+use super::on_terminal;
 use crate::support::{Context, Stub, stub, terminal::Terminal};
 
 fn start(context: &Context) -> Terminal {
-    let mut command = context.command(&["--config", "orch.yaml"]);
-    command.env("TERM", "xterm").env("HOME", context.work());
-    let terminal = Terminal::start(command, 100, 40);
-    terminal.prompt("[a] >");
-    terminal
+    let home = context.work();
+    on_terminal(context, |command| _ = command.env("HOME", home), 100, 40)
 }
 
 #[test]

@@ -5,18 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::in_terminal;
 use crate::support::{Context, Stub, stub, terminal::Terminal};
 
 /// A second Ctrl-C within this time leaves.
 const TWICE: Duration = Duration::from_secs(2);
-
-fn start(context: &Context) -> Terminal {
-    let mut command = context.command(&["--config", "orch.yaml"]);
-    command.env("TERM", "xterm");
-    let terminal = Terminal::start(command, 80, 24);
-    terminal.prompt("[a] >");
-    terminal
-}
 
 /// Waits for the prompt that is the last of so many on the screen.
 fn prompts(terminal: &Terminal, count: usize) {
@@ -38,7 +31,7 @@ fn hanging() -> Stub {
 fn a_second_interrupt_leaves_also_where_the_first_has_ended_the_turn() {
     let server = hanging();
     let context = Context::with_agent(&server.url(), "");
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     terminal.line("hang");
     terminal.shows("begun");
     let pressed = Instant::now();
@@ -61,7 +54,7 @@ fn a_second_interrupt_leaves_also_where_the_first_has_ended_the_turn() {
 fn two_interrupts_at_an_idle_prompt_leave_unless_they_empty_a_line() {
     let server = hanging();
     let context = Context::with_agent(&server.url(), "");
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     for line in ["half a line", "another"] {
         terminal.keys(line);
         terminal.typed(&format!("[a] > {line}"));
@@ -70,7 +63,7 @@ fn two_interrupts_at_an_idle_prompt_leave_unless_they_empty_a_line() {
     }
     terminal.line("/quit");
     terminal.ends(0);
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     terminal.keys("\x03");
     prompts(&terminal, 2);
     terminal.keys("\x03");

@@ -2,15 +2,8 @@
 
 use serde_json::json;
 
+use super::in_terminal;
 use crate::support::{Context, Stub, agent_config, stub, terminal::Terminal};
-
-fn start(context: &Context) -> Terminal {
-    let mut command = context.command(&["--config", "orch.yaml"]);
-    command.env("TERM", "xterm");
-    let terminal = Terminal::start(command, 80, 24);
-    terminal.prompt("[a] >");
-    terminal
-}
 
 /// Pastes as a terminal does that was asked to tell what is pasted.
 fn paste(terminal: &mut Terminal, text: &str) {
@@ -44,7 +37,7 @@ fn lines_that_are_pasted_while_an_answer_streams_are_one_text() {
         ]
     });
     let context = Context::with_agent(&server.url(), "");
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     terminal.line("slow");
     terminal.shows("slow begins");
     paste(&mut terminal, "first\r!echo mine > pwned\r/quit\rlast");
@@ -93,7 +86,7 @@ fn lines_that_are_pasted_before_a_question_neither_answer_it_nor_run() {
     let config = agent_config(&server.url(), "");
     let asked = "settings: {approvals: {rules: [{tool: write, action: ask}]}, ";
     context.write("orch.yaml", config.replace("settings: {", asked));
-    let mut terminal = start(&context);
+    let mut terminal = in_terminal(&context);
     terminal.line("go");
     paste(&mut terminal, "y\r!echo mine > pwned\ry");
     gate.open();

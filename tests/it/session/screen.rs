@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use super::on_terminal;
 use crate::support::{Context, Stub, agent_config, stub, terminal::Terminal};
 
 const ANSWER: &str = "# Plan\n\nSome **bold** words, 漢字 and 😀, and enough of them to fill more than one line of \
@@ -36,11 +37,12 @@ fn model(text: &'static str) -> Stub {
 }
 
 fn start(context: &Context, term: &str, columns: u16, rows: u16) -> Terminal {
-    let mut command = context.command(&["--config", "orch.yaml"]);
-    command.env("TERM", term);
-    let terminal = Terminal::start(command, columns, rows);
-    terminal.prompt("[a] >");
-    terminal
+    on_terminal(
+        context,
+        |command| _ = command.env("TERM", term),
+        columns,
+        rows,
+    )
 }
 
 fn leave(mut terminal: Terminal) {
