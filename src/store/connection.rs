@@ -11,8 +11,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use rustix::fs::{CWD, FileType, Mode};
 
 use super::index::{self, Index};
-use super::log::BUSY_SIZE;
-use super::{StoreError, StoreErrorKind, migrations};
+use super::{StoreError, StoreErrorKind, log, migrations};
 
 /// How often a locked database is tried again before a write gives up: about ten seconds.
 pub(super) const BUSY_TRIES: i32 = 100 + 10_000;
@@ -35,6 +34,11 @@ fn patience(most: i32) -> impl FnMut(i32) -> bool + Send + 'static {
         tries < most
     }
 }
+
+/// The size of a page, bytes. A short command changes some ten pages by a few rows each, writes them to the
+/// log, and the next one reads them there: with half of SQLite's default it takes 6 % less time. A quarter gives
+/// 1 % more, and a long answer then lies on twice as many.
+const PAGE_SIZE: i64 = 2048;
 
 /// The memory of a connection for small things: bytes a slot, and slots.
 const LOOKASIDE_SIZE: i32 = 1_200;
@@ -157,11 +161,13 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     let version = migrations::accept(connection)?;
     keep_log_on_close(connection)?;
+    if version == 0 {
+        // Heeded while the file is empty: afterwards it is what it is.
+        connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+    }
     // The writer syncs the log itself, after its transaction has let go of the lock.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    // The writer moves the log itself, when nobody waits for it.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", BUSY_SIZE)?;
+    log::watch(connection);
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {

@@ -1,9 +1,10 @@
 //! The write-ahead log: syncing it, and moving it into the database when nobody waits for that.
 //!
-//! A log that is used again from its start is overwritten, which syncs faster than one that grows:
-//! so a busy log starts anew from time to time, and keeps its size until the last process closes.
+//! A log that is used again from its start is overwritten, which syncs faster than one that grows, for
+//! which blocks are allocated: so it starts anew from time to time and keeps its size.
 
-use std::ffi::OsString;
+use std::cell::Cell;
+use std::ffi::{OsString, c_char, c_int, c_void};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -12,10 +13,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
-use super::{StoreError, connection};
+use super::{StoreError, connection, migrations};
 
 /// After how many commits of this process its log is moved.
 const COMMITS_PER_MOVE: u32 = 512;
@@ -23,15 +24,14 @@ const COMMITS_PER_MOVE: u32 = 512;
 /// How many pages the log may have before it starts anew, while processes are busy with it.
 const BUSY_PAGES: i64 = 4096;
 
-/// The size that a busy log keeps, bytes: its pages with their headers. Four times what it should have, because
-/// with several busy processes it starts anew later, and one that is cut must grow again: a sync of a file that
-/// grew takes twice as long.
-pub(super) const BUSY_SIZE: i64 = 4 * BUSY_PAGES * (4096 + 24) + 32;
-
-/// The size of the log, bytes, above which a closing writer empties it. The first process to open
-/// the database reads the whole log; emptying it costs three syncs. This is about where the sum of
+/// How many pages the log may have before a closing writer starts it anew. The first process to open
+/// the database reads the whole log; starting anew costs three syncs. This is about where the sum of
 /// both is least for short commands.
-const QUIET_SIZE: u64 = 256 << 10;
+const QUIET_PAGES: i64 = 64;
+
+/// The size, bytes, to which a closing writer cuts what busy processes have left: more than what short commands
+/// need.
+const QUIET_SIZE: u64 = 288 << 10;
 
 /// How often the lock is tried for starting the log anew: only briefly, it may as well be later.
 const RESTART_TRIES: i32 = 10;
@@ -59,6 +59,8 @@ pub(super) struct Log {
     /// Once a sync failed nobody knows what reached the disk: no later one can be trusted.
     broken: bool,
     commits: u32,
+    /// How many pages it has, as the last commit found.
+    pages: i64,
     mover: Option<Mover>,
 }
 
@@ -81,6 +83,7 @@ impl Log {
             is_behind: false,
             broken: false,
             commits: 0,
+            pages: 0,
             mover: None,
         }
     }
@@ -135,8 +138,9 @@ impl Log {
         self.is_behind = true;
     }
 
-    /// Counts a commit; has the log moved when it is time.
+    /// Counts a commit that this thread has just done; has the log moved when it is time.
     pub(super) fn committed(&mut self) {
+        self.pages = PAGES.get();
         self.commits += 1;
         if self.commits < COMMITS_PER_MOVE {
             return;
@@ -153,7 +157,7 @@ impl Log {
         self.mover = mover;
     }
 
-    /// Empties a log that is worth it, unless others are at work: whoever closes last does it.
+    /// Starts a log that is worth it anew, unless others are at work: whoever closes last does it.
     pub(super) fn close(&mut self, connection: &Connection) {
         if let Some(Mover { wake, thread }) = self.mover.take() {
             drop(wake);
@@ -162,10 +166,21 @@ impl Log {
             }
         }
         let size = look_at(&self.path).map_or(0, |found| found.size);
-        if size > QUIET_SIZE && connection.busy_timeout(Duration::ZERO).is_ok() {
-            told(checkpoint(connection, "TRUNCATE").map(drop));
+        if self.pages > QUIET_PAGES || size > QUIET_SIZE {
+            told(start_anew(connection));
         }
     }
+}
+
+/// Moves all of the log and writes a page to its beginning, so that the next process has no more to read. That
+/// page is the first of the database, as it is.
+fn start_anew(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    if checkpoint(connection, "RESTART")?.is_free {
+        connection.pragma_update(None, "journal_size_limit", QUIET_SIZE.cast_signed())?;
+        migrations::mark(connection)?;
+    }
+    Ok(())
 }
 
 /// What a file is and how long it is.
@@ -224,18 +239,57 @@ fn move_when_woken(connection: &Connection, woken: &Receiver<()>) -> rusqlite::R
     while woken.recv().is_ok() {
         // First what is there, beside the writers; then, with them waiting, the little that came
         // meanwhile.
-        if checkpoint(connection, "PASSIVE")? > BUSY_PAGES {
+        if checkpoint(connection, "PASSIVE")?.pages > BUSY_PAGES {
             checkpoint(connection, "RESTART")?;
         }
     }
     Ok(())
 }
 
-/// Moves what it can into the database; answers how many pages the log has. One that is in the way
-/// is no error, and a failure loses nothing: everything stays in the log.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
+/// What became of moving a log.
+struct Moved {
+    /// Nobody was in the way.
+    is_free: bool,
+    /// How many pages the log has.
+    pages: i64,
+}
+
+/// Moves what it can into the database. One that is in the way is no error, and a failure loses nothing:
+/// everything stays in the log.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Moved> {
     let statement = format!("PRAGMA wal_checkpoint({mode})");
-    connection.query_row(&statement, [], |row| row.get(1))
+    connection.query_row(&statement, [], |row| {
+        Ok(Moved {
+            is_free: !row.get(0)?,
+            pages: row.get(1)?,
+        })
+    })
+}
+
+thread_local! {
+    /// How many pages the log had after the last commit of this thread.
+    static PAGES: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Has the commits of a connection say how long the log is, and no longer move it: the writer does so itself,
+/// when nobody waits for it.
+///
+/// Source: sqlite.org/c3ref/wal_hook.html; moving it is what the hook does by default.
+pub(super) fn watch(connection: &Connection) {
+    extern "C" fn committed(
+        _: *mut c_void,
+        _: *mut ffi::sqlite3,
+        _: *const c_char,
+        pages: c_int,
+    ) -> c_int {
+        PAGES.set(pages.into());
+        ffi::SQLITE_OK
+    }
+    #[expect(unsafe_code, reason = "the library does not know this hook")]
+    // SAFETY: the connection is open, and the function gets nothing of ours that could be gone.
+    unsafe {
+        ffi::sqlite3_wal_hook(connection.handle(), Some(committed), std::ptr::null_mut());
+    }
 }
 
 fn told<E: std::fmt::Display>(moved: Result<(), E>) {

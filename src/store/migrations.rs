@@ -81,8 +81,13 @@ fn apply(connection: &Connection, from: usize, to: usize) -> rusqlite::Result<()
     {
         connection.execute_batch(file)?;
     }
-    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    mark(connection)?;
     connection.pragma_update(None, "user_version", i64::try_from(to).unwrap_or(i64::MAX))
+}
+
+/// Says whose database it is; one that says so already is written as it is.
+pub(super) fn mark(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION_ID)
 }
 
 #[cfg(test)]

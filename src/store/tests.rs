@@ -229,6 +229,72 @@ async fn a_log_whose_index_was_left_unfinished_is_read() {
     }
 }
 
+/// The size of the log, and what is mixed into the sums of its frames: other than before once it starts anew.
+fn log_of(state: &Path) -> (usize, Vec<u8>) {
+    let log = fs::read(state.join("orch.db-wal")).unwrap();
+    (log.len(), log[16..24].to_vec())
+}
+
+#[tokio::test]
+async fn the_log_of_short_commands_starts_anew_and_keeps_its_size() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let (mut sizes, mut salts) = (Vec::new(), Vec::new());
+    for number in 0..100_i64 {
+        let store = Store::open_direct(&state).unwrap();
+        let written = store.write(Durability::Full, move |transaction| {
+            let scope = format!("{number:03}{}", "x".repeat(20_000));
+            transaction.execute("INSERT INTO totals (scope) VALUES (?1)", [scope])
+        });
+        written.await.unwrap();
+        drop(store.close().await.unwrap());
+        let (size, salt) = log_of(&state);
+        sizes.push(size);
+        salts.push(salt);
+        let reader = Store::open_read_only(&state).unwrap().unwrap();
+        let count: i64 = reader
+            .read(|read| read.query_row("SELECT count(*) FROM totals", [], |row| row.get(0)))
+            .unwrap();
+        assert_eq!(count, number + 1);
+    }
+    salts.dedup();
+    assert!(salts.len() > 10, "started anew {} times", salts.len());
+    assert!(sizes.is_sorted(), "it was cut: {sizes:?}");
+    assert!(sizes[99] < 288 << 10, "{} bytes", sizes[99]);
+    // Another program still finds whose it is.
+    let other = Connection::open(state.join(FILE_NAME)).unwrap();
+    assert!(migrations::accept(&other).is_ok_and(|version| version > 0));
+    let whole: String = other
+        .pragma_query_value(None, "integrity_check", |row| row.get(0))
+        .unwrap();
+    assert_eq!(whole, "ok");
+}
+
+#[tokio::test]
+async fn the_log_of_a_busy_process_is_cut_by_the_last_to_close() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let other = Store::open_direct(directory.path()).unwrap();
+    other.write(Durability::Full, insert("a", 1)).await.unwrap();
+    let large = store.write(Durability::Full, |transaction| {
+        let scope = "x".repeat(4 << 20);
+        transaction.execute("INSERT INTO totals (scope) VALUES (?1)", [scope])
+    });
+    large.await.unwrap();
+    // Somebody who reads what is in the log keeps it.
+    let looking = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    looking
+        .execute_batch("BEGIN; SELECT * FROM totals")
+        .unwrap();
+    drop(store.close().await.unwrap());
+    assert!(log_of(directory.path()).0 > 4 << 20);
+    looking.execute_batch("COMMIT").unwrap();
+    other.write(Durability::Full, insert("b", 1)).await.unwrap();
+    drop(other.close().await.unwrap());
+    assert!(log_of(directory.path()).0 <= 288 << 10);
+    assert_eq!(scopes(&Store::open(directory.path()).unwrap()).len(), 3);
+}
+
 fn kind_of_opening(state: &Path) -> StoreErrorKind {
     let error = Store::open(state).unwrap_err();
     assert_eq!(error.path, Some(state.join(FILE_NAME)));
