@@ -172,17 +172,23 @@ fn add(
     if spent == Usd::ZERO && held == Usd::ZERO {
         return Ok(());
     }
-    // Sums saturate as those of `Usd` do: SQLite would make a float of them.
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO totals (scope, spent, held) VALUES (?1, ?2, ?3)
-         ON CONFLICT (scope) DO UPDATE SET
-             spent = CASE WHEN spent > 9223372036854775807 - max(excluded.spent, 0)
-                 THEN 9223372036854775807 ELSE spent + excluded.spent END,
-             held = CASE WHEN held > 9223372036854775807 - max(excluded.held, 0)
-                 THEN 9223372036854775807 ELSE held + excluded.held END",
+    // Sums saturate as those of `Usd` do: SQLite would make a float of them. One statement for both cases would
+    // keep a copy of each page until it is done.
+    let mut more = transaction.prepare_cached(
+        "UPDATE totals SET
+             spent = CASE WHEN spent > 9223372036854775807 - max(?2, 0)
+                 THEN 9223372036854775807 ELSE spent + ?2 END,
+             held = CASE WHEN held > 9223372036854775807 - max(?3, 0)
+                 THEN 9223372036854775807 ELSE held + ?3 END
+         WHERE scope = ?1",
     )?;
     for scope in scopes {
-        statement.execute((scope, spent.pico(), held.pico()))?;
+        let amounts = (scope, spent.pico(), held.pico());
+        if more.execute(amounts)? == 0 {
+            transaction
+                .prepare_cached("INSERT INTO totals (scope, spent, held) VALUES (?1, ?2, ?3)")?
+                .execute(amounts)?;
+        }
     }
     Ok(())
 }
