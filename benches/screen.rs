@@ -11,6 +11,8 @@
     reason = "a measuring script: it starts processes, reads the clock and prints"
 )]
 
+#[path = "support/shipped.rs"]
+mod shipped;
 #[path = "../tests/it/support/stub.rs"]
 mod stub;
 #[path = "../tests/it/support/terminal.rs"]
@@ -81,7 +83,7 @@ fn echo() {
     }
     std::fs::write(directory.path().join("orch.yaml"), config).unwrap();
     let orch = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orch"));
+        let mut command = Command::new(shipped::orch());
         command
             .args(["--config", "orch.yaml"])
             .args(arguments)

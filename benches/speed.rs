@@ -19,6 +19,8 @@
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/shipped.rs"]
+mod shipped;
 #[path = "../tests/it/support/stub.rs"]
 mod stub;
 
@@ -86,7 +88,7 @@ struct Bench {
 
 impl Bench {
     fn orch(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orch"));
+        let mut command = Command::new(shipped::orch());
         command
             .args(["--config", "orch.yaml"])
             .args(args)

@@ -18,6 +18,8 @@
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/shipped.rs"]
+mod shipped;
 #[path = "../tests/it/support/stub.rs"]
 mod stub;
 
@@ -65,7 +67,7 @@ fn configure(directory: &Path, server: &Stub, task: &str) {
 }
 
 fn task(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orch"));
+    let mut command = Command::new(shipped::orch());
     command
         .args(["--config", "orch.yaml", "--task", "t", "--json", "--no-log"])
         .current_dir(directory)

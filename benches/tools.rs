@@ -11,8 +11,12 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
+    unreachable_pub,
     reason = "a measuring script: it starts processes, reads the clock and prints"
 )]
+
+#[path = "support/shipped.rs"]
+mod shipped;
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -132,7 +136,7 @@ fn commands(runtime: &tokio::runtime::Runtime) {
         command
     };
     let tool = [
-        env!("CARGO_BIN_EXE_orch"),
+        shipped::orch().to_str().unwrap(),
         "tool",
         "bash",
         r#"{"command": "true"}"#,
