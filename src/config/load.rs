@@ -93,7 +93,9 @@ fn load_found(
     Ok(Config {
         hash: match origin {
             Origin::Named | Origin::Found => {
-                trust::trusted_content(&bytes, &working_dir, &base_dir)
+                let named = document.settings.state_dir.is_some().then_some(&*state_dir);
+                let places = [&*working_dir].into_iter().chain(named);
+                trust::trusted_content(&bytes, places, &base_dir)
             }
             Origin::User | Origin::Nowhere => String::new(),
         },

@@ -55,8 +55,15 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
     let mut reasons = Vec::new();
     let document = &config.document;
     let settings = &document.settings;
-    if let Some(workspace) = workspace_elsewhere(&config.working_dir, &config.base_dir) {
+    if let Some(workspace) = elsewhere(&config.working_dir, &config.base_dir) {
         reasons.push(format!("lets agents work in {}", workspace.display()));
+    }
+    let state_dir = settings.state_dir.is_some().then_some(&*config.state_dir);
+    if let Some(state) = state_dir.and_then(|state| elsewhere(state, &config.base_dir)) {
+        reasons.push(format!(
+            "keeps its ledger and conversations in {}",
+            state.display()
+        ));
     }
     for (name, server) in document.mcp_servers.iter() {
         reasons.push(match &server.url {
@@ -98,9 +105,9 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
     reasons.iter().map(|reason| printable(reason)).collect()
 }
 
-/// The workspace, where it is neither the directory of the configuration nor below it, however links lead there.
-fn workspace_elsewhere<'c>(working_dir: &'c Path, base_dir: &Path) -> Option<&'c Path> {
-    (!resolved(working_dir).starts_with(resolved(base_dir))).then_some(working_dir)
+/// A place, where it is neither the directory of the configuration nor below it, however links lead there.
+fn elsewhere(place: &Path, base_dir: &Path) -> Option<PathBuf> {
+    Some(resolved(place)).filter(|place| !place.starts_with(resolved(base_dir)))
 }
 
 /// Whether requests of the provider carry a key.
@@ -197,14 +204,19 @@ fn resolved(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// What trust is given to: the content of a file, and the workspace where it lies elsewhere, since links and variables
+/// What trust is given to: the content of a file, and the places it names that lie elsewhere, since links and variables
 /// can lead the same words to another place.
-pub(super) fn trusted_content(bytes: &[u8], working_dir: &Path, base_dir: &Path) -> String {
-    let Some(workspace) = workspace_elsewhere(working_dir, base_dir) else {
-        return hash(bytes);
-    };
-    let workspace = workspace.as_os_str().as_encoded_bytes();
-    hash(&[bytes, &[0], workspace].concat())
+pub(super) fn trusted_content<'p>(
+    bytes: &[u8],
+    places: impl Iterator<Item = &'p Path>,
+    base_dir: &Path,
+) -> String {
+    let mut content = bytes.to_owned();
+    for place in places.filter_map(|place| elsewhere(place, base_dir)) {
+        content.push(0);
+        content.extend(place.as_os_str().as_encoded_bytes());
+    }
+    hash(&content)
 }
 
 /// SHA-256 in hexadecimal.

@@ -81,7 +81,7 @@ fn what_a_stranger_must_not_do_unasked_is_named() {
 fn trust_is_kept_for_one_content_at_one_place() {
     let text = "providers: {claude: {cli_path: ./claude}}\n";
     // What a stranger's file says about state must not decide where trust is looked for.
-    let own_state = "settings: {state_dir: /nonexistent}\n";
+    let own_state = "settings: {state_dir: state}\n";
     let machine = Machine::new();
     machine.write("work/orch.yaml", &format!("{text}{own_state}"));
     let config = machine.load();
@@ -176,6 +176,46 @@ fn a_workspace_outside_of_the_directory_of_a_found_configuration_must_be_trusted
     let text = "settings: {working_dir: ../victim}";
     machine.write("home/.config/orch/config.yaml", text);
     assert_eq!(needs_trust(&machine.load()), Vec::<String>::new());
+}
+
+#[test]
+fn a_ledger_outside_of_the_directory_of_a_found_configuration_must_be_trusted() {
+    let machine = Machine::new();
+    machine.write("victim/x", "").write("other/x", "");
+    std::os::unix::fs::symlink("../victim", machine.path("work/link")).unwrap();
+    let there = |place: &str| machine.path(place).display().to_string();
+    for (written, elsewhere) in [
+        ("state", None),
+        ("../work/state", None),
+        ("../victim/state", Some(there("victim/state"))),
+        ("link", Some(there("victim"))),
+    ] {
+        machine.write(
+            "work/orch.yaml",
+            &format!("settings: {{state_dir: {written}}}"),
+        );
+        let reason =
+            elsewhere.map(|place| format!("keeps its ledger and conversations in {place}"));
+        let reasons: Vec<String> = reason.into_iter().collect();
+        assert_eq!(needs_trust(&machine.load()), reasons, "{written}");
+        let named = machine.load_named(Some("orch.yaml")).unwrap();
+        assert_eq!(trust_state(&named), TrustState::Trusted, "{written}");
+    }
+    let config = machine.load();
+    trust(
+        &config.trust_dir,
+        config.path.as_ref().unwrap(),
+        &config.hash,
+    )
+    .unwrap();
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    fs::remove_file(machine.path("work/link")).unwrap();
+    std::os::unix::fs::symlink("../other", machine.path("work/link")).unwrap();
+    let reasons = vec![format!(
+        "keeps its ledger and conversations in {}",
+        there("other")
+    )];
+    assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
 }
 
 #[test]
