@@ -15,6 +15,7 @@ mod log_file;
 mod mistake;
 mod names;
 mod plan;
+mod room;
 mod run;
 pub(crate) mod signals;
 mod standing;
@@ -25,7 +26,8 @@ mod tool;
 pub(crate) use costs::{costs_csv, costs_export, costs_text};
 pub(crate) use lists::{agents_text, health_text, logs_of, models_text, status_text, tasks_text};
 pub(crate) use load::{config as load_config, reload as reload_config};
-pub(crate) use run::{at_once, conversation, options, parse_budget, time_limit};
+pub(crate) use room::at_once;
+pub(crate) use run::{conversation, options, parse_budget, time_limit};
 pub(crate) use task::runs_text;
 
 use std::ffi::OsString;
@@ -58,7 +60,7 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
         Err(code) => return code,
     };
     let screen = screen(&cli, &env);
-    raise_open_files();
+    room::raise_open_files();
     let call = Call::new(cli, env, screen);
     if let Err(error) = call.begin_diagnosis() {
         return ExitCode::from(call.fail(error));
@@ -223,19 +225,5 @@ fn hints(env: &Env) -> ColorHints {
         no_color: env.process("NO_COLOR").is_some(),
         force: set("CLICOLOR_FORCE"),
         dumb: env.process("TERM").is_some_and(|term| term == "dumb"),
-    }
-}
-
-/// Many agents at once need many open files: the soft limit goes up to the hard one.
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum || limit.maximum.is_none() {
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        // Where it cannot be raised, fewer agents run at once.
-        _ = setrlimit(Resource::Nofile, raised);
     }
 }

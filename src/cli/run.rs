@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::approve::approver;
 use super::args::TierArg;
 use super::signals::{Signals, stopped, unread, watch_signals};
-use super::{Call, load, stdin};
+use super::{Call, load, room, stdin};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::config::Config;
@@ -25,9 +25,6 @@ use tokio::time::Instant;
 
 /// No run is given more time than this, as no setting can be: clocks do not reach much further.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
-
-/// Open files that are needed beside those of the agents.
-const SPARE_FILES: usize = 64;
 
 /// One agent on one prompt, or a session when there is no prompt.
 pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
@@ -57,7 +54,7 @@ pub(super) async fn agent_or_session(call: &Call) -> Result<u8, OrchError> {
 }
 
 async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
-    expect_growth(256 << 10);
+    room::expect_growth(256 << 10);
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
@@ -109,7 +106,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
 
 /// Every agent on one prompt.
 pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
-    expect_growth(1 << 20);
+    room::expect_growth(1 << 20);
     let limit = time_limit(call)?;
     let options = options(call)?;
     watch_signals(call, async |signals: &Signals| {
@@ -123,7 +120,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
         let orchestrator = if call.cli.run.dry_run {
             Orchestrator::look(config, options)?
         } else {
-            reserve_files(config.document.agents.len());
+            room::reserve(config.document.agents.len());
             Orchestrator::open(config, options)?
         };
         let order = AllOrder {
@@ -132,7 +129,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
             prompt,
             conversation: conversation(call),
             deadline,
-            at_once: at_once(),
+            at_once: room::at_once(),
         };
         if call.cli.run.dry_run {
             return super::plan::all(call, &orchestrator, &order);
@@ -363,41 +360,6 @@ pub(crate) fn time_limit(call: &Call) -> Result<Option<Duration>, OrchError> {
             format!("`--timeout {seconds}` is no time span"),
         )
         .with_hint("give the seconds, for example `--timeout 60`")),
-    }
-}
-
-pub(crate) fn at_once() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
-    limit.saturating_sub(SPARE_FILES).max(1)
-}
-
-/// Makes room for the open files of so many agents while the program has one thread. Later each growth of the
-/// kernel's table waits for all processors, some 10 ms: with a thousand agents twice.
-///
-/// Source: Linux, `fs/file.c`, `expand_fdtable`.
-fn reserve_files(agents: usize) {
-    let files = at_once().min(agents) + SPARE_FILES;
-    let last = i32::try_from(files - 1).unwrap_or(i32::MAX);
-    // Closed at once; where it is refused, the table grows when it must.
-    drop(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), last));
-}
-
-/// Lets the heap grow by so many bytes at a time, and keep as many that are free. By default it does so by 132 KiB,
-/// and what a thousand agents need takes hundreds of calls; what is not touched costs nothing.
-#[cfg_attr(
-    not(target_env = "gnu"),
-    expect(unused_variables, reason = "other C libraries have no such setting")
-)]
-fn expect_growth(bytes: libc::c_int) {
-    #[cfg(target_env = "gnu")]
-    {
-        #[expect(unsafe_code, reason = "the library does not know this call")]
-        // SAFETY: it takes two numbers and changes only what the allocator does from then on.
-        let taken = unsafe { libc::mallopt(libc::M_TOP_PAD, bytes) };
-        if taken == 0 {
-            tracing::debug!("the heap grows as it does by default");
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::OutputForm;
-use super::run::{at_once, config_by, finish, left, options, time_limit, until};
+use super::room::at_once;
+use super::run::{config_by, finish, left, options, time_limit, until};
 use super::signals::{Signals, watch_signals};
 use super::{Call, load, plan};
 use crate::agents::RunResult;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
@@ -12,25 +13,23 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 ///
 /// Entries without a body (`name:` with nothing but comments below) are left out when it is read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entries<T>(Vec<(String, T)>);
+pub struct Entries<T>(IndexMap<String, T>);
 
 impl<T> Default for Entries<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(IndexMap::new())
     }
 }
 
 impl<T> Entries<T> {
     /// The entry with this name.
     pub fn get(&self, name: &str) -> Option<&T> {
-        self.iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        self.0.get(name)
     }
 
     /// Whether there is an entry with this name.
     pub fn contains(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        self.0.contains_key(name)
     }
 
     /// All entries, in the order of the file.
@@ -47,7 +46,7 @@ impl<T> Entries<T> {
 
     /// The names, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.0.keys().map(String::as_str)
     }
 
     /// How many entries there are.
@@ -62,7 +61,7 @@ impl<T> Entries<T> {
 
     /// Adds an entry at the end. The caller sees to it that the name is new.
     pub fn push(&mut self, name: String, value: T) {
-        self.0.push((name, value));
+        self.0.insert(name, value);
     }
 }
 
@@ -91,10 +90,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
                 f.write_str("a mapping of names")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
-                let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(0).min(4096));
+                let mut entries = IndexMap::new();
                 while let Some(name) = map.next_key()? {
                     if let Some(value) = map.next_value()? {
-                        entries.push((name, value));
+                        entries.insert(name, value);
                     }
                 }
                 Ok(Entries(entries))
