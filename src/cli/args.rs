@@ -20,7 +20,6 @@ Examples:
 #[command(
     name = "orch",
     version,
-    subcommand_precedence_over_arg = true,
     max_term_width = 100,
     after_help = EXAMPLES
 )]

@@ -1,6 +1,10 @@
 //! Flags that mean nothing beside what a call does. They are refused before anything is done: whoever gives one relies
 //! on it, and what a flag was to keep from happening must not happen.
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
+
 use super::args::{Cli, OutputForm};
 use crate::error::{ErrorClass, OrchError};
 
@@ -92,6 +96,33 @@ fn lonely(cli: &Cli) -> Option<(&'static str, &'static str)> {
     ]
     .into_iter()
     .find_map(|(given, flag, (wanted, needed))| (given && !wanted).then_some((flag, needed)))
+}
+
+/// What also means something before a command of the house.
+const OF_ALL: [&str; 7] = [
+    "config", "verbose", "log_file", "output", "json", "quiet", "color",
+];
+
+/// Looks whether what stands before a command of the house means something there.
+///
+/// # Errors
+/// When it does not: the command would be carried out without it.
+pub(super) fn check_house(command: &Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(house) = matches.subcommand_name() else {
+        return Ok(());
+    };
+    let is_given = |arg: &&Arg| {
+        let id = arg.get_id().as_str();
+        !OF_ALL.contains(&id) && matches.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let Some(arg) = command.get_arguments().find(is_given) else {
+        return Ok(());
+    };
+    let flag = arg
+        .get_long()
+        .map_or_else(|| "-".to_owned(), |name| format!("--{name}"));
+    let words = format!("`{flag}` means nothing before `{house}`");
+    Err(clap::Error::raw(ErrorKind::ArgumentConflict, words))
 }
 
 fn usage(message: impl Into<String>) -> OrchError {

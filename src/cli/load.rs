@@ -1,14 +1,15 @@
 //! Loading the configuration of a call: found, checked, trusted.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::Call;
+use super::ask::{ask, terminal_or_stdin};
 use super::signals::Signals;
 use super::stdin::beside;
 use crate::config::{self, Config, Env, Source, TrustState};
 use crate::error::{ErrorClass, OrchError};
-use crate::render;
+use crate::render::{self, Screen};
 use crate::tools;
 
 /// The configuration that holds for a call.
@@ -18,7 +19,7 @@ use crate::tools;
 pub(crate) fn config(call: &Call) -> Result<Config, OrchError> {
     let config = load(call, call.cli.common.config.as_deref())?;
     if let Some(question) = question(&config)? {
-        trusted(&config, &question, ask(&question.text))?;
+        trusted(&config, &question, is_answered(call.screen, &question.text))?;
     }
     Ok(noted(call, config))
 }
@@ -38,8 +39,8 @@ pub(super) async fn config_beside(call: &Call, signals: &Signals) -> Result<Conf
         None => load(call, named)?,
     };
     if let Some(question) = question(&config)? {
-        let text = question.text.clone();
-        let answer = beside(signals, move || ask(&text)).await?;
+        let (screen, text) = (call.screen, question.text.clone());
+        let answer = beside(signals, move || is_answered(screen, &text)).await?;
         trusted(&config, &question, answer)?;
     }
     let config = noted(call, config);
@@ -177,13 +178,8 @@ fn question(config: &Config) -> Result<Option<Question>, OrchError> {
 }
 
 /// Asks the person at the terminal; whether the answer is yes.
-fn ask(question: &str) -> bool {
-    let mut line = String::new();
-    let asked = std::io::stderr()
-        .lock()
-        .write_all(question.as_bytes())
-        .and_then(|()| std::io::stdin().lock().read_line(&mut line));
-    asked.is_ok() && matches!(line.trim(), "y" | "Y" | "yes")
+fn is_answered(screen: Screen, question: &str) -> bool {
+    terminal_or_stdin().is_some_and(|terminal| ask(&terminal, screen, question, || false))
 }
 
 /// Keeps the answer, where it is yes.

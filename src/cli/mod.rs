@@ -4,6 +4,7 @@
 
 mod approve;
 mod args;
+mod ask;
 mod call;
 mod costs;
 mod diagnosis;
@@ -35,7 +36,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use tokio::runtime::LocalOptions;
 
 use args::{Actions, Cli, ColorArg, House};
@@ -89,6 +90,7 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
     };
     // A thread that still waits for standard input must not hold up the end.
     runtime.shutdown_background();
+    render::end_question();
     process::see_gone(LEAVING);
     ExitCode::from(code)
 }
@@ -96,7 +98,12 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
 /// What the arguments say. On its own, so that the stack that this takes is free again for what runs.
 #[inline(never)]
 fn parsed(args: &[OsString], env: &Env) -> Result<Cli, ExitCode> {
-    Cli::try_parse_from(args).map_err(|error| {
+    let mut command = Cli::command();
+    let read = command.try_get_matches_from_mut(args).and_then(|matches| {
+        flags::check_house(&command, &matches)?;
+        Cli::from_arg_matches(&matches)
+    });
+    read.map_err(|error| {
         let screen = Screen::detect(false, 0, None, hints(env));
         ExitCode::from(mistake::end(&error, args, env, screen))
     })

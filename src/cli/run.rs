@@ -321,7 +321,7 @@ pub(crate) fn options(call: &Call) -> Result<Options, OrchError> {
         budget,
         tier: run.sandbox.map(tier),
         session_budget: None,
-        approver: approver(run.yes, run.no_input),
+        approver: approver(run.yes, run.no_input, call.screen),
         no_log: run.no_log,
         record: run.record.clone(),
         replay: run.replay.clone(),

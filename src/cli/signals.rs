@@ -157,6 +157,7 @@ fn code_of(cause: Cause) -> u8 {
 )]
 fn leave(call: &Call, cause: Cause) {
     render::clear();
+    render::end_question();
     call.cut_short(stopped(cause));
     std::process::exit(code_of(cause).into());
 }

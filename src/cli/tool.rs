@@ -42,7 +42,7 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
     let config = Arc::new(load::config(call)?);
     let options = Options {
         tier: wanted.sandbox.map(tier),
-        approver: approver(wanted.yes, false),
+        approver: approver(wanted.yes, false, call.screen),
         ..Options::default()
     };
     let orchestrator = Orchestrator::without_store(config, options)?;

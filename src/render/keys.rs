@@ -1,7 +1,8 @@
 //! Keys that are pressed while something runs: kept for the next prompt, and not echoed into what is drawn.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,6 +31,14 @@ const REST: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
+
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// The controlling terminal hears no pastes once nobody asks any more.
+static ASKS: AtomicBool = AtomicBool::new(false);
 
 static KEYS: Mutex<Keys> = Mutex::new(Keys {
     muted: false,
@@ -141,8 +150,43 @@ pub(crate) fn end_pastes(screen: Screen) {
     }
 }
 
-/// Sets aside what was typed before a question, so that it answers nothing.
-pub(crate) fn set_aside(mut terminal: &File) {
+/// What is pasted is told apart while this lives.
+pub(crate) struct Hearing<'t>(&'t File);
+
+/// Has a terminal tell what is pasted while a question stands.
+pub(crate) fn hear_of_pastes(mut terminal: &File) -> Hearing<'_> {
+    ASKS.store(true, Ordering::SeqCst);
+    // A terminal that is gone has nobody who pastes.
+    drop(terminal.write_all(PASTES.as_bytes()));
+    Hearing(terminal)
+}
+
+impl Drop for Hearing<'_> {
+    fn drop(&mut self) {
+        if ASKS.swap(false, Ordering::SeqCst) {
+            drop(self.0.write_all(PASTES_NO_MORE.as_bytes()));
+        }
+    }
+}
+
+/// The program ends, whether its question was answered or not.
+pub(crate) fn end_question() {
+    if ASKS.swap(false, Ordering::SeqCst)
+        && let Ok(mut terminal) = OpenOptions::new().write(true).open("/dev/tty")
+    {
+        drop(terminal.write_all(PASTES_NO_MORE.as_bytes()));
+    }
+}
+
+/// Whether a line that answers a question was pasted: the terminal says so, or, where it tells nothing apart, other
+/// lines came with it.
+pub(crate) fn is_pasted(terminal: &File, line: &[u8]) -> bool {
+    contains(line, PASTE) || is_ready(terminal, AT_ONCE)
+}
+
+/// Sets aside what answers no question, for the next prompt: what was typed before it, or `first`, a line that was
+/// pasted, and what follows it.
+pub(crate) fn set_aside(mut terminal: &File, first: &[u8]) {
     let Ok(before) = tcgetattr(terminal) else {
         return;
     };
@@ -154,13 +198,17 @@ pub(crate) fn set_aside(mut terminal: &File) {
     if tcsetattr(terminal, OptionalActions::Now, &at_once).is_err() {
         return;
     }
-    let mut bytes = [0; 1024];
     let mut pasting = Pasting::default();
+    pasting.pass(first);
+    // Who pasted less than a line entered it for the question.
+    let entered = first.strip_suffix(b"\n").filter(|_| !pasting.is_open);
+    keep(entered.unwrap_or(first));
+    let mut bytes = [0; 1024];
     let mut waited = false;
     while let Ok(count) = terminal.read(&mut bytes) {
         if count == 0 {
             // The rest of a paste answers nothing either.
-            if waited || !pasting.is_open || !is_ready(terminal) {
+            if waited || !pasting.is_open || !is_ready(terminal, REST) {
                 break;
             }
             waited = true;
@@ -169,19 +217,28 @@ pub(crate) fn set_aside(mut terminal: &File) {
         waited = false;
         let read = bytes.get(..count).unwrap_or_default();
         pasting.pass(read);
-        let mut keys = keys();
-        if keys.early.len() < MOST {
-            keys.early.extend_from_slice(read);
-        }
+        keep(read);
     }
     // A terminal that is gone needs nothing back.
     _ = tcsetattr(terminal, OptionalActions::Now, &before);
 }
 
-/// Whether keys come within a short time.
-fn is_ready(terminal: &File) -> bool {
+fn keep(bytes: &[u8]) {
+    let mut keys = keys();
+    if keys.early.len() < MOST {
+        keys.early.extend_from_slice(bytes);
+    }
+}
+
+/// Whether keys come within a time.
+fn is_ready(terminal: &File, time: Timespec) -> bool {
     let mut ready = [PollFd::new(terminal, PollFlags::IN)];
-    poll(&mut ready, Some(&REST)).is_ok_and(|count| count > 0)
+    poll(&mut ready, Some(&time)).is_ok_and(|count| count > 0)
+}
+
+fn contains(bytes: &[u8], mark: &str) -> bool {
+    let mut places = bytes.windows(mark.len());
+    places.any(|place| place == mark.as_bytes())
 }
 
 /// Whether keys that come in pieces are in the middle of a paste.

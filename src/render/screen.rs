@@ -15,6 +15,8 @@ pub struct Screen {
     pub verbose: u8,
     /// Whether standard output is a terminal on which the cursor can be moved.
     pub live: bool,
+    /// `TERM=dumb`: whatever terminal there is knows no escape sequences.
+    pub dumb: bool,
     /// Colours of standard output.
     pub out: Style,
     /// Colours of standard error.
@@ -99,6 +101,7 @@ impl Screen {
             verbose,
             // Both streams are one screen then: lines of progress may stand between those of the answer.
             live: std::io::stdout().is_terminal() && std::io::stderr().is_terminal() && !hints.dumb,
+            dumb: hints.dumb,
             out: Style::decide(choice, hints, std::io::stdout().is_terminal()),
             err: Style::decide(choice, hints, std::io::stderr().is_terminal()),
         }

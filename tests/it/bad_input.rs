@@ -490,3 +490,55 @@ pub fn kill(pid: u32, signal: i32) {
     // SAFETY: the process is a child that was not waited for, so the id is its own.
     assert_eq!(unsafe { libc::kill(pid.try_into().unwrap(), signal) }, 0);
 }
+
+#[test]
+fn a_prompt_may_be_a_word_that_is_also_a_command() {
+    let server = Stub::start(|seen| stub::text(&format!("heard {}", seen.last_text())));
+    let context = Context::with_agent(&server.url(), "");
+    for word in ["check", "trust", "prices"] {
+        let args = [
+            "--config",
+            "orch.yaml",
+            "--agent",
+            "a",
+            "--prompt",
+            word,
+            "--json",
+        ];
+        let ran = context.run(&args).exits(0);
+        assert_eq!(ran.json()["output"], format!("heard {word}"));
+    }
+}
+
+#[test]
+fn flags_that_mean_nothing_before_a_command_are_refused() {
+    let context = Context::with_agent("http://127.0.0.1:9", "");
+    context.write("x", "text");
+    for (args, flag, command) in [
+        (&["--agent", "a", "check"][..], "--agent", "check"),
+        (
+            &["--sandbox", "landlock", "tool", "read"],
+            "--sandbox",
+            "tool",
+        ),
+        (&["--no-input", "tool", "bash"], "--no-input", "tool"),
+        (&["--costs", "prices"], "--costs", "prices"),
+        (&["--budget=1", "init"], "--budget", "init"),
+        (&["-", "check"], "-", "check"),
+    ] {
+        let ran = context.run(args).exits(2);
+        let expected = format!(
+            "error: `{flag}` means nothing before `{command}`\n\nhint: `orch --help` lists the flags\n"
+        );
+        assert_eq!((&*ran.stderr, &*ran.stdout), (&*expected, ""), "{args:?}");
+    }
+    // What every call takes stands on either side.
+    let read = ["tool", "read", r#"{"path":"x"}"#];
+    for before in [
+        &["--config", "orch.yaml", "--json"][..],
+        &["--output", "json", "--config", "orch.yaml"],
+        &["-v", "--quiet", "--color", "never", "--config", "orch.yaml"],
+    ] {
+        context.run(&[before, &read].concat()).exits(0);
+    }
+}

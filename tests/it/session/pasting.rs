@@ -13,6 +13,23 @@ fn paste(terminal: &mut Terminal, text: &str) {
     terminal.keys(&format!("\x1b[200~{text}\x1b[201~"));
 }
 
+/// A configuration in which `write` asks.
+fn asking(server: &Stub) -> Context {
+    let context = Context::new();
+    let config = agent_config(&server.url(), "");
+    let asked = "settings: {approvals: {rules: [{tool: write, action: ask}]}, ";
+    context.write("orch.yaml", config.replace("settings: {", asked));
+    context
+}
+
+/// A model that writes a file.
+fn writer() -> Stub {
+    Stub::start(|seen| match seen.tool_messages().len() {
+        0 => stub::tool_calls(&[("c1", "write", json!({"path": "x", "content": "x"}))]),
+        _ => stub::text("done"),
+    })
+}
+
 #[test]
 fn lines_that_are_pasted_while_an_answer_streams_are_one_text() {
     let gates = [stub::Gate::closed(), stub::Gate::closed()];
@@ -82,10 +99,7 @@ fn lines_that_are_pasted_before_a_question_neither_answer_it_nor_run() {
         calls.insert(0, stub::Do::Gate(pasted.clone()));
         calls
     });
-    let context = Context::new();
-    let config = agent_config(&server.url(), "");
-    let asked = "settings: {approvals: {rules: [{tool: write, action: ask}]}, ";
-    context.write("orch.yaml", config.replace("settings: {", asked));
+    let context = asking(&server);
     let mut terminal = in_terminal(&context);
     terminal.line("go");
     paste(&mut terminal, "y\r!echo mine > pwned\ry");
@@ -100,4 +114,87 @@ fn lines_that_are_pasted_before_a_question_neither_answer_it_nor_run() {
     terminal.prompt("[a] >");
     terminal.line("/quit");
     terminal.ends(0);
+}
+
+#[test]
+fn what_is_pasted_at_a_question_is_no_answer() {
+    let server = writer();
+    let context = asking(&server);
+    let mut terminal = in_terminal(&context);
+    terminal.line("go");
+    terminal.shows("allow? [y/N]");
+    paste(&mut terminal, "y\r!echo mine > pwned\ry");
+    terminal.shows("what is pasted is no answer\na wants to run write:\n  x\nallow? [y/N]");
+    // Nor is it with an Enter behind it.
+    paste(&mut terminal, "yes");
+    terminal.keys("\r");
+    terminal.wait("the question for the third time", |screen| {
+        screen.contents().matches("allow? [y/N]").count() == 3
+    });
+    assert!(!context.work().join("x").exists());
+    terminal.keys("y\r");
+    terminal.shows("done");
+    terminal.shows("[a] > y\n!echo mine > pwned\nyyes");
+    terminal.typed("yyes");
+    assert_eq!(context.read("x"), "x");
+    assert!(!context.work().join("pwned").exists());
+    terminal.keys("\x03");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn lines_that_come_at_once_on_a_terminal_that_marks_no_pastes_answer_nothing() {
+    let server = writer();
+    let context = asking(&server);
+    let mut command = context.command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "go"]);
+    command.env("TERM", "dumb");
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.shows("allow? [y/N]");
+    assert!(!terminal.bracketed_paste());
+    terminal.keys("y\rsecond\r");
+    terminal.shows("what is pasted is no answer");
+    assert!(!context.work().join("x").exists());
+    terminal.keys("y\r");
+    terminal.shows("done");
+    terminal.ends(0);
+    assert_eq!(context.read("x"), "x");
+}
+
+#[test]
+fn neither_what_was_typed_before_nor_what_is_pasted_trusts_a_configuration() {
+    let server = Stub::start(|_| stub::text("Hello."));
+    let context = Context::new();
+    let servers = "mcp_servers:\n  git: {command: [sh, -c, 'touch MARK; cat']}\n";
+    context.write("orch.yaml", agent_config(&server.url(), "") + servers);
+    let mut command = context.command(&["--agent", "a", "--prompt", "hi"]);
+    command.env("TERM", "xterm");
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.shows("trust it until it changes? [y/N]");
+    paste(&mut terminal, "y\ry");
+    terminal.shows("what is pasted is no answer");
+    assert!(!context.work().join("MARK").exists());
+    terminal.keys("n\r");
+    terminal.shows("orch trust orch.yaml");
+    assert!(!terminal.bracketed_paste());
+    terminal.ends(3);
+    assert!(!context.work().join("MARK").exists());
+}
+
+#[test]
+fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
+    let server = writer();
+    let context = asking(&server);
+    let mut command = context.command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "go"]);
+    command.env("TERM", "xterm");
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.shows("allow? [y/N]");
+    terminal.wait("a program that is told of pastes", |screen| {
+        screen.bracketed_paste()
+    });
+    terminal.keys("\x03");
+    terminal.wait("one that is not", |screen| !screen.bracketed_paste());
+    terminal.ends(130);
+    assert!(!context.work().join("x").exists());
 }

@@ -176,6 +176,11 @@ impl Terminal {
         rows.join("\n").trim_end().to_owned()
     }
 
+    /// Whether the program has asked to be told what is pasted.
+    pub fn bracketed_paste(&self) -> bool {
+        self.seen.state().parser.screen().bracketed_paste()
+    }
+
     /// Gives the window another size.
     pub fn resize(&mut self, columns: u16, rows: u16) {
         let process = self.session.get_process_mut();
