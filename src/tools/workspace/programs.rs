@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::sandbox::Policy;
 
 /// Entries that are looked at, at most.
 const MOST: usize = 200_000;
-
-/// By so much the clock of files may be behind, which goes in steps.
-const STEP: Duration = Duration::from_millis(10);
 
 /// A program that ran, or runs.
 #[derive(Debug)]
 pub struct Program {
     words: String,
     roots: Vec<PathBuf>,
+    /// By the clock of files.
     from: SystemTime,
     until: Arc<OnceLock<SystemTime>>,
 }
@@ -55,7 +55,7 @@ impl Program {
                 .chain(&policy.write)
                 .cloned()
                 .collect(),
-            from: SystemTime::now(),
+            from: now_of_files(),
             until: Arc::clone(&until),
         };
         (program, Running(Some(until)))
@@ -68,7 +68,7 @@ impl Program {
 
     fn ran_at(&self, time: SystemTime) -> bool {
         let until = self.until.get().copied().unwrap_or_else(SystemTime::now);
-        time + STEP >= self.from && time <= until
+        time >= self.from && time <= until
     }
 }
 
@@ -120,12 +120,49 @@ fn is_changed(programs: &[Program], directory: &Path) -> bool {
 }
 
 fn ran_at_change(programs: &[Program], meta: &Metadata) -> bool {
-    let (Ok(seconds), Ok(nanos)) = (
-        u64::try_from(meta.ctime()),
-        u32::try_from(meta.ctime_nsec()),
-    ) else {
-        return false;
-    };
-    let time = UNIX_EPOCH + Duration::new(seconds, nanos);
-    programs.iter().any(|program| program.ran_at(time))
+    let time = since_1970(meta.ctime(), meta.ctime_nsec());
+    time.is_some_and(|time| programs.iter().any(|program| program.ran_at(time)))
+}
+
+/// The time that a file has which is changed now, at least: the clock of files goes in steps, of up to ten
+/// milliseconds.
+///
+/// Source: clock_gettime(2), `CLOCK_REALTIME_COARSE`; Linux, `ktime_get_coarse_real_ts64` in `current_time`.
+fn now_of_files() -> SystemTime {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    since_1970(now.tv_sec, now.tv_nsec).unwrap_or_else(SystemTime::now)
+}
+
+fn since_1970(seconds: i64, nanos: i64) -> Option<SystemTime> {
+    let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+    UNIX_EPOCH.checked_add(since)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sandbox::SandboxSettings;
+
+    use super::*;
+
+    #[test]
+    fn what_was_changed_a_moment_before_is_no_change_of_the_program() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        let settings = SandboxSettings::default();
+        let policy = Policy::new(directory.path(), Path::new("/nonexistent"), &settings).unwrap();
+        std::fs::write(&path, "before").unwrap();
+        let meta = path.metadata().unwrap();
+        let changed = since_1970(meta.ctime(), meta.ctime_nsec()).unwrap();
+        // The next step of the clock.
+        while now_of_files() <= changed {
+            std::hint::spin_loop();
+        }
+        let (program, running) = Program::start(&policy, "a command".to_owned());
+        assert_eq!(touched(&[program], &[]), BTreeSet::new());
+        drop(running);
+        let (program, running) = Program::start(&policy, "a command".to_owned());
+        std::fs::write(&path, "after").unwrap();
+        drop(running);
+        assert_eq!(touched(&[program], &[]), BTreeSet::from([path]));
+    }
 }

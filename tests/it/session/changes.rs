@@ -185,6 +185,8 @@ fn what_commands_changed_is_told_and_left() {
     for line in ["both", "command", "look"] {
         terminal.line(line);
         terminal.shows("done");
+        // Files have the time of a clock that goes in steps: what is changed in one step is changed at once.
+        context.later();
         terminal.prompt("[a] >");
         terminal.keys("\x0c");
         terminal.wait("a clean screen", |screen| {

@@ -94,6 +94,19 @@ impl Context {
         std::fs::write(path, content).expect("a file");
     }
 
+    /// Waits for the next step of the clock that files have their times from, a few milliseconds at most.
+    pub fn later(&self) {
+        let time = || {
+            let probe = self.home().join("probe");
+            std::fs::write(&probe, "").unwrap();
+            probe.metadata().unwrap().modified().unwrap()
+        };
+        let before = time();
+        while time() == before {
+            std::thread::yield_now();
+        }
+    }
+
     /// Reads a file of the workspace.
     pub fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.work().join(path))
