@@ -288,7 +288,7 @@ pub(super) fn left(
 }
 
 /// Who takes the answer while it streams.
-fn delivery(call: &Call) -> Delivery {
+pub(super) fn delivery(call: &Call) -> Delivery {
     match call.form() {
         Form::Json => Delivery::Buffered,
         // Whoever reads the events is told when a text is void.

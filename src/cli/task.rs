@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::args::OutputForm;
 use super::room::at_once;
-use super::run::{config_by, finish, left, options, time_limit, until};
+use super::run::{config_by, delivery, finish, left, options, time_limit, until};
 use super::signals::{Signals, watch_signals};
 use super::{Call, load, plan};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::error::OrchError;
 use crate::event::Events;
-use crate::orchestrator::{Limits, Orchestrator, RunInfo};
+use crate::orchestrator::{Orchestrator, ResumeOptions, RunInfo};
 use crate::render::{self, Form};
 use crate::tasks::{Plan, draw};
 use crate::usage::Usd;
@@ -42,11 +42,17 @@ pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
         let run_id = call.run_id();
         let plan = &plan;
         let id = &run_id;
-        watched(call, signals, orchestrator, &run_id, async |work| {
-            work.orchestrator
-                .run_task(id, plan, deadline, work.events, &work.signals.cancel)
-                .await
-        })
+        watched(
+            call,
+            signals,
+            orchestrator,
+            (&run_id, false),
+            async |work| {
+                work.orchestrator
+                    .run_task(id, plan, deadline, work.events, &work.signals.cancel)
+                    .await
+            },
+        )
         .await
     })
     .await?
@@ -68,24 +74,32 @@ pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
             }
         };
         let run_id = call.goes_on_with(&run.listed.run_id);
-        let limits = Limits {
+        let resume = ResumeOptions {
             deadline,
             at_once: at_once(),
+            delivery: delivery(call),
         };
+        let is_alone = run.listed.kind == "agent";
         // Of several agents each answer is printed as it comes.
         let one_by_one = run.listed.kind == "all" && call.form() == Form::Text;
-        watched(call, signals, orchestrator, &run_id, async |work| {
-            let signals = work.signals;
-            let redactor = work.orchestrator.redactor();
-            let mut finished = |result: &RunResult| {
-                if one_by_one && render::answer(result, call.screen, redactor).is_err() {
-                    signals.canceller.cancel(Cause::Closed);
-                }
-            };
-            work.orchestrator
-                .resume(run, limits, work.events, &signals.cancel, &mut finished)
-                .await
-        })
+        watched(
+            call,
+            signals,
+            orchestrator,
+            (&run_id, is_alone),
+            async |work| {
+                let signals = work.signals;
+                let redactor = work.orchestrator.redactor();
+                let mut finished = |result: &RunResult| {
+                    if one_by_one && render::answer(result, call.screen, redactor).is_err() {
+                        signals.canceller.cancel(Cause::Closed);
+                    }
+                };
+                work.orchestrator
+                    .resume(run, resume, work.events, &signals.cancel, &mut finished)
+                    .await
+            },
+        )
         .await
     })
     .await?
@@ -98,16 +112,19 @@ struct Work<'a> {
     signals: &'a Signals,
 }
 
-/// Does a run with somebody watching, to its exit code.
+/// Does a run with somebody watching, to its exit code. The answer of one that is an agent's alone streams.
 async fn watched(
     call: &Call,
     signals: &Signals,
     orchestrator: Orchestrator,
-    run_id: &Arc<str>,
+    (run_id, is_alone): (&Arc<str>, bool),
     work: impl AsyncFnOnce(Work<'_>) -> Result<RunResult, OrchError>,
 ) -> Result<u8, OrchError> {
     let left = left(call, &orchestrator, run_id, None);
-    let mut view = call.view(orchestrator.redactor()).with_left(left).of_task();
+    let mut view = call.view(orchestrator.redactor()).with_left(left);
+    if !is_alone {
+        view = view.of_task();
+    }
     let (events, receiver) = Events::channel(run_id);
     let running = async {
         // Dropping the events ends the view.

@@ -30,7 +30,7 @@ pub use models::named;
 pub use plan::Plan;
 pub(crate) use policy::PRICE_FILE;
 pub(crate) use resolve::nearest;
-pub use resume::Limits;
+pub use resume::ResumeOptions;
 pub use run::{Conversation, Done, Order, deadline, new_run_id};
 pub use task::RunInfo;
 pub use task_plan::{StepPlan, TaskPlan};

@@ -18,13 +18,15 @@ use crate::store::{Durability, StoreError};
 use crate::tasks::runs::{self, StoredRun};
 use crate::tasks::{self, Plan, RunLock, RunState};
 
-/// What bounds a run that is taken up again.
+/// How a run that is taken up again is carried out.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ResumeOptions {
     /// When it must be over.
     pub deadline: Option<Instant>,
     /// At most this many agents at once.
     pub at_once: usize,
+    /// Who takes the answer of one agent while it streams.
+    pub delivery: Delivery,
 }
 
 /// How many runs are named where one is meant.
@@ -87,7 +89,7 @@ impl Orchestrator {
     pub async fn resume(
         &self,
         run: StoredRun,
-        limits: Limits,
+        options: ResumeOptions,
         events: &Events,
         cancel: &Cancel,
         finished: &mut (dyn FnMut(&RunResult) + Send),
@@ -107,7 +109,7 @@ impl Orchestrator {
             events.notice(words.clone()).await;
         }
         if run.listed.kind != "task" {
-            let agents = self.resume_agents((&run, lock), limits, events, cancel, finished);
+            let agents = self.resume_agents((&run, lock), options, events, cancel, finished);
             let mut result = Box::pin(agents).await?;
             result.warnings.splice(0..0, lost);
             return Ok(result);
@@ -129,13 +131,13 @@ impl Orchestrator {
         runs::set_state(store, &run_id, RunState::Running, None, Durability::Full)
             .await
             .map_err(|error| not_kept(&error))?;
-        Box::pin(self.work_on(&run_id, &plan, (lost, limits.deadline), events, cancel)).await
+        Box::pin(self.work_on(&run_id, &plan, (lost, options.deadline), events, cancel)).await
     }
 
     async fn resume_agents(
         &self,
         (run, lock): (&StoredRun, RunLock),
-        limits: Limits,
+        options: ResumeOptions,
         events: &Events,
         cancel: &Cancel,
         finished: &mut (dyn FnMut(&RunResult) + Send),
@@ -148,12 +150,12 @@ impl Orchestrator {
                 only: Vec::new(),
                 prompt: kept.plan.prompt.clone(),
                 conversation: Conversation::New,
-                deadline: limits.deadline,
-                at_once: limits.at_once,
+                deadline: options.deadline,
+                at_once: options.at_once,
             };
             self.ask_all(&kept, order, events, cancel, finished).await
         } else {
-            self.resume_agent(&kept, limits, events, cancel).await?
+            self.resume_agent(&kept, options, events, cancel).await?
         };
         kept.end(&mut result).await;
         Ok(result)
@@ -162,7 +164,7 @@ impl Orchestrator {
     async fn resume_agent(
         &self,
         run: &KeptRun,
-        limits: Limits,
+        options: ResumeOptions,
         events: &Events,
         cancel: &Cancel,
     ) -> Result<RunResult, OrchError> {
@@ -174,8 +176,8 @@ impl Orchestrator {
             agent: asked.agent.clone(),
             prompt: run.plan.prompt.clone(),
             conversation: Conversation::New,
-            deadline: limits.deadline,
-            delivery: Delivery::Buffered,
+            deadline: options.deadline,
+            delivery: options.delivery,
         };
         let opened = self.opened(&asked.agent, asked.conversation.clone())?;
         let ready = self.ready(&run.plan, order, opened)?;

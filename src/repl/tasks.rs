@@ -7,7 +7,8 @@ use crate::cancel::{Cancel, switch};
 use crate::cli;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
-use crate::orchestrator::{Limits, Orchestrator, deadline, new_run_id};
+use crate::orchestrator::{Orchestrator, ResumeOptions, deadline, new_run_id};
+use crate::providers::Delivery;
 use crate::render::{self, Form, View};
 use crate::sessions;
 use crate::store::StoreError;
@@ -24,7 +25,7 @@ impl Repl<'_> {
         let plan = self.orchestrator.task_plan(&name, &inputs)?;
         let run_id = new_run_id();
         let id = &run_id;
-        self.watched(&run_id, async |orchestrator, events, cancel| {
+        self.watched((id, false), async |orchestrator, events, cancel| {
             orchestrator.run_task(id, &plan, None, events, cancel).await
         })
         .await
@@ -42,19 +43,21 @@ impl Repl<'_> {
         let run_id = run.listed.run_id.clone();
         let screen = self.call.screen;
         let one_by_one = run.listed.kind == "all";
-        let limits = Limits {
+        let options = ResumeOptions {
             deadline: deadline(self.limit),
             at_once: cli::at_once(),
+            delivery: Delivery::Live,
         };
+        let is_alone = run.listed.kind == "agent";
         let next = self
-            .watched(&run_id, async |orchestrator, events, cancel| {
+            .watched((&run_id, is_alone), async |orchestrator, events, cancel| {
                 let mut finished = |result: &RunResult| {
                     if one_by_one {
                         _ = render::answer(result, screen, orchestrator.redactor());
                     }
                 };
                 orchestrator
-                    .resume(run, limits, events, cancel, &mut finished)
+                    .resume(run, options, events, cancel, &mut finished)
                     .await
             })
             .await?;
@@ -86,18 +89,20 @@ impl Repl<'_> {
         Ok(())
     }
 
+    /// Does a run with somebody watching. The answer of one that is an agent's alone streams.
     async fn watched(
         &mut self,
-        run_id: &str,
+        (run_id, is_alone): (&str, bool),
         work: impl AsyncFnOnce(&Orchestrator, &Events, &Cancel) -> Result<RunResult, OrchError>,
     ) -> Result<Next, OrchError> {
         let (canceller, cancel) = switch();
         let orchestrator = &self.orchestrator;
         let redactor = orchestrator.redactor();
         let left = orchestrator.left(&run_id.into(), None, None);
-        let mut view = View::new(Form::Text, self.call.screen, redactor)
-            .with_left(left)
-            .of_task();
+        let mut view = View::new(Form::Text, self.call.screen, redactor).with_left(left);
+        if !is_alone {
+            view = view.of_task();
+        }
         let (events, mut receiver) = Events::channel(run_id);
         let running = async {
             let events = events;

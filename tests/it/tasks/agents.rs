@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::kill::{asked, lines, said_again};
 use super::{config, run_id};
 use crate::sandbox::until;
-use crate::support::{Context, Stub, stub};
+use crate::support::{Context, Stub, stub, terminal::Terminal};
 
 /// How often; `ORCH_TEST_LONG=1` makes it 200 times.
 const TIMES: u32 = 6;
@@ -236,4 +236,58 @@ fn of_many_agents_only_those_without_an_answer_are_asked_again() {
         assert!(again.stdout.contains(name), "{}", again.stdout);
     }
     assert_eq!(server.chats().len(), 5);
+}
+
+#[test]
+fn the_answer_of_an_agent_that_goes_on_streams() {
+    let gates = [stub::Gate::closed(), stub::Gate::closed()];
+    let waits = gates.clone();
+    let server = Stub::start(move |seen| {
+        let says = |text: &str| stub::event(&stub::chunk(&json!({"content": text}), None));
+        let answers = |gate: &stub::Gate| {
+            vec![
+                stub::stream_head(),
+                says("It begins\n\n"),
+                stub::Do::Gate(gate.clone()),
+                says("and ends."),
+                stub::event(&stub::chunk(&json!({}), Some("stop"))),
+                stub::event(&stub::usage(10, 5)),
+                stub::piece("data: [DONE]\n\n"),
+                stub::stream_end(),
+            ]
+        };
+        match seen.number {
+            0 | 3 => stub::tool_calls(&[("1", "read", json!({"path": "fixed.txt"}))]),
+            1 | 4 => stub::status(500, &[], "{}"),
+            2 => answers(&waits[0]),
+            _ => answers(&waits[1]),
+        }
+    });
+    let context = context(&server);
+    let failed = ["--agent", "a", "--prompt", "work"];
+    context.orch(&failed).exits(5);
+    let mut command = context.command(&["--config", "orch.yaml", "--resume", &run_id(&context)]);
+    command.env("TERM", "xterm");
+    let terminal = Terminal::start(command, 80, 24);
+    terminal.shows("It begins");
+    gates[0].open();
+    terminal.shows("and ends.");
+    let screen = terminal.screen();
+    assert_eq!(screen.matches("It begins").count(), 1, "{screen}");
+    terminal.ends(0);
+
+    context.orch(&failed).exits(5);
+    let mut command = context.command(&["--config", "orch.yaml"]);
+    command.env("TERM", "xterm");
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.prompt("[a] >");
+    terminal.line(&format!("/resume {}", run_id(&context)));
+    terminal.shows("It begins");
+    gates[1].open();
+    terminal.shows("and ends.");
+    terminal.prompt("[a] >");
+    let screen = terminal.screen();
+    assert_eq!(screen.matches("It begins").count(), 1, "{screen}");
+    terminal.line("/quit");
+    terminal.ends(0);
 }
