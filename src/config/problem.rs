@@ -69,8 +69,10 @@ pub struct ConfigError {
 
 /// More problems than this are only counted.
 const SHOWN: usize = 50;
-/// Columns of a source line that are shown at most.
-const WIDTH: usize = 96;
+/// Columns of a source line that are shown at most: with a number of four digits before it, and the marks of what is
+/// left out, it fits into the 80 columns that terminals have at least. One that was broken would part the caret from
+/// its place.
+const WIDTH: usize = 68;
 
 impl ConfigError {
     /// Sorts the problems of a file and keeps the lines of `text` that they point at.
@@ -271,13 +273,16 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_round_the_column() {
-        let text = format!("{}X{}", "a".repeat(200), "b".repeat(200));
-        let output = shown(&text, 1, 201);
-        let lines: Vec<&str> = output.lines().collect();
-        assert_eq!(lines.len(), 3);
-        let caret = lines[2].chars().position(|c| c == '^');
-        assert_eq!(lines[1].chars().position(|c| c == 'X'), caret);
-        assert!(lines[1].chars().count() < 110, "{output}");
+        for before in [0, 40, 66, 200] {
+            let line = format!("{}X{}", "a".repeat(before), "b".repeat(200));
+            let text = "\n".repeat(998) + &line;
+            let output = shown(&text, 999, u32::try_from(before).unwrap() + 1);
+            let lines: Vec<&str> = output.lines().collect();
+            assert_eq!(lines.len(), 3);
+            let caret = lines[2].chars().position(|c| c == '^');
+            assert_eq!(lines[1].chars().position(|c| c == 'X'), caret);
+            assert!(lines[1].chars().count() < 80, "{output}");
+        }
     }
 
     #[test]
