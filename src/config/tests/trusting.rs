@@ -126,6 +126,18 @@ fn trust_is_kept_for_one_content_at_one_place() {
     assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
 }
 
+/// What is trusted is the place that `link` leads to, not wherever it leads later.
+fn trusted_as_long_as_the_link_leads_there(machine: &Machine, asked: &str) {
+    let config = machine.load();
+    let path = config.path.as_ref().unwrap();
+    trust(&config.trust_dir, path, &config.hash).unwrap();
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    fs::remove_file(machine.path("work/link")).unwrap();
+    std::os::unix::fs::symlink("../other", machine.path("work/link")).unwrap();
+    let reasons = vec![format!("{asked} {}", machine.path("other").display())];
+    assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+}
+
 #[test]
 fn a_workspace_outside_of_the_directory_of_a_found_configuration_must_be_trusted() {
     let machine = Machine::new();
@@ -153,23 +165,8 @@ fn a_workspace_outside_of_the_directory_of_a_found_configuration_must_be_trusted
         let named = machine.load_named(Some("orch.yaml")).unwrap();
         assert_eq!(trust_state(&named), TrustState::Trusted, "{written}");
     }
-    // What was trusted was to work there, not wherever the link leads later.
     machine.write("work/orch.yaml", "settings: {working_dir: link}");
-    let config = machine.load();
-    trust(
-        &config.trust_dir,
-        config.path.as_ref().unwrap(),
-        &config.hash,
-    )
-    .unwrap();
-    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
-    fs::remove_file(machine.path("work/link")).unwrap();
-    std::os::unix::fs::symlink("../other", machine.path("work/link")).unwrap();
-    let reasons = vec![format!(
-        "lets agents work in {}",
-        machine.path("other").display()
-    )];
-    assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+    trusted_as_long_as_the_link_leads_there(&machine, "lets agents work in");
 
     // The user's own works where the user is.
     fs::remove_file(machine.path("work/orch.yaml")).unwrap();
@@ -201,21 +198,7 @@ fn a_ledger_outside_of_the_directory_of_a_found_configuration_must_be_trusted() 
         let named = machine.load_named(Some("orch.yaml")).unwrap();
         assert_eq!(trust_state(&named), TrustState::Trusted, "{written}");
     }
-    let config = machine.load();
-    trust(
-        &config.trust_dir,
-        config.path.as_ref().unwrap(),
-        &config.hash,
-    )
-    .unwrap();
-    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
-    fs::remove_file(machine.path("work/link")).unwrap();
-    std::os::unix::fs::symlink("../other", machine.path("work/link")).unwrap();
-    let reasons = vec![format!(
-        "keeps its ledger and conversations in {}",
-        there("other")
-    )];
-    assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+    trusted_as_long_as_the_link_leads_there(&machine, "keeps its ledger and conversations in");
 }
 
 #[test]

@@ -22,6 +22,13 @@ fn asking(server: &Stub) -> Context {
     context
 }
 
+/// A run of the agent on a terminal of this kind.
+fn running(context: &Context, term: &str) -> Terminal {
+    let mut command = context.command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "go"]);
+    command.env("TERM", term);
+    Terminal::start(command, 80, 24)
+}
+
 /// A model that writes a file.
 fn writer() -> Stub {
     Stub::start(|seen| match seen.tool_messages().len() {
@@ -148,9 +155,7 @@ fn what_is_pasted_at_a_question_is_no_answer() {
 fn lines_that_come_at_once_on_a_terminal_that_marks_no_pastes_answer_nothing() {
     let server = writer();
     let context = asking(&server);
-    let mut command = context.command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "go"]);
-    command.env("TERM", "dumb");
-    let mut terminal = Terminal::start(command, 80, 24);
+    let mut terminal = running(&context, "dumb");
     terminal.shows("allow? [y/N]");
     assert!(!terminal.bracketed_paste());
     terminal.keys("y\rsecond\r");
@@ -186,9 +191,7 @@ fn neither_what_was_typed_before_nor_what_is_pasted_trusts_a_configuration() {
 fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
     let server = writer();
     let context = asking(&server);
-    let mut command = context.command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "go"]);
-    command.env("TERM", "xterm");
-    let mut terminal = Terminal::start(command, 80, 24);
+    let mut terminal = running(&context, "xterm");
     terminal.shows("allow? [y/N]");
     terminal.wait("a program that is told of pastes", |screen| {
         screen.bracketed_paste()
