@@ -26,12 +26,18 @@ use orch::costs::{
 use orch::store::Store;
 use orch::usage::{Meter, Usage, Usd};
 
+/// Each attempt is of a run of its own.
+const APART: &str = "--apart";
+
+const AGENT: &str = "reviewer";
+
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let Some(at) = args.iter().position(|arg| arg == "--paced") {
         let rate = args[at + 2].parse().unwrap();
         let seconds = args[at + 3].parse().unwrap();
-        return paced(Path::new(&args[at + 1]), rate, seconds);
+        let apart = args.iter().any(|arg| arg == APART);
+        return paced(Path::new(&args[at + 1]), rate, seconds, apart);
     }
     if let Some(at) = args.iter().position(|arg| arg == "--short") {
         return short_command(Path::new(&args[at + 1]));
@@ -45,7 +51,8 @@ fn main() {
     short_command(&state("short"));
     throughput(&state("one"), 1, 2_000);
     throughput(&state("many"), 64, 20_000);
-    four_processes(&state("four"));
+    four_processes(&state("four"), false);
+    four_processes(&state("apart"), true);
     reports(&state("many"));
 }
 
@@ -53,11 +60,11 @@ fn line(what: &str, measured: &str, aim: &str) {
     println!("{what:<58} {measured:>12}  {aim}");
 }
 
-fn attempt(run_id: &str, turn: u32) -> Attempt {
+fn attempt(run_id: &str, agent: &str, turn: u32) -> Attempt {
     Attempt {
         run_id: run_id.into(),
-        agent: "reviewer".into(),
-        session: Some(run_id.into()),
+        agent: agent.into(),
+        session: Some(format!("{run_id}/{agent}").into()),
         turn,
         attempt: 1,
         provider: "openai".to_owned(),
@@ -74,11 +81,11 @@ fn attempt(run_id: &str, turn: u32) -> Attempt {
     }
 }
 
-fn caps() -> Caps {
+fn caps(agent: &str) -> Caps {
     let limit = Usd::from_pico(i64::MAX / 2);
     let scopes = [
         Scope::Run,
-        Scope::Agent("reviewer".into()),
+        Scope::Agent(agent.into()),
         Scope::Session,
         Scope::Day,
         Scope::Month,
@@ -102,7 +109,17 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// One attempt; how long its hold took.
 async fn one(ledger: &Ledger, caps: &Caps, run_id: &str, turn: u32) -> Duration {
-    let attempt = attempt(run_id, turn);
+    of_agent(ledger, caps, (run_id, AGENT), turn).await
+}
+
+/// One attempt of an agent; how long its hold took.
+async fn of_agent(
+    ledger: &Ledger,
+    caps: &Caps,
+    (run_id, agent): (&str, &str),
+    turn: u32,
+) -> Duration {
+    let attempt = attempt(run_id, agent, turn);
     let began = Instant::now();
     let hold = ledger
         .start_attempt(&attempt, caps, Arc::new(Meter::default()))
@@ -152,7 +169,7 @@ fn short_command(state: &Path) {
         let began = Instant::now();
         let ledger = ledger(state);
         let opened = Instant::now();
-        runtime.block_on(one(&ledger, &caps(), &run_id, 1));
+        runtime.block_on(one(&ledger, &caps(AGENT), &run_id, 1));
         let settled = Instant::now();
         drop(ledger);
         took.push(began.elapsed());
@@ -190,7 +207,7 @@ fn short_command(state: &Path) {
 
 fn throughput(state: &Path, in_flight: u32, attempts: u32) {
     let ledger = ledger(state);
-    let caps = caps();
+    let caps = caps(AGENT);
     let run_id = uuid::Uuid::now_v7().to_string();
     let began = Instant::now();
     runtime().block_on(async {
@@ -214,19 +231,34 @@ fn throughput(state: &Path, in_flight: u32, attempts: u32) {
     );
 }
 
-/// As many attempts as are due, none waiting for the one before; prints what each hold took.
-fn paced(state: &Path, rate: u32, seconds: u32) {
+/// As many attempts as are due, none waiting for the one before, of ten agents of one run or, `apart`, each of a run of
+/// its own; prints what each hold took.
+fn paced(state: &Path, rate: u32, seconds: u32, apart: bool) {
     let ledger = ledger(state);
-    let caps = Arc::new(caps());
+    let names: Vec<String> = if apart {
+        vec![AGENT.to_owned()]
+    } else {
+        (0..10).map(|number| format!("{AGENT}-{number}")).collect()
+    };
+    let agents: Vec<_> = names
+        .into_iter()
+        .map(|name| Arc::new((caps(&name), name)))
+        .collect();
+    let new_run = || uuid::Uuid::now_v7().to_string();
+    let the_run = new_run();
     let waits = runtime().block_on(async {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
         let mut running = tokio::task::JoinSet::new();
         for turn in 0..rate * seconds {
             ticks.tick().await;
-            let (ledger, caps) = (ledger.clone(), Arc::clone(&caps));
-            let run_id = uuid::Uuid::now_v7().to_string();
-            running.spawn(async move { one(&ledger, &caps, &run_id, turn).await });
+            let agent = Arc::clone(&agents[turn as usize % agents.len()]);
+            let run_id = if apart { new_run() } else { the_run.clone() };
+            let ledger = ledger.clone();
+            running.spawn(async move {
+                let (caps, name) = &*agent;
+                of_agent(&ledger, caps, (&run_id, name), turn).await
+            });
         }
         running.join_all().await
     });
@@ -235,7 +267,13 @@ fn paced(state: &Path, rate: u32, seconds: u32) {
     }
 }
 
-fn four_processes(state: &Path) {
+fn four_processes(state: &Path, apart: bool) {
+    let who = if apart {
+        "four processes, each attempt a run"
+    } else {
+        "four processes, each a run of ten agents"
+    };
+    let more = if apart { &[APART][..] } else { &[] };
     drop(ledger(state));
     let began = Instant::now();
     let children: Vec<_> = (0..4)
@@ -244,6 +282,7 @@ fn four_processes(state: &Path) {
                 .arg("--paced")
                 .arg(state)
                 .args(["500", "5"])
+                .args(more)
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap()
@@ -264,13 +303,13 @@ fn four_processes(state: &Path) {
     let per_second = waits.len() as f64 / began.elapsed().as_secs_f64();
     waits.sort();
     line(
-        "four processes: attempts a second, all together",
+        &format!("{who}: a second, together"),
         &format!("{per_second:.0}"),
         "2000",
     );
     for (percent, aim) in [(50, "0.3 ms"), (90, ""), (99, "5 ms"), (100, "")] {
         line(
-            &format!("four processes: p{percent} of a hold"),
+            &format!("{who}: p{percent} of a hold"),
             &format!("{:.0?}", percentile(&waits, percent)),
             aim,
         );

@@ -33,9 +33,6 @@ const QUIET_PAGES: i64 = 64;
 /// need.
 const QUIET_SIZE: u64 = 288 << 10;
 
-/// How often the lock is tried for starting the log anew: only briefly, it may as well be later.
-const RESTART_TRIES: i32 = 10;
-
 /// Which file something is: its device and its number there.
 type FileId = (u64, u64);
 
@@ -222,10 +219,9 @@ impl Mover {
             .name("store-log".to_owned())
             .stack_size(256 << 10)
             .spawn(move || {
-                let moved =
-                    connection::open_mover(&database, RESTART_TRIES).and_then(|connection| {
-                        move_when_woken(&connection, &woken).map_err(Into::into)
-                    });
+                let moved = connection::open_mover(&database, connection::FEW_TRIES).and_then(
+                    |connection| move_when_woken(&connection, &woken).map_err(Into::into),
+                );
                 told(moved);
             });
         Some(Self {
