@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ffi::{OsString, c_char, c_int, c_void};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -98,12 +98,18 @@ impl Log {
             Some(file) => Ok(file),
             None => File::open(&self.path),
         };
-        match file.and_then(|file| file.sync_data().map(|()| file)) {
-            Ok(file) if !self.is_in_place(&file) => {
+        let synced = file.and_then(|file| {
+            begin_to_write(&file);
+            // Looked at while the disk is at work.
+            let is_in_place = self.is_in_place(&file);
+            file.sync_data().map(|()| (file, is_in_place))
+        });
+        match synced {
+            Ok((_, false)) => {
                 self.broken = true;
                 Err(StoreError::gone())
             }
-            Ok(file) => {
+            Ok((file, true)) => {
                 self.file = Some(file);
                 self.is_behind = false;
                 Ok(())
@@ -166,6 +172,20 @@ impl Log {
         if self.pages > QUIET_PAGES || size > QUIET_SIZE {
             told(start_anew(connection));
         }
+    }
+}
+
+/// Has the disk begin with what a file has to be written, without waiting for it: the sync that follows waits for the
+/// rest. Where this cannot be done the sync does it all.
+///
+/// Source: sync_file_range(2); a length of 0 is the whole file.
+fn begin_to_write(file: &File) {
+    #[expect(unsafe_code, reason = "the library does not know this call")]
+    // SAFETY: the descriptor is open, and nothing but numbers is passed.
+    let code =
+        unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    if code != 0 {
+        tracing::debug!("the file system writes files as a whole only");
     }
 }
 
