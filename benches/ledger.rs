@@ -1,7 +1,7 @@
 //! What the ledger must be fast at: `cargo bench --bench ledger`.
 //!
-//! Prints what a short command pays for it, how many attempts a second one process settles, and
-//! how long an attempt waits for its hold while four processes share one file.
+//! Prints what a short command pays for it, how many attempts a second one process settles, and how long an attempt
+//! waits for its hold while four processes share one file, beside what the disk takes for the least of that.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,7 +12,8 @@
     reason = "a measuring script: it starts processes, reads the clock and prints"
 )]
 
-use std::io::Write;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -33,11 +34,19 @@ const AGENT: &str = "reviewer";
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    if let Some(at) = args.iter().position(|arg| arg == "--paced") {
-        let rate = args[at + 2].parse().unwrap();
-        let seconds = args[at + 3].parse().unwrap();
-        let apart = args.iter().any(|arg| arg == APART);
-        return paced(Path::new(&args[at + 1]), rate, seconds, apart);
+    for (flag, is_ledger) in [("--paced", true), ("--overwrite", false)] {
+        if let Some(at) = args.iter().position(|arg| arg == flag) {
+            let path = Path::new(&args[at + 1]);
+            let number = |at: usize| args[at].parse().unwrap();
+            let (rate, seconds) = (number(at + 2), number(at + 3));
+            let apart = args.iter().any(|arg| arg == APART);
+            if is_ledger {
+                paced(path, rate, seconds, apart);
+            } else {
+                overwrite(path, rate, seconds);
+            }
+            return;
+        }
     }
     if let Some(at) = args.iter().position(|arg| arg == "--short") {
         return short_command(Path::new(&args[at + 1]));
@@ -47,7 +56,6 @@ fn main() {
     let directory = tempfile::tempdir_in(base).unwrap();
     let state = |name: &str| directory.path().join(name);
     println!("{:<58} {:>12}  aim", "what", "measured");
-    disk(&state("disk"));
     short_command(&state("short"));
     throughput(&state("one"), 1, 2_000);
     throughput(&state("many"), 64, 20_000);
@@ -142,21 +150,26 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
 
-/// What the disk takes for the least that a durable hold needs.
-fn disk(path: &Path) {
-    let mut file = std::fs::File::create(path).unwrap();
-    let mut took: Vec<Duration> = (0..300)
-        .map(|_| {
-            file.write_all(&[7; 8192]).unwrap();
-            let began = Instant::now();
-            file.sync_data().unwrap();
-            began.elapsed()
-        })
-        .collect();
-    took.sort();
-    for percent in [50, 99] {
-        let what = format!("this disk: p{percent} of syncing 8 KiB appended to a file");
-        line(&what, &format!("{:.0?}", percentile(&took, percent)), "");
+/// As many bytes as two transactions write.
+const WRITTEN: usize = 16 << 10;
+
+/// The least that a durable hold needs of a disk: writes over a part of a file that has its size, and syncs it, as often
+/// as a hold is made; prints what each took.
+fn overwrite(file: &Path, rate: u32, seconds: u32) {
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    let parts = usize::try_from(file.metadata().unwrap().len()).unwrap() / WRITTEN;
+    let mut part = std::process::id() as usize * 97;
+    let period = Duration::from_secs(1) / rate;
+    let mut due = Instant::now();
+    for _ in 0..rate * seconds {
+        due += period;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        part = (part + 1) % parts;
+        let began = Instant::now();
+        file.write_all_at(&[7; WRITTEN], (part * WRITTEN) as u64)
+            .unwrap();
+        file.sync_data().unwrap();
+        println!("{}", began.elapsed().as_micros());
     }
 }
 
@@ -267,22 +280,16 @@ fn paced(state: &Path, rate: u32, seconds: u32, apart: bool) {
     }
 }
 
-fn four_processes(state: &Path, apart: bool) {
-    let who = if apart {
-        "four processes, each attempt a run"
-    } else {
-        "four processes, each a run of ten agents"
-    };
-    let more = if apart { &[APART][..] } else { &[] };
-    drop(ledger(state));
+/// What four processes of this program print at once, in order, and how many that were a second.
+fn four(args: &[&str], path: &Path) -> (Vec<Duration>, f64) {
     let began = Instant::now();
     let children: Vec<_> = (0..4)
         .map(|_| {
             Command::new(std::env::current_exe().unwrap())
-                .arg("--paced")
-                .arg(state)
+                .arg(args[0])
+                .arg(path)
                 .args(["500", "5"])
-                .args(more)
+                .args(&args[1..])
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap()
@@ -302,17 +309,33 @@ fn four_processes(state: &Path, apart: bool) {
         .collect();
     let per_second = waits.len() as f64 / began.elapsed().as_secs_f64();
     waits.sort();
-    line(
-        &format!("{who}: a second, together"),
-        &format!("{per_second:.0}"),
-        "2000",
-    );
+    (waits, per_second)
+}
+
+/// The holds of four processes, beside what their disk takes.
+fn four_processes(state: &Path, apart: bool) {
+    let (who, more) = if apart {
+        ("each attempt a run", &["--paced", APART][..])
+    } else {
+        ("each a run of ten agents", &["--paced"][..])
+    };
+    let bare = state.with_extension("disk");
+    let file = std::fs::File::create(&bare).unwrap();
+    (&file).write_all(&vec![0; 16 << 20]).unwrap();
+    file.sync_all().unwrap();
+    let (syncs, _) = four(&["--overwrite"], &bare);
+    for percent in [50, 99] {
+        let what = format!("four processes that only write and sync: p{percent}");
+        line(&what, &format!("{:.0?}", percentile(&syncs, percent)), "");
+    }
+    drop(ledger(state));
+    let (waits, per_second) = four(more, state);
+    let per_second = format!("{per_second:.0}");
+    let what = format!("four processes, {who}: a second, together");
+    line(&what, &per_second, "2000");
     for (percent, aim) in [(50, "0.3 ms"), (90, ""), (99, "5 ms"), (100, "")] {
-        line(
-            &format!("{who}: p{percent} of a hold"),
-            &format!("{:.0?}", percentile(&waits, percent)),
-            aim,
-        );
+        let what = format!("four processes, {who}: p{percent} of a hold");
+        line(&what, &format!("{:.0?}", percentile(&waits, percent)), aim);
     }
 }
 
