@@ -13,7 +13,7 @@ pub(crate) fn approver(yes: bool, no_input: bool, screen: Screen) -> Approver {
     if yes {
         return Approver::Yes;
     }
-    let Some(terminal) = terminal().filter(|_| !no_input) else {
+    let Some(terminal) = (!no_input).then(terminal).flatten() else {
         return Approver::Nobody;
     };
     let (sender, receiver) = mpsc::channel(16);

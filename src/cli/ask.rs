@@ -32,7 +32,7 @@ pub(super) fn terminal_or_stdin() -> Option<File> {
 
 /// Whether the answer is yes. A question that is void, as `is_void` says, and a terminal that is gone say no.
 pub(super) fn ask(
-    terminal: &File,
+    mut terminal: &File,
     screen: Screen,
     question: &str,
     is_void: impl Fn() -> bool,
@@ -41,7 +41,7 @@ pub(super) fn ask(
     let _pastes = (!screen.dumb).then(|| render::hear_of_pastes(terminal));
     let mut text = question.to_owned();
     loop {
-        if { terminal }.write_all(text.as_bytes()).is_err() {
+        if terminal.write_all(text.as_bytes()).is_err() {
             return false;
         }
         let Some(line) = read_line(terminal, &is_void) else {

@@ -37,7 +37,7 @@ const AT_ONCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// The controlling terminal hears no pastes once nobody asks any more.
+/// A terminal tells what is pasted, for a question that stands there.
 static ASKS: AtomicBool = AtomicBool::new(false);
 
 static KEYS: Mutex<Keys> = Mutex::new(Keys {

@@ -14,7 +14,7 @@ use super::index::{self, Index};
 use super::{StoreError, StoreErrorKind, log, migrations};
 
 /// How often a locked database is tried again at once: a transaction takes less than a tenth of a millisecond, and to
-/// sleep that long takes longer. With four busy processes an attempt gets its hold a sixth sooner.
+/// sleep that long takes longer. With four busy processes an attempt gets its hold a tenth sooner.
 const TRIES_AT_ONCE: i32 = 20;
 
 /// How long is left to others before the next try at once.
