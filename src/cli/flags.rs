@@ -1,7 +1,7 @@
 //! Flags that mean nothing beside what a call does. They are refused before anything is done: whoever gives one relies
 //! on it, and what a flag was to keep from happening must not happen.
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
@@ -122,7 +122,10 @@ pub(super) fn check_house(command: &Command, matches: &ArgMatches) -> Result<(),
         .get_long()
         .map_or_else(|| "-".to_owned(), |name| format!("--{name}"));
     let words = format!("`{flag}` means nothing before `{house}`");
-    Err(clap::Error::raw(ErrorKind::ArgumentConflict, words))
+    let mut error = clap::Error::raw(ErrorKind::ArgumentConflict, words);
+    // Whose help says more.
+    error.insert(ContextKind::Custom, ContextValue::String(house.to_owned()));
+    Err(error)
 }
 
 fn usage(message: impl Into<String>) -> OrchError {

@@ -103,12 +103,20 @@ fn told(error: &clap::Error, args: &[OsString]) -> OrchError {
         Some(ContextValue::Strings(near)) if !near.is_empty() => {
             format!("did you mean `{}`?", near.join("` or `"))
         }
-        _ => match command(args) {
+        _ => match named(error).or_else(|| command(args)) {
             Some(name) => format!("`orch {name} --help` says what it takes"),
             None => "`orch --help` lists the flags".to_owned(),
         },
     };
     OrchError::new(ErrorClass::Usage, message).with_hint(hint)
+}
+
+/// The command of the house that an error of ours is about.
+fn named(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::Custom) {
+        Some(ContextValue::String(name)) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// The command of the house that was named.

@@ -37,7 +37,8 @@ pub(crate) fn at_once() -> usize {
     limit.saturating_sub(SPARE_FILES).max(1)
 }
 
-/// Makes room for so many agents while the program has one thread.
+/// Makes room for so many agents before the first of them begins, while the program has one thread; on a terminal there
+/// is a second one already, that asks about approvals.
 pub(super) fn reserve(agents: usize) {
     let agents = at_once().min(agents);
     reserve_files(agents);
@@ -45,8 +46,8 @@ pub(super) fn reserve(agents: usize) {
     reserve_memory(agents.saturating_mul(AGENT).min(MOST));
 }
 
-/// Makes room for the open files of so many agents. Later each growth of the kernel's table waits for all
-/// processors, some 10 ms: with a thousand agents twice.
+/// Makes room for the open files of so many agents. With more than one thread each growth of the kernel's table waits
+/// for all processors, some 10 ms: with a thousand agents twice, or once where it is made here.
 ///
 /// Source: Linux, `fs/file.c`, `expand_fdtable`.
 fn reserve_files(agents: usize) {

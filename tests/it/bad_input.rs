@@ -528,7 +528,8 @@ fn flags_that_mean_nothing_before_a_command_are_refused() {
     ] {
         let ran = context.run(args).exits(2);
         let expected = format!(
-            "error: `{flag}` means nothing before `{command}`\n\nhint: `orch --help` lists the flags\n"
+            "error: `{flag}` means nothing before `{command}`\n\n\
+             hint: `orch {command} --help` says what it takes\n"
         );
         assert_eq!((&*ran.stderr, &*ran.stdout), (&*expected, ""), "{args:?}");
     }

@@ -9,7 +9,7 @@ and of what was not, nothing, all, one file's alone, or some of its sectors. Eac
 request that was made by then in its ledger, totals that are the sum of its attempts, and every turn whose process had
 ended. At last the same is judged with one file's syncs left out: then faults must be found.
 
-Needs a C compiler. Fails with what was wrong first.
+Needs a C compiler, and an ORCH that loads libraries: not one that is linked statically. Fails with what was wrong first.
 """
 
 import argparse

@@ -13,6 +13,14 @@ fn paste(terminal: &mut Terminal, text: &str) {
     terminal.keys(&format!("\x1b[200~{text}\x1b[201~"));
 }
 
+/// Leaves a session at whose prompt something stands.
+fn leave_from_a_line(mut terminal: Terminal) {
+    terminal.keys("\x03");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
 /// A configuration in which `write` asks.
 fn asking(server: &Stub) -> Context {
     let context = Context::new();
@@ -117,10 +125,7 @@ fn lines_that_are_pasted_before_a_question_neither_answer_it_nor_run() {
     terminal.typed("y");
     assert!(!context.work().join("x").exists());
     assert!(!context.work().join("pwned").exists());
-    terminal.keys("\x03");
-    terminal.prompt("[a] >");
-    terminal.line("/quit");
-    terminal.ends(0);
+    leave_from_a_line(terminal);
 }
 
 #[test]
@@ -145,10 +150,7 @@ fn what_is_pasted_at_a_question_is_no_answer() {
     terminal.typed("yyes");
     assert_eq!(context.read("x"), "x");
     assert!(!context.work().join("pwned").exists());
-    terminal.keys("\x03");
-    terminal.prompt("[a] >");
-    terminal.line("/quit");
-    terminal.ends(0);
+    leave_from_a_line(terminal);
 }
 
 #[test]
@@ -176,6 +178,8 @@ fn neither_what_was_typed_before_nor_what_is_pasted_trusts_a_configuration() {
     let mut command = context.command(&["--agent", "a", "--prompt", "hi"]);
     command.env("TERM", "xterm");
     let mut terminal = Terminal::start(command, 80, 24);
+    // The program has not begun yet.
+    terminal.keys("y\r");
     terminal.shows("trust it until it changes? [y/N]");
     paste(&mut terminal, "y\ry");
     terminal.shows("what is pasted is no answer");
