@@ -21,11 +21,15 @@ fn main() {
     let flags = set("CARGO_ENCODED_RUSTFLAGS") + &set("RUSTC_LINKER");
     let has_scripts = !flags.contains("mold") && !flags.contains("wild");
     if set("PROFILE") == "release" && set("CARGO_CFG_TARGET_OS") == "linux" && has_scripts {
-        let root = set("CARGO_MANIFEST_DIR");
-        println!("cargo:rustc-link-arg-bins=-T{root}/src/startup.ld");
+        // A copy beside what is built: the sources may be moved, or others be built into the same directory, and
+        // Cargo would go on with the old path.
+        let place = set("OUT_DIR");
+        let order = format!("{place}/startup.ld");
+        if std::fs::copy("src/startup.ld", &order).is_ok() {
+            println!("cargo:rustc-link-arg-bins=-T{order}");
+        }
         let is_native = set("HOST") == set("TARGET");
         if is_native && set("CARGO_CFG_TARGET_ENV") == "gnu" && has_unwinder() {
-            let place = set("OUT_DIR");
             // What the linker takes for the library is a script that names the archives.
             let script = std::fs::write(format!("{place}/libgcc_s.so"), UNWINDER);
             if script.is_ok() {

@@ -56,6 +56,40 @@ fn every_command_has_a_page_and_every_page_is_packed() {
 }
 
 #[test]
+fn what_was_built_is_built_on_after_the_sources_have_moved() {
+    let context = Context::new();
+    let script = context.work().join("build-script");
+    let compiled = Command::new("rustc")
+        .args(["--edition", "2024", "-o"])
+        .args([&script, &root().join("src/build.rs")])
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{compiled:?}");
+    let built = context.work().join("built");
+    std::fs::create_dir(&built).unwrap();
+    let output = Command::new(script)
+        .current_dir(root())
+        .env("OUT_DIR", &built)
+        .env("PROFILE", "release")
+        .env("CARGO_MANIFEST_DIR", root())
+        .env("CARGO_CFG_TARGET_OS", "linux")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTC_LINKER")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let order = built.join("startup.ld");
+    assert!(
+        told.contains(&format!("=-T{}\n", order.display())),
+        "{told}"
+    );
+    assert!(order.is_file());
+    // Cargo keeps what a build script has told; where it was built it finds again after a move, other places not.
+    let told = told.replace(built.to_str().unwrap(), "");
+    assert!(!told.contains(root().to_str().unwrap()), "{told}");
+}
+
+#[test]
 fn bash_completes_flags_and_commands() {
     let context = Context::new();
     let script = context.run(&["completions", "bash"]).exits(0).stdout;
