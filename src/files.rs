@@ -9,8 +9,48 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FsWord, Mode, OFlags};
 use rustix::io::Errno;
+
+/// Who keeps what a file system holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// This kernel alone: ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, bcachefs, ZFS.
+    Kernel,
+    /// This kernel, in layers of others: overlayfs.
+    Layers,
+    /// Another machine or program, or nobody knows: NFS, SMB, 9P, FUSE.
+    Other,
+}
+
+/// Who keeps a file system of this type, as statfs(2) tells it.
+///
+/// Source: linux/magic.h, and those of bcachefs and ZFS.
+pub fn keeper(kind: FsWord) -> Keeper {
+    const LOCAL: [u32; 7] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0xF2F5_2010,
+        0xCA45_1A4E,
+        0x2FC1_2FC1,
+    ];
+    const OVERLAY: u32 = 0x794C_7630;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "these numbers have 32 bits, whose sign is an accident"
+    )]
+    let kind = kind as u32;
+    if LOCAL.contains(&kind) {
+        Keeper::Kernel
+    } else if kind == OVERLAY {
+        Keeper::Layers
+    } else {
+        Keeper::Other
+    }
+}
 
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 

@@ -23,6 +23,8 @@ pub enum StoreErrorKind {
     Gone,
     /// The disk failed.
     Io,
+    /// The disk, or the machine that keeps the file, did not answer in time.
+    Stuck,
     /// The writer ended; only after another error.
     Closed,
     /// A statement was wrong: a fault of this program.
@@ -55,6 +57,7 @@ impl std::fmt::Display for StoreError {
             StoreErrorKind::NewerSchema => f.write_str(" was written by a newer orch")?,
             StoreErrorKind::Gone => f.write_str(" was removed or replaced while it was in use")?,
             StoreErrorKind::Io => f.write_str(" failed to read or write")?,
+            StoreErrorKind::Stuck => f.write_str(" does not answer")?,
             StoreErrorKind::Closed => f.write_str(" is closed")?,
             StoreErrorKind::Statement => f.write_str(" refused a statement")?,
         }
@@ -90,6 +93,13 @@ impl StoreError {
 
     pub(super) fn gone() -> Self {
         Self::new(StoreErrorKind::Gone, "")
+    }
+
+    pub(super) fn stuck() -> Self {
+        Self::new(
+            StoreErrorKind::Stuck,
+            "what was written last may not be on the disk",
+        )
     }
 
     pub(super) fn sync_failed() -> Self {
@@ -147,6 +157,9 @@ impl StoreError {
                 "start again; what was written since is in the file that is gone"
             }
             StoreErrorKind::Io => "check the disk and `orch check --store`",
+            StoreErrorKind::Stuck => {
+                "check the disk or the server that keeps it, or name another directory with `settings.state_dir`"
+            }
             StoreErrorKind::Closed | StoreErrorKind::Statement => "run `orch check --store`",
         }
     }

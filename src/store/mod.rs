@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::files::{self, Keeper};
 use writer::{Direct, Keep, Writer};
 
 /// The file's name in the state directory.
@@ -79,7 +80,8 @@ impl Store {
     }
 
     /// Opens the store for a program that has one thing to do: it has no writer's thread, and what is
-    /// written is done when the call returns.
+    /// written is done when the call returns. Where another machine or program keeps the file, which may not
+    /// answer, it has one: signals and deadlines are heeded meanwhile.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -88,8 +90,13 @@ impl Store {
         tracing::debug!(path = %path.display(), "opening the store for one run");
         let connection = connection::open_writer(&path, connection::BUSY_TRIES)
             .map_err(|error| error.at(&path))?;
-        let direct = Direct::new(connection, &path);
-        let writer = Writer::Direct(Mutex::new(direct));
+        let is_elsewhere =
+            rustix::fs::statfs(&path).is_ok_and(|told| files::keeper(told.f_type) == Keeper::Other);
+        let writer = if is_elsewhere {
+            Writer::start(connection, &path).map_err(|error| error.at(&path))?
+        } else {
+            Writer::Direct(Mutex::new(Direct::new(connection, &path)))
+        };
         Ok(Self::new(Some(path), writer, None))
     }
 
@@ -152,7 +159,34 @@ impl Store {
             // A caller that is gone does not want to know.
             drop(sender.send(result));
         });
-        async move { receiver.await.unwrap_or_else(|_| Err(StoreError::closed())) }
+        self.answer(receiver)
+    }
+
+    /// Waits for what the end of a job tells, but not for ever: a disk that takes a minute does not answer. Every
+    /// later write fails at once then.
+    pub(crate) fn answer<T>(
+        &self,
+        told: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + use<T>
+    where
+        T: Send + 'static,
+    {
+        // Who waits for an answer keeps no store open.
+        let inner = Arc::downgrade(&self.inner);
+        async move {
+            if let Ok(told) = tokio::time::timeout(writer::PATIENCE, told).await {
+                return told.unwrap_or_else(|_| Err(StoreError::closed()));
+            }
+            let Some(inner) = inner.upgrade() else {
+                return Err(StoreError::stuck());
+            };
+            inner.writer.give_up();
+            let stuck = StoreError::stuck();
+            Err(match &inner.path {
+                Some(path) => stuck.at(path),
+                None => stuck,
+            })
+        }
     }
 
     /// Queues a job that nobody waits for, as in `Drop`. [`Store::close`] tells if one failed.

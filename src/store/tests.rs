@@ -113,6 +113,36 @@ async fn jobs_that_queue_up_share_one_commit() {
     assert_eq!(last.await.unwrap(), (3, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_does_not_answer_is_waited_for_so_long_and_no_longer() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let (release, blocked) = mpsc::channel::<()>();
+    let (done, late) = mpsc::channel();
+    store.write_detached(Durability::Normal, move |_| {
+        blocked.recv().unwrap();
+        done.send(()).unwrap();
+        Ok(())
+    });
+    let words = format!(
+        "the store `{}` does not answer: what was written last may not be on the disk",
+        directory.path().join(FILE_NAME).display()
+    );
+    let first = store.write(Durability::Normal, |_| Ok(())).await;
+    assert_eq!(first.unwrap_err().to_string(), words);
+    // From there on nothing is waited for: neither writes nor the end of the writer.
+    let (told, next) = mpsc::channel();
+    store.submit(
+        Durability::Full,
+        |_| Ok(()),
+        move |ended| told.send(ended).unwrap(),
+    );
+    assert_eq!(next.try_recv().unwrap().unwrap_err().to_string(), words);
+    assert_eq!(store.close().await.unwrap_err().to_string(), words);
+    release.send(()).unwrap();
+    late.recv().unwrap();
+}
+
 #[tokio::test]
 async fn many_handles_on_one_file_lose_nothing() {
     let directory = tempfile::tempdir().unwrap();

@@ -6,8 +6,10 @@
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rustix::thread::set_current_timer_slack;
@@ -17,6 +19,10 @@ use super::{Durability, StoreError, Transaction, lock};
 
 /// How many jobs one transaction may hold, so that the first of them does not wait for ever.
 const BATCH: usize = 256;
+
+/// How long a write is waited for. A transaction waits ten seconds for other processes, and so may the one before
+/// it; a disk that takes this long does not answer, and nobody knows when it will.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Tells the caller of a job how its transaction ended.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -41,11 +47,14 @@ pub(super) struct Job {
 /// Who writes.
 #[derive(Debug)]
 pub(super) enum Writer {
-    /// A thread of its own with a queue; both are taken on drop, which ends it once the queue is
-    /// empty.
+    /// A thread of its own with a queue, which is taken on drop: that ends the thread once the queue is empty.
     Thread {
         jobs: Option<Sender<Job>>,
         thread: Option<JoinHandle<()>>,
+        /// Hears nothing until the thread has ended.
+        ended: Mutex<Receiver<()>>,
+        /// Its disk does not answer, and its end is not waited for.
+        given_up: AtomicBool,
     },
     /// Whoever writes, at once.
     Direct(Mutex<Direct>),
@@ -59,15 +68,21 @@ impl Writer {
     /// Starts a thread that writes.
     pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel();
+        let (ends, ended) = mpsc::channel();
         let path = path.to_owned();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(1 << 20)
-            .spawn(move || run(connection, &path, &queue))
+            .spawn(move || {
+                run(connection, &path, &queue);
+                drop(ends);
+            })
             .map_err(|error| StoreError::io(&error))?;
         Ok(Self::Thread {
             jobs: Some(jobs),
             thread: Some(thread),
+            ended: Mutex::new(ended),
+            given_up: AtomicBool::new(false),
         })
     }
 
@@ -82,6 +97,9 @@ impl Writer {
                 let (finish, ended) = write_now(&mut lock(memory), job.work);
                 return finish(ended);
             }
+            Self::Thread { given_up, .. } if given_up.load(Ordering::Acquire) => {
+                (job.work, StoreError::stuck())
+            }
             Self::Thread {
                 jobs: Some(jobs), ..
             } => match jobs.send(job) {
@@ -92,6 +110,13 @@ impl Writer {
             Self::Nobody => (job.work, StoreError::read_only()),
         };
         work(Err(error.clone())).1(Err(error));
+    }
+
+    /// Waits for the thread no more: its disk does not answer.
+    pub(super) fn give_up(&self) {
+        if let Self::Thread { given_up, .. } = self {
+            given_up.store(true, Ordering::Release);
+        }
     }
 
     /// Takes no more jobs, so that a thread ends once it has done those that it has.
@@ -105,13 +130,35 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Self::Thread { jobs, thread } = self {
-            drop(jobs.take());
-            if let Some(thread) = thread.take()
-                && thread.thread().id() != std::thread::current().id()
-                && thread.join().is_err()
-            {
-                tracing::error!("the store's writer panicked");
+        let Self::Thread {
+            jobs,
+            thread,
+            ended,
+            given_up,
+        } = self
+        else {
+            return;
+        };
+        drop(jobs.take());
+        let Some(thread) = thread
+            .take()
+            .filter(|thread| thread.thread().id() != std::thread::current().id())
+        else {
+            return;
+        };
+        let patience = if given_up.load(Ordering::Acquire) {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        };
+        match lock(ended).recv_timeout(patience) {
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::error!("the store's disk does not answer: it is not waited for");
+            }
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                if thread.join().is_err() {
+                    tracing::error!("the store's writer panicked");
+                }
             }
         }
     }

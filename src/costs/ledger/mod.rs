@@ -148,8 +148,7 @@ impl Ledger {
                 drop(sender.send(result));
             },
         );
-        let admitted = receiver.await.unwrap_or_else(|_| Err(StoreError::closed()));
-        match admitted {
+        match self.store.answer(receiver).await {
             Ok(Ok(granted)) => {
                 let output_tokens = granted.output_tokens.unwrap_or(attempt.max_output_tokens);
                 hold.open(granted.amount, output_tokens, warning);

@@ -116,6 +116,7 @@ async fn threads_with_a_store_each_share_one_budget() {
                 let store = Store::open(&state).unwrap();
                 let ledger = Ledger::new(store, Arc::new(Prices::built_in()));
                 let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
                     .build()
                     .unwrap();
                 let admitted = runtime.block_on(start(

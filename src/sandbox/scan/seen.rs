@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, Stat, Statx, StatxFlags, fstatfs, makedev, statx};
 use rustix::path::Arg;
 
+use crate::files::{self, Keeper};
+
 /// The numbers of mounts that are never used again (`STATX_MNT_ID_UNIQUE`, since Linux 6.8).
 const MOUNT_FOR_EVER: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
@@ -113,34 +115,14 @@ impl Trusted {
     }
 }
 
-/// How far a file system is trusted: those of this kernel alone, by their numbers of `linux/magic.h`.
+/// How far a file system is trusted: those of this kernel alone.
 fn trust(kind: rustix::fs::FsWord, mount: Mount) -> Trust {
-    /// ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, bcachefs, ZFS.
-    const LOCAL: [u32; 7] = [
-        0xEF53,
-        0x5846_5342,
-        0x9123_683E,
-        0x0102_1994,
-        0xF2F5_2010,
-        0xCA45_1A4E,
-        0x2FC1_2FC1,
-    ];
-    const OVERLAY: u32 = 0x794C_7630;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "these numbers have 32 bits, whose sign is an accident"
-    )]
-    let kind = kind as u32;
-    if LOCAL.contains(&kind) {
-        Trust::Always
-    } else if kind != OVERLAY {
-        Trust::Never
-    } else if mount.is_for_ever {
-        Trust::Always
-    } else {
+    match files::keeper(kind) {
+        Keeper::Kernel => Trust::Always,
+        Keeper::Layers if mount.is_for_ever => Trust::Always,
         // Another overlay of the same layer and others may get the same number.
-        Trust::Here
+        Keeper::Layers => Trust::Here,
+        Keeper::Other => Trust::Never,
     }
 }
 
