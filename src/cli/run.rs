@@ -9,7 +9,7 @@ use super::approve::approver;
 use super::args::TierArg;
 use super::signals::{Signals, stopped, unread, watch_signals};
 use super::{Call, load, room, stdin};
-use crate::agents::RunResult;
+use crate::agents::{ErrorReport, RunResult};
 use crate::cancel::Cause;
 use crate::config::Config;
 use crate::error::{ErrorClass, OrchError};
@@ -192,7 +192,7 @@ pub(super) async fn finish(
             result.ok = false;
             result.error = Some(error.into());
         }
-        (Err(error), Some(_)) => result.warnings.push(error.to_string()),
+        (Err(error), Some(_)) => result.warnings.push(ErrorReport::from(error).message),
     }
     let told = match watched.and_then(|()| view.finish(&result)) {
         Ok(()) => {

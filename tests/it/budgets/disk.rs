@@ -249,6 +249,12 @@ fn a_store_that_goes_away_ends_the_run_before_the_next_call() {
                 .contains("was removed or replaced while it was in use"),
             "{name}: {ended:#?}"
         );
+        let without_cause =
+            |line: &str| line.ends_with("the ledger could not be written to its end");
+        assert!(
+            !ended.stderr.lines().any(without_cause),
+            "{name}: {ended:#?}"
+        );
         assert_eq!(server.chats().len(), 2, "{name}");
     }
 }
