@@ -44,7 +44,7 @@ pub enum Durability {
 pub type Job = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
 
 /// A handle of the store; clones share the connections. The last one to go waits until everything
-/// queued is written.
+/// queued is written, or its disk does not answer.
 #[derive(Clone, Debug)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -162,8 +162,8 @@ impl Store {
         self.answer(receiver)
     }
 
-    /// Waits for what the end of a job tells, but not for ever: a disk that takes a minute does not answer. Every
-    /// later write fails at once then.
+    /// Waits for what the end of a job tells, but not for ever: a disk that takes a minute does not answer. From
+    /// there on nobody waits, until it does. What is queued stays so, and is done then.
     pub(crate) fn answer<T>(
         &self,
         told: oneshot::Receiver<Result<T, StoreError>>,
@@ -173,8 +173,9 @@ impl Store {
     {
         // Who waits for an answer keeps no store open.
         let inner = Arc::downgrade(&self.inner);
+        let patience = self.inner.writer.patience();
         async move {
-            if let Ok(told) = tokio::time::timeout(writer::PATIENCE, told).await {
+            if let Ok(told) = tokio::time::timeout(patience, told).await {
                 return told.unwrap_or_else(|_| Err(StoreError::closed()));
             }
             let Some(inner) = inner.upgrade() else {

@@ -5,9 +5,9 @@
 
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ pub(super) enum Writer {
         thread: Option<JoinHandle<()>>,
         /// Hears nothing until the thread has ended.
         ended: Mutex<Receiver<()>>,
-        /// Its disk does not answer, and its end is not waited for.
-        given_up: AtomicBool,
+        /// Its disk does not answer: nothing is waited for until it does.
+        given_up: Arc<AtomicBool>,
     },
     /// Whoever writes, at once.
     Direct(Mutex<Direct>),
@@ -69,12 +69,13 @@ impl Writer {
     pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel();
         let (ends, ended) = mpsc::channel();
-        let path = path.to_owned();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (path, disk) = (path.to_owned(), Arc::clone(&given_up));
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(1 << 20)
             .spawn(move || {
-                run(connection, &path, &queue);
+                run(connection, &path, &queue, &disk);
                 drop(ends);
             })
             .map_err(|error| StoreError::io(&error))?;
@@ -82,7 +83,7 @@ impl Writer {
             jobs: Some(jobs),
             thread: Some(thread),
             ended: Mutex::new(ended),
-            given_up: AtomicBool::new(false),
+            given_up,
         })
     }
 
@@ -97,9 +98,6 @@ impl Writer {
                 let (finish, ended) = write_now(&mut lock(memory), job.work);
                 return finish(ended);
             }
-            Self::Thread { given_up, .. } if given_up.load(Ordering::Acquire) => {
-                (job.work, StoreError::stuck())
-            }
             Self::Thread {
                 jobs: Some(jobs), ..
             } => match jobs.send(job) {
@@ -112,10 +110,18 @@ impl Writer {
         work(Err(error.clone())).1(Err(error));
     }
 
-    /// Waits for the thread no more: its disk does not answer.
+    /// Waits for the thread no more, until its disk answers.
     pub(super) fn give_up(&self) {
         if let Self::Thread { given_up, .. } = self {
             given_up.store(true, Ordering::Release);
+        }
+    }
+
+    /// How long something may be waited for.
+    pub(super) fn patience(&self) -> Duration {
+        match self {
+            Self::Thread { given_up, .. } if given_up.load(Ordering::Acquire) => Duration::ZERO,
+            _ => PATIENCE,
         }
     }
 
@@ -130,11 +136,12 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        let patience = self.patience();
         let Self::Thread {
             jobs,
             thread,
             ended,
-            given_up,
+            ..
         } = self
         else {
             return;
@@ -145,11 +152,6 @@ impl Drop for Writer {
             .filter(|thread| thread.thread().id() != std::thread::current().id())
         else {
             return;
-        };
-        let patience = if given_up.load(Ordering::Acquire) {
-            Duration::ZERO
-        } else {
-            PATIENCE
         };
         match lock(ended).recv_timeout(patience) {
             Err(RecvTimeoutError::Timeout) => {
@@ -165,7 +167,7 @@ impl Drop for Writer {
 }
 
 /// Works until every sender is gone and the queue is empty.
-fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>) {
+fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>, given_up: &AtomicBool) {
     // Waiting for another process takes 0.05 ms at a time, which the kernel would double by default.
     let exact = set_current_timer_slack(NonZeroU64::new(1));
     if let Err(error) = exact {
@@ -175,6 +177,7 @@ fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         transact(&mut connection, first, jobs, &mut log);
         log.committed();
+        given_up.store(false, Ordering::Release);
     }
     log.close(&connection);
 }

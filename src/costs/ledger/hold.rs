@@ -237,3 +237,48 @@ impl Ledger {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::{Attempt, Caps, Refused, Spending};
+    use super::*;
+    use crate::costs::prices::Prices;
+    use crate::store::{Store, StoreErrorKind};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_that_is_written_after_nobody_waits_for_it_is_released() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let ledger = Ledger::new(store.clone(), Arc::new(Prices::built_in()));
+        let (disk_answers, disk) = mpsc::channel::<()>();
+        store.write_detached(Durability::Normal, move |_| {
+            let _is_sent = disk.recv().is_ok();
+            Ok(())
+        });
+        let attempt = Attempt {
+            run_id: "r".into(),
+            agent: "a".into(),
+            most: Some(Usd::from_pico(7)),
+            ..Attempt::default()
+        };
+        let meter = Arc::new(Meter::default());
+        let caps = Caps::default();
+        let refused = ledger.start_attempt(&attempt, &caps, meter).await;
+        let Err(Refused::Store(error)) = refused else {
+            panic!("the disk has not answered");
+        };
+        assert_eq!(error.kind, StoreErrorKind::Stuck);
+        tokio::time::resume();
+        drop(disk_answers);
+        while store.write(Durability::Full, |_| Ok(())).await.is_err() {
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.run_cost("r"), Ok(Spending::default()));
+        let count = "SELECT count(*) FROM attempts WHERE outcome = 'not_sent'";
+        let released: Result<i64, _> =
+            store.read(move |connection| connection.query_row(count, [], |row| row.get(0)));
+        assert_eq!(released, Ok(1));
+    }
+}

@@ -25,7 +25,7 @@ use std::time::SystemTime;
 use super::OnUnpriced;
 use super::calendar::Day;
 use super::prices::{Asked, Price, Prices, Pricing};
-use crate::store::{Durability, Store, StoreError};
+use crate::store::{Durability, Store, StoreError, StoreErrorKind};
 use crate::usage::{Meter, Usd};
 use budget::{Ask, Standing};
 use holder::Holder;
@@ -159,7 +159,10 @@ impl Ledger {
                 Err(Refused::Budget(over))
             }
             Err(error) => {
-                hold.abandon();
+                // One that may still be written is released behind it.
+                if error.kind != StoreErrorKind::Stuck {
+                    hold.abandon();
+                }
                 Err(Refused::Store(error))
             }
         }
