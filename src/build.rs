@@ -25,8 +25,9 @@ fn main() {
         // Cargo would go on with the old path.
         let place = set("OUT_DIR");
         let order = format!("{place}/startup.ld");
-        if std::fs::copy("src/startup.ld", &order).is_ok() {
-            println!("cargo:rustc-link-arg-bins=-T{order}");
+        match std::fs::copy("src/startup.ld", &order) {
+            Ok(_) => println!("cargo:rustc-link-arg-bins=-T{order}"),
+            Err(error) => println!("cargo:warning=a slower start, without {order}: {error}"),
         }
         let is_native = set("HOST") == set("TARGET");
         if is_native && set("CARGO_CFG_TARGET_ENV") == "gnu" && has_unwinder() {

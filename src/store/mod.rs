@@ -163,7 +163,7 @@ impl Store {
     }
 
     /// Waits for what the end of a job tells, but not for ever: a disk that takes a minute does not answer. From
-    /// there on nobody waits, until it does. What is queued stays so, and is done then.
+    /// there on a second is enough, until it does. What is queued stays so, and is done then.
     pub(crate) fn answer<T>(
         &self,
         told: oneshot::Receiver<Result<T, StoreError>>,

@@ -22,7 +22,10 @@ const BATCH: usize = 256;
 
 /// How long a write is waited for. A transaction waits ten seconds for other processes, and so may the one before
 /// it; a disk that takes this long does not answer, and nobody knows when it will.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long a write is waited for after that. A disk that answers again has done so long before.
+const LESS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tells the caller of a job how its transaction ended.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -53,7 +56,7 @@ pub(super) enum Writer {
         thread: Option<JoinHandle<()>>,
         /// Hears nothing until the thread has ended.
         ended: Mutex<Receiver<()>>,
-        /// Its disk does not answer: nothing is waited for until it does.
+        /// Its disk does not answer: nothing is waited for as long until it does.
         given_up: Arc<AtomicBool>,
     },
     /// Whoever writes, at once.
@@ -110,7 +113,7 @@ impl Writer {
         work(Err(error.clone())).1(Err(error));
     }
 
-    /// Waits for the thread no more, until its disk answers.
+    /// Waits less for the thread, until its disk answers.
     pub(super) fn give_up(&self) {
         if let Self::Thread { given_up, .. } = self {
             given_up.store(true, Ordering::Release);
@@ -120,7 +123,7 @@ impl Writer {
     /// How long something may be waited for.
     pub(super) fn patience(&self) -> Duration {
         match self {
-            Self::Thread { given_up, .. } if given_up.load(Ordering::Acquire) => Duration::ZERO,
+            Self::Thread { given_up, .. } if given_up.load(Ordering::Acquire) => LESS_PATIENCE,
             _ => PATIENCE,
         }
     }
