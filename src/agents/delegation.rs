@@ -206,6 +206,7 @@ async fn child(
         purpose: ask.purpose,
         deadline: deadline(ask.deadline, params.deadline, Instant::now()),
         delegators: delegators.cloned().collect(),
+        caller_session: ask.session.clone().or_else(|| ask.caller_session.clone()),
         journal: journal.clone(),
         ..Ask::default()
     };

@@ -81,6 +81,8 @@ pub struct Ask {
     pub siblings: bool,
     /// The agents that called this one, outermost first.
     pub delegators: Vec<Arc<str>>,
+    /// The conversation of the outermost of them: its budget covers what this one spends.
+    pub caller_session: Option<Arc<str>>,
     /// Where finished turns and tool calls are kept; what is there already is not done again.
     pub journal: Journal,
 }
@@ -345,7 +347,7 @@ pub(super) fn call_context(around: &Around<'_>, turn: u32, purpose: Purpose) -> 
         run_id: Arc::clone(&ask.run_id),
         task: ask.task.clone(),
         step: ask.step.clone(),
-        session: ask.session.clone(),
+        session: ask.session.clone().or_else(|| ask.caller_session.clone()),
         agent: Arc::clone(&agent.name),
         turn,
         purpose,

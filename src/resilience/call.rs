@@ -50,7 +50,7 @@ pub struct CallContext {
     pub task: Option<Arc<str>>,
     /// The step of the task.
     pub step: Option<Arc<str>>,
-    /// The conversation.
+    /// The conversation whose budget covers the call.
     pub session: Option<Arc<str>>,
     /// The agent.
     pub agent: Arc<str>,
