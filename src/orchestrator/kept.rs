@@ -15,6 +15,7 @@ use crate::redact::Redactor;
 use crate::store::{Durability, Job, Store};
 use crate::tasks::runs::{self, StoredRun};
 use crate::tasks::{RunLock, RunState};
+use crate::usage::Usd;
 
 /// The version of the form in which these plans are kept.
 const VERSION: u32 = 1;
@@ -30,6 +31,9 @@ pub(super) struct AgentsPlan {
     pub(super) prompt: String,
     /// Every agent that may take part, those that are delegated to included.
     pub(super) agents: BTreeMap<String, AgentSettings>,
+    /// The cap of the run over the configured ones, `--budget`: it holds when the run is taken up again, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    budget: Option<Usd>,
 }
 
 /// An agent that is asked.
@@ -92,6 +96,7 @@ impl Orchestrator {
             asked,
             prompt: prompt.to_owned(),
             agents,
+            budget: self.options.budget,
         }
     }
 

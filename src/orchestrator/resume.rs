@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::kept::KeptRun;
 use super::task::not_kept;
-use super::{AllOrder, Conversation, Orchestrator, Order};
+use super::{AllOrder, Conversation, Options, Orchestrator, Order};
 use crate::agents::{AgentSettings, RunResult};
 use crate::cancel::Cancel;
 use crate::costs::report::Filter;
@@ -17,6 +17,7 @@ use crate::providers::Delivery;
 use crate::store::{Durability, StoreError};
 use crate::tasks::runs::{self, StoredRun};
 use crate::tasks::{self, Plan, RunLock, RunState};
+use crate::usage::Usd;
 
 /// How a run that is taken up again is carried out.
 #[derive(Clone, Copy, Debug)]
@@ -81,12 +82,28 @@ impl Orchestrator {
         })
     }
 
-    /// Goes on with a run. One that is done gives its result again. `finished` is told the result of each
-    /// agent of several as it comes.
+    /// Goes on with a run, under the cap that it began with unless there is another one now. One that is done gives
+    /// its result again. `finished` is told the result of each agent of several as it comes.
     ///
     /// # Errors
     /// When another process works on it, or it cannot go on.
     pub async fn resume(
+        &self,
+        run: StoredRun,
+        options: ResumeOptions,
+        events: &Events,
+        cancel: &Cancel,
+        finished: &mut (dyn FnMut(&RunResult) + Send),
+    ) -> Result<RunResult, OrchError> {
+        let capped = Options {
+            budget: self.options.budget.or_else(|| budget_of(&run)),
+            ..self.options.clone()
+        };
+        let capped = self.renewed(None, capped);
+        Box::pin(capped.go_on_with(run, options, events, cancel, finished)).await
+    }
+
+    async fn go_on_with(
         &self,
         run: StoredRun,
         options: ResumeOptions,
@@ -207,6 +224,16 @@ impl Orchestrator {
             }
         }
     }
+}
+
+/// The cap that a run began with, `--budget`.
+fn budget_of(run: &StoredRun) -> Option<Usd> {
+    #[derive(serde::Deserialize)]
+    struct Capped {
+        budget: Option<Usd>,
+    }
+    // A plan that cannot be read is told of by whoever goes on with it.
+    serde_json::from_str::<Capped>(&run.plan).ok()?.budget
 }
 
 fn unreadable(error: &StoreError) -> OrchError {

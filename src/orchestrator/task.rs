@@ -85,9 +85,13 @@ impl Orchestrator {
             task: &|name| document.tasks.get(name),
             agent: &|name| document.agents.get(name),
         };
-        Plan::new(name, sources, given).map_err(|error| match error {
+        let plan = Plan::new(name, sources, given).map_err(|error| match error {
             PlanError::Inputs(error) => refused(error),
             error => OrchError::new(ErrorClass::Config, error.to_string()),
+        })?;
+        Ok(Plan {
+            budget: self.options.budget,
+            ..plan
         })
     }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::agents::AgentSettings;
 use crate::providers::Seconds;
+use crate::usage::Usd;
 
 /// The version of the form in which plans are kept.
 pub const PLAN_VERSION: u32 = 1;
@@ -29,6 +30,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Every agent that may take part, those that are delegated to included.
     pub agents: BTreeMap<String, AgentSettings>,
+    /// The cap of the run over the configured ones, `--budget`: it holds when the run is taken up again, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Usd>,
 }
 
 /// One step of a plan.
@@ -191,6 +195,7 @@ impl Plan {
             inputs: inputs::resolve(name, &declared, given)?,
             steps,
             agents: compiler.agents,
+            budget: None,
         })
     }
 }

@@ -148,9 +148,14 @@ fn a_cap_below_one_hold_asks_for_less_or_refuses() {
     assert_eq!(server.chats().len(), 1);
 }
 
-/// A run that was killed goes on with what it had spent and held.
+/// A run that was killed goes on with what it had spent and held, under the cap of its configuration or its own.
 #[test]
 fn a_resumed_run_goes_on_counting() {
+    goes_on_counting("budget: {run_usd: 1.00}", &[], "run");
+    goes_on_counting("", &["--budget", "1.00"], "--budget");
+}
+
+fn goes_on_counting(settings: &str, flags: &[&str], budget: &str) {
     let server = Stub::start(|seen| {
         if seen.number == 1 {
             return vec![stub::Do::Hang];
@@ -162,12 +167,13 @@ fn a_resumed_run_goes_on_counting() {
         &server.url(),
         0.0,
         1000.0,
-        "budget: {run_usd: 1.00}",
+        settings,
         "max_output_tokens: 300",
     ) + "tasks:\n  t:\n    steps:\n      - {id: one, agent: a, prompt: x}\n      \
          - {id: two, agent: a, prompt: x}\n      - {id: three, agent: a, prompt: x}\n";
     context.write("orch.yaml", yaml);
-    let mut command = context.command(&["--config", "orch.yaml", "--task", "t"]);
+    let task = [&["--config", "orch.yaml", "--task", "t"], flags].concat();
+    let mut command = context.command(&task);
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -184,7 +190,9 @@ fn a_resumed_run_goes_on_counting() {
     assert_eq!(server.chats().len(), 3, "{resumed:#?}");
     assert!([7, 8].contains(&resumed.code), "{resumed:#?}");
     assert!(
-        resumed.stdout.contains("the budget `run` of 1.000000 USD"),
+        resumed
+            .stdout
+            .contains(&format!("the budget `{budget}` of 1.000000 USD")),
         "{resumed:#?}"
     );
     let costs = context
@@ -193,4 +201,48 @@ fn a_resumed_run_goes_on_counting() {
         .json();
     assert_eq!(money(&costs["total_cost_usd"]), 600_000_000_000);
     assert_eq!(money(&costs["held_usd"]), 300_000_000_000);
+    // Another cap takes the place of the one that the run began with.
+    if !flags.is_empty() {
+        let more = ["--resume", run, "--budget", "2", "--json"];
+        let done = context.orch(&more).exits(0).json();
+        assert_eq!(done["ok"], true, "{done:#}");
+        assert_eq!(server.chats().len(), 4);
+    }
+}
+
+/// The cap of the command line holds for agents that are taken up again, too.
+#[test]
+fn a_resumed_run_of_agents_keeps_its_cap() {
+    for (ask, codes) in [(&["--agent", "a"][..], &[7][..]), (&["--all"], &[7, 8])] {
+        let server = Stub::start(|seen| {
+            if seen.number == 0 {
+                return stub::tool_calls(&[("c1", "list_dir", serde_json::json!({}))]);
+            }
+            vec![stub::Do::Hang]
+        });
+        let context = Context::new();
+        let agent = "tools: [list_dir], max_output_tokens: 300";
+        context.write("orch.yaml", priced(&server.url(), 0.0, 1000.0, "", agent));
+        let flags = ["--config", "orch.yaml", "--prompt", "x", "--budget", "0.4"];
+        let mut child = context
+            .command(&[&flags[..], ask].concat())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("the second call", || server.chats().len() == 2);
+        kill(child.id(), libc::SIGKILL);
+        child.wait().unwrap();
+        let runs = context.orch(&["--runs", "--json"]).exits(0).json();
+        let run = runs[0]["run_id"].as_str().unwrap();
+        let resumed = context.orch(&["--resume", run, "--json"]);
+        assert!(codes.contains(&resumed.code), "{resumed:#?}");
+        assert!(
+            resumed
+                .stdout
+                .contains("the budget `--budget` of 0.400000 USD"),
+            "{resumed:#?}"
+        );
+        assert_eq!(server.chats().len(), 2);
+    }
 }
