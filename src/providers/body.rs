@@ -103,8 +103,11 @@ impl Body {
             match chunk {
                 Err(error) => return Err(Broken::Cut(innermost(&error))),
                 Ok(Some(chunk)) => {
-                    meter.answered();
-                    self.take(&chunk, watch)?;
+                    let taken = self.take(&chunk, watch);
+                    if self.has_answer() {
+                        meter.answered();
+                    }
+                    taken?;
                 }
                 Ok(None) => self.end()?,
             }
@@ -169,6 +172,14 @@ impl Body {
                     Guess::Open | Guess::Foreign => Err(self.foreign()),
                 }
             }
+        }
+    }
+
+    /// Whether anything of an answer has come: more than what keeps the connection open.
+    fn has_answer(&self) -> bool {
+        match self.form {
+            Form::Events => self.framer.has_answer(),
+            Form::Document | Form::Unknown => !self.kept.is_empty(),
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Framer {
     name: String,
     data: Vec<u8>,
     has_data: bool,
+    /// More than comments has begun to come.
+    has_answer: bool,
     comments: u64,
     ready: VecDeque<SseEvent>,
 }
@@ -53,6 +55,7 @@ impl Framer {
             }
             let Some((&end, rest)) = rest.split_first() else {
                 self.line.extend_from_slice(head);
+                self.has_answer |= self.line.first().is_some_and(|&first| first != b':');
                 return Ok(());
             };
             self.after_return = end == b'\r';
@@ -94,6 +97,11 @@ impl Framer {
         !self.ready.is_empty()
     }
 
+    /// Whether anything of an answer has come. Comments are none: servers send them while a model has not begun.
+    pub(super) fn has_answer(&self) -> bool {
+        self.has_answer
+    }
+
     /// How many comment lines came so far.
     #[cfg(test)]
     pub(super) fn comments(&self) -> u64 {
@@ -120,7 +128,10 @@ impl Framer {
             None => (line, <&[u8]>::default()),
         };
         match field {
-            b"" => self.comments += 1,
+            b"" => {
+                self.comments += 1;
+                return Ok(());
+            }
             b"data" => {
                 if self.data.len() + value.len() > LINE_CAP {
                     return Err(TooLong);
@@ -133,6 +144,7 @@ impl Framer {
             b"event" => self.name = String::from_utf8_lossy(value).into_owned(),
             _ => {}
         }
+        self.has_answer = true;
         Ok(())
     }
 
@@ -183,6 +195,22 @@ mod tests {
             checked += 1;
         }
         assert_eq!(checked, 16);
+    }
+
+    #[test]
+    fn comments_are_no_answer_and_the_beginning_of_a_line_is() {
+        for (fed, has_answer) in [
+            (&[": keep-alive\n\n", "\n", ": again", "\r\n"][..], false),
+            (&["da"], true),
+            (&[": x\n", "data: {"], true),
+            (&["event: ping\n"], true),
+        ] {
+            let mut framer = Framer::default();
+            for bytes in fed {
+                framer.feed(bytes.as_bytes()).expect("short lines");
+            }
+            assert_eq!(framer.has_answer(), has_answer, "{fed:?}");
+        }
     }
 
     #[test]

@@ -94,7 +94,12 @@ impl Decoder {
             "message_start" => {
                 let message = told.message.unwrap_or_default();
                 answer.model = at(&message, "model").as_str().map(str::to_owned);
-                self.count(at(&message, "usage"), answer);
+                let mut begun = at(&message, "usage").clone();
+                // What comes out is not known yet: the count that stands here is that of the first piece.
+                if let Some(counts) = begun.as_object_mut() {
+                    counts.remove("output_tokens");
+                }
+                self.count(&begun, answer);
             }
             "content_block_start" => {
                 self.begin(told.index, told.content_block.unwrap_or_default(), answer)?;
@@ -275,7 +280,10 @@ impl Decoder {
     fn count(&mut self, told: &Value, answer: &mut Answer) {
         let counts = told.as_object().into_iter().flatten();
         for (key, count) in counts.filter(|(_, count)| !count.is_null()) {
-            self.told.insert(key.clone(), count.clone());
+            // A count of nothing takes none back: some servers fill in what they do not count.
+            if count.as_u64() != Some(0) || !self.told.contains_key(key) {
+                self.told.insert(key.clone(), count.clone());
+            }
         }
         if !self.told.is_empty() {
             answer.usage = Some(usage(&Value::Object(self.told.clone())));

@@ -145,7 +145,11 @@ impl Decoder {
             .or_else(|| chunk.x_groq.and_then(|groq| groq.usage))
             && let Ok(told @ Value::Object(_)) = serde_json::from_str(told.get())
         {
-            answer.usage = usage::usage(&told).or(answer.usage);
+            // A count of nothing takes none back: some servers fill in what they do not count.
+            let counted = usage::usage(&told);
+            if answer.usage.is_none() || counted.is_some_and(|usage| !usage.is_empty()) {
+                answer.usage = counted.or(answer.usage);
+            }
             answer.cost = usage::cost(&told).or(answer.cost);
             self.usage = told;
         }

@@ -57,3 +57,36 @@ fn a_stopped_run_tells_what_the_ledger_charged() {
         assert_eq!(costs["total_output_tokens"], tokens[1], "{costs}");
     }
 }
+
+/// Comments keep a connection open while a model has not begun: nobody knows what it does, so the hold stays.
+#[test]
+fn a_call_that_only_kept_its_connection_open_stays_at_its_hold() {
+    let waits = |more: Vec<stub::Do>| {
+        let server = Stub::start(move |_| {
+            let mut actions = vec![stub::stream_head()];
+            actions.extend(more.clone());
+            actions.push(stub::Do::Hang);
+            actions
+        });
+        let context = Context::new();
+        let settings = "clocks: {first_event: 0.3, idle: 0.3}";
+        let yaml = priced(
+            &server.url(),
+            0.0,
+            1000.0,
+            settings,
+            "max_output_tokens: 300",
+        );
+        context.write("orch.yaml", yaml);
+        context.orch(&["--agent", "a", "--prompt", "x"]).exits(6);
+        let costs = context.orch(&["--costs", "--json"]).exits(0).json();
+        (money(&costs["total_cost_usd"]), money(&costs["held_usd"]))
+    };
+    let held = (0, 300_000_000_000);
+    assert_eq!(waits(Vec::new()), held);
+    let comment = stub::piece(": OPENROUTER PROCESSING\n\n");
+    assert_eq!(waits(vec![comment]), held);
+    let piece = stub::event(&stub::chunk(&json!({"content": "begun"}), None));
+    let (spent, held) = waits(vec![piece]);
+    assert!(spent > 0 && held == 0, "{spent} {held}");
+}

@@ -53,6 +53,31 @@ fn done() -> Value {
 }
 
 #[test]
+fn only_counts_of_what_came_out_are_believed() {
+    let text = delta(0, &json!({"type": "text_delta", "text": "Hi"}));
+    let whole = |told: Value| {
+        let end =
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": told});
+        let begun = begin(0, &json!({"type": "text", "text": ""}));
+        let events = [
+            start(),
+            begun,
+            text.clone(),
+            end,
+            json!({"type": "message_stop"}),
+        ];
+        let usage = answer_of(&events).0.usage.expect("told");
+        (usage.input_tokens, usage.output_tokens)
+    };
+    // The count at the beginning is that of the first piece.
+    assert_eq!(whole(json!(null)), (60, 0));
+    assert_eq!(whole(json!({"output_tokens": 15})), (60, 15));
+    // A count of nothing takes none back.
+    let zeros = json!({"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 15});
+    assert_eq!(whole(zeros), (60, 15));
+}
+
+#[test]
 fn thinking_text_and_calls_come_together() {
     let (answer, result) = answer_of(&[
         start(),

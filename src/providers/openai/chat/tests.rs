@@ -179,6 +179,22 @@ fn whole_calls_without_index_and_id_are_told_apart() {
 }
 
 #[test]
+fn a_count_of_nothing_takes_none_back() {
+    let counted = |input: u64, output: u64| json!({"choices": [], "usage": {"prompt_tokens": input, "completion_tokens": output}});
+    let end = json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]});
+    for (told, input, output) in [
+        (vec![counted(100, 50), counted(0, 0)], 100, 50),
+        (vec![counted(0, 0), counted(100, 50)], 100, 50),
+        (vec![counted(100, 1), counted(100, 50)], 100, 50),
+        (vec![counted(0, 0)], 0, 0),
+    ] {
+        let events: Vec<Value> = std::iter::once(end.clone()).chain(told).collect();
+        let usage = stream(&events).answer.usage.expect("told");
+        assert_eq!((usage.input_tokens, usage.output_tokens), (input, output));
+    }
+}
+
+#[test]
 fn a_stop_without_content_is_empty_and_a_limit_used_up_says_so() {
     let end = |reason: &str| {
         stream(&[json!({"choices": [{"delta": {"reasoning": "hm"}, "finish_reason": reason}]})])
