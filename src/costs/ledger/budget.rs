@@ -181,9 +181,9 @@ impl Standing {
 /// What an attempt asks to hold.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
-    /// Nothing can be charged.
+    /// Nothing is charged, whatever is told.
     Nothing,
-    /// This much, known otherwise.
+    /// This much, known otherwise; nothing where only what is told can be charged.
     Fixed(Usd),
     /// What follows from its size; with `least_output`, less output where that does not fit.
     Priced {
@@ -191,6 +191,17 @@ pub(super) enum Ask {
         worst: WorstCase,
         least_output: Option<u64>,
     },
+}
+
+impl Ask {
+    /// The most that it can cost.
+    pub(super) fn amount(&self) -> Usd {
+        match self {
+            Self::Nothing => Usd::ZERO,
+            Self::Fixed(amount) => *amount,
+            Self::Priced { price, worst, .. } => price.worst_case(*worst),
+        }
+    }
 }
 
 /// What was granted.
@@ -201,16 +212,13 @@ pub(super) struct Granted {
     pub(super) output_tokens: Option<u64>,
 }
 
-/// Grants a hold that every budget affords, or tells the one that does not.
+/// Grants a hold that every budget affords, or tells the one that does not. One that is exceeded affords no call that
+/// can be charged at all, not even one that holds nothing.
 pub(super) fn admit(ask: &Ask, standings: &[Standing], day: Day) -> Result<Granted, OverBudget> {
-    let amount = match ask {
-        Ask::Nothing => Usd::ZERO,
-        Ask::Fixed(amount) => *amount,
-        Ask::Priced { price, worst, .. } => price.worst_case(*worst),
-    };
+    let amount = ask.amount();
     let tightest = standings.iter().min_by_key(|standing| standing.left());
-    let Some(tightest) = tightest.filter(|tightest| amount > Usd::ZERO && tightest.left() < amount)
-    else {
+    let is_free = matches!(ask, Ask::Nothing);
+    let Some(tightest) = tightest.filter(|tightest| !is_free && tightest.left() < amount) else {
         return Ok(Granted {
             amount,
             output_tokens: None,
@@ -277,11 +285,18 @@ impl fmt::Display for OverBudget {
             left,
             ..
         } = self;
-        write!(
-            f,
-            "the budget `{budget}` of {limit} USD would be exceeded: {spent} spent, {held} held, \
-             {left} left, and this call may cost {asked}"
-        )?;
+        if *asked == Usd::ZERO {
+            write!(
+                f,
+                "the budget `{budget}` of {limit} USD is exceeded: {spent} spent, {held} held"
+            )?;
+        } else {
+            write!(
+                f,
+                "the budget `{budget}` of {limit} USD would be exceeded: {spent} spent, {held} held, \
+                 {left} left, and this call may cost {asked}"
+            )?;
+        }
         match self.resets_at {
             Some(time) => write!(f, "; it resets at {}", Day::minute_of(time)),
             None => Ok(()),

@@ -148,9 +148,7 @@ impl Hold {
         reading.reported_cost = outcome.reported_cost.or(reading.reported_cost);
         let now = SystemTime::now();
         let charge = charge(&self.basis, way, reading, now);
-        if way != Way::Never {
-            self.spent.add(&charge);
-        }
+        self.charged(way, &charge);
         let settlement = self.settlement(charge, outcome.ended.name(), now, &outcome);
         let capped = std::mem::take(&mut self.capped);
         let ledger = self.ledger.clone();
@@ -171,6 +169,17 @@ impl Hold {
             held: charge.held,
             warnings: ledger.warnings(standings, warn_at),
         })
+    }
+
+    /// Tells those who count what it is charged.
+    fn charged(&self, way: Way, charge: &Charge) {
+        if way != Way::Never {
+            self.spent.add(charge);
+        }
+        if self.basis.hold == Usd::ZERO && charge.cost > Usd::ZERO {
+            self.ledger
+                .charged_unheld(&self.basis.priced_as, charge.cost);
+        }
     }
 
     fn settlement(
@@ -203,9 +212,7 @@ impl Drop for Hold {
         };
         self.state = State::Done;
         let charge = charge(&self.basis, way, self.meter.reading(), now);
-        if way != Way::Never {
-            self.spent.add(&charge);
-        }
+        self.charged(way, &charge);
         let mut settlement = self.settlement(charge, ended, now, &Outcome::default());
         let slot = self.slot.clone();
         // The queue is in order: by the time this runs, the row was written or never will be.

@@ -18,7 +18,7 @@ pub use lost::LostAttempt;
 pub use settlement::{Ended, Outcome};
 pub use spent::{Charges, Spent};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -39,6 +39,9 @@ pub struct Ledger {
     holder: Arc<OnceLock<Holder>>,
     /// What was told once in this process: budgets nearly used up, models without a price.
     told: Arc<Mutex<BTreeSet<String>>>,
+    /// The most that a call has been charged for which nothing was held, by provider and model: its server told a
+    /// cost that no price list has.
+    unheld: Arc<Mutex<BTreeMap<String, Usd>>>,
 }
 
 /// What a run, or all of it, costs.
@@ -58,6 +61,7 @@ impl Ledger {
             prices,
             holder: Arc::default(),
             told: Arc::default(),
+            unheld: Arc::default(),
         }
     }
 
@@ -109,6 +113,7 @@ impl Ledger {
             subscription: attempt.subscription,
             doubts_cost: attempt.doubts_cost,
             hold: Usd::ZERO,
+            priced_as: priced_as(attempt),
             most_unanswered: attempt.most_unanswered,
             prompt_tokens: attempt.prompt.likely_tokens(),
             began: now,
@@ -120,10 +125,11 @@ impl Ledger {
             (capped.clone(), caps.warn_at),
             (meter, Arc::clone(&attempt.spent)),
         );
-        // What cannot cost anything is worth no sync of the disk.
-        let durability = match ask {
-            Ask::Nothing => Durability::Normal,
-            Ask::Fixed(_) | Ask::Priced { .. } => Durability::Full,
+        // What holds nothing is worth no sync of the disk.
+        let durability = if ask.amount() == Usd::ZERO {
+            Durability::Normal
+        } else {
+            Durability::Full
         };
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let (slot, written) = (hold.slot(), hold.slot());
@@ -263,30 +269,49 @@ impl Ledger {
         if let Some(most) = attempt.most {
             return Ok((Ask::Fixed(most), None));
         }
+        // What one of its calls has cost, the next one may cost, too.
+        let unheld = self
+            .unheld
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&priced_as(attempt))
+            .copied();
+        let unheld = Ask::Fixed(unheld.unwrap_or_default());
         match pricing {
-            Pricing::Local => Ok((Ask::Nothing, None)),
+            Pricing::Local => Ok((unheld, None)),
             Pricing::Known(price) => {
                 let priced = Ask::Priced {
                     price: Arc::clone(price),
                     worst: attempt.worst_case(),
                     least_output: attempt.least_output_tokens,
                 };
-                Ok((priced, None))
+                let is_free = priced.amount() == Usd::ZERO;
+                Ok((if is_free { unheld } else { priced }, None))
             }
             Pricing::Unpriced => match on_unpriced {
                 OnUnpriced::Deny => Err(Refused::Unpriced {
                     model: attempt.model.clone(),
                 }),
-                OnUnpriced::Allow => Ok((Ask::Nothing, None)),
+                OnUnpriced::Allow => Ok((unheld, None)),
                 OnUnpriced::Warn => {
                     let model = &attempt.model;
                     let warning = self.tell_once(format!("unpriced/{model}")).then(|| {
-                        format!("the price of `{model}` is not known: its calls are not counted as money")
+                        format!(
+                            "the price of `{model}` is not known: its calls count as what its server says \
+                             they cost, or as nothing"
+                        )
                     });
-                    Ok((Ask::Nothing, warning))
+                    Ok((unheld, warning))
                 }
             },
         }
+    }
+
+    /// Notes what a call was charged for which nothing was held.
+    fn charged_unheld(&self, priced_as: &str, cost: Usd) {
+        let mut unheld = self.unheld.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = unheld.entry(priced_as.to_owned()).or_default();
+        *most = cost.max(*most);
     }
 
     /// Whether this has not been told yet in this process.
@@ -296,6 +321,11 @@ impl Ledger {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(what)
     }
+}
+
+/// Which calls cost about the same: those of one model of one provider.
+fn priced_as(attempt: &Attempt) -> String {
+    format!("{} {}", attempt.provider, attempt.model)
 }
 
 /// The budgets that cover an attempt, each with the key of its running total.

@@ -60,6 +60,8 @@ pub(super) struct Basis {
     /// A cost that is told is a claim.
     pub(super) doubts_cost: bool,
     pub(super) hold: Usd,
+    /// What its price goes by.
+    pub(super) priced_as: String,
     /// The most that it can have cost before the first byte, where that is less.
     pub(super) most_unanswered: Option<Usd>,
     /// About how many tokens the prompt has.

@@ -300,7 +300,7 @@ async fn models_without_a_price_are_denied_under_a_cap_and_told_otherwise() {
     let mut hold = start(&ledger, &unknown, &Caps::default()).await.unwrap();
     assert_eq!(
         hold.take_warning().unwrap(),
-        "the price of `lab/model` is not known: its calls are not counted as money"
+        "the price of `lab/model` is not known: its calls count as what its server says they cost, or as nothing"
     );
     let settled = hold.settle(output(100)).await.unwrap();
     assert_eq!(
@@ -334,7 +334,7 @@ async fn models_without_a_price_are_denied_under_a_cap_and_told_otherwise() {
         local: true,
         ..unknown
     };
-    let hold = start(&ledger, &local, &caps(Scope::Month, "0"))
+    let hold = start(&self::ledger(), &local, &caps(Scope::Month, "0"))
         .await
         .unwrap();
     let settled = hold.settle(output(100)).await.unwrap();
