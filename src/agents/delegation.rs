@@ -12,11 +12,11 @@ use super::journal::Journal;
 use super::tool_calls::Ran;
 use super::turns::{self, Around};
 use super::{Agent, Ask, DelegationSettings, RunResult};
+use crate::costs::{Charges, Spent};
 use crate::error::ErrorClass;
 use crate::message::{ToolCall, ToolSpec};
 use crate::providers::Seconds;
 use crate::tools::{self, Effect, Guard, Subject, ToolError, ToolOutput, ToolStatus, params};
-use crate::usage::{CostSource, Usage, Usd};
 
 /// The name of the tool.
 pub const TOOL: &str = "delegate";
@@ -72,16 +72,6 @@ impl<'a> Team<'a> {
             ))
         })
     }
-}
-
-/// What a called agent has spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spent {
-    pub(super) usage: Usage,
-    pub(super) cost: Usd,
-    pub(super) source: CostSource,
-    pub(super) attempts: u32,
-    pub(super) retries: u32,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -148,7 +138,7 @@ pub(super) async fn call(
     call: &ToolCall,
     journal: &Journal,
 ) -> Result<Ran, std::io::Error> {
-    let mut spent = None;
+    let mut retries = 0;
     let guard = Guard {
         tool: TOOL,
         subject: Some(Subject::Text("agent")),
@@ -158,18 +148,12 @@ pub(super) async fn call(
     let context = &around.agent.tools;
     let outcome = tools::guarded(context, call, around.events, &guard, async |arguments| {
         let result = child(around, &arguments, journal).await?;
-        spent = Some(Spent {
-            usage: result.usage,
-            cost: result.cost_usd,
-            source: result.cost_source,
-            attempts: result.attempts,
-            retries: result.retries,
-        });
+        retries = result.retries;
         Ok(answer(&result))
     })
     .await?;
     Ok(Ran {
-        spent,
+        retries,
         ..outcome.into()
     })
 }
@@ -207,6 +191,7 @@ async fn child(
         deadline: deadline(ask.deadline, params.deadline, Instant::now()),
         delegators: delegators.cloned().collect(),
         journal: journal.clone(),
+        spent: Spent::part_of(&ask.spent, Charges::default()),
         ..Ask::default()
     };
     let finished = turns::run_boxed(&agent, ask, around.resilience, team, &events, around.cancel);

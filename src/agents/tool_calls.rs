@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
-use super::delegation::{self, Spent};
+use super::delegation;
 use super::journal::{Journal, Recorded};
 use super::state::Stop;
 use super::turns::Around;
@@ -18,8 +18,8 @@ use crate::tools::{self, Effect, ToolOutcome, ToolStatus};
 pub(super) struct Batch {
     pub(super) results: Vec<ToolResult>,
     pub(super) reports: Vec<ToolReport>,
-    /// What the agents that were called have spent.
-    pub(super) spent: Vec<Spent>,
+    /// The attempts after a failed one of the agents that were called.
+    pub(super) retries: u32,
     pub(super) warnings: Vec<String>,
     pub(super) stop: Option<Stop>,
 }
@@ -33,9 +33,9 @@ pub(super) struct Ran {
     pub(super) status: ToolStatus,
     /// How long it took, milliseconds.
     pub(super) ms: u64,
-    /// What the agent that was called has spent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) spent: Option<Spent>,
+    /// The attempts after a failed one of the agent that was called.
+    #[serde(default)]
+    pub(super) retries: u32,
     /// Its outcome is not known: the process that ran it ended first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unknown: bool,
@@ -53,7 +53,7 @@ impl From<ToolOutcome> for Ran {
             content: outcome.content,
             status: outcome.status,
             ms: outcome.ms,
-            spent: None,
+            retries: 0,
             unknown: false,
             warnings: outcome.warnings,
             effect: outcome.effect,
@@ -146,7 +146,7 @@ impl Batch {
             result.is_error = !report.ok;
             result.content = ran.content;
             self.warnings.extend(ran.warnings);
-            self.spent.extend(ran.spent);
+            self.retries += ran.retries;
             if ran.unknown {
                 self.warnings.push(format!(
                     "a call of `{}` was cut off when the run was interrupted; its outcome is not known",
@@ -225,7 +225,7 @@ fn cut_off(tool: &str) -> Ran {
         ),
         status: ToolStatus::Failed,
         ms: 0,
-        spent: None,
+        retries: 0,
         unknown: true,
         warnings: Vec::new(),
         effect: None,
