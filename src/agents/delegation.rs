@@ -138,7 +138,7 @@ pub(super) async fn call(
     call: &ToolCall,
     journal: &Journal,
 ) -> Result<Ran, std::io::Error> {
-    let mut retries = 0;
+    let (mut retries, mut child_warnings) = (0, Vec::new());
     let guard = Guard {
         tool: TOOL,
         subject: Some(Subject::Text("agent")),
@@ -147,22 +147,26 @@ pub(super) async fn call(
     };
     let context = &around.agent.tools;
     let outcome = tools::guarded(context, call, around.events, &guard, async |arguments| {
-        let result = child(around, &arguments, journal).await?;
+        let (result, notices) = child(around, &arguments, journal).await?;
         retries = result.retries;
+        let warnings = notices.iter().chain(&result.warnings);
+        child_warnings.extend(warnings.map(|words| format!("{}: {words}", result.agent)));
         Ok(answer(&result))
     })
     .await?;
     Ok(Ran {
         retries,
+        child_warnings,
         ..outcome.into()
     })
 }
 
+/// The result of the agent that is called, and what the user should know about it.
 async fn child(
     around: &Around<'_>,
     arguments: &Value,
     journal: &Journal,
-) -> Result<RunResult, ToolError> {
+) -> Result<(RunResult, Vec<String>), ToolError> {
     let params: Params = params::parse(TOOL, arguments)?;
     let (caller, ask, team) = (around.agent, around.ask, around.team);
     if !caller.settings.delegates.contains(&params.agent) {
@@ -178,8 +182,8 @@ async fn child(
     team.count()?;
     let (agent, notices) = (team.resolve)(caller, &params.agent).map_err(ToolError::tell)?;
     let events = around.events.for_delegate(&agent.name);
-    for notice in notices {
-        events.notice(notice).await;
+    for notice in &notices {
+        events.notice(notice.clone()).await;
     }
     let delegators = ask.delegators.iter().chain([&caller.name]);
     let ask = Ask {
@@ -195,7 +199,7 @@ async fn child(
         ..Ask::default()
     };
     let finished = turns::run_boxed(&agent, ask, around.resilience, team, &events, around.cancel);
-    Ok(finished.await.result)
+    Ok((finished.await.result, notices))
 }
 
 /// When a called agent must be done: as its caller says, but so that the caller has time left to use

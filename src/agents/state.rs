@@ -201,6 +201,9 @@ impl State {
         self.result.tools.extend(batch.reports);
         self.result.retries += batch.retries;
         self.result.warnings.extend(batch.warnings);
+        for words in batch.child_warnings {
+            self.warn_once(words);
+        }
         batch.stop
     }
 

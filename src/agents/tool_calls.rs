@@ -20,6 +20,8 @@ pub(super) struct Batch {
     pub(super) reports: Vec<ToolReport>,
     /// The attempts after a failed one of the agents that were called.
     pub(super) retries: u32,
+    /// What the agents that were called warned of.
+    pub(super) child_warnings: Vec<String>,
     pub(super) warnings: Vec<String>,
     pub(super) stop: Option<Stop>,
 }
@@ -36,6 +38,9 @@ pub(super) struct Ran {
     /// The attempts after a failed one of the agent that was called.
     #[serde(default)]
     pub(super) retries: u32,
+    /// What the agent that was called warned of, behind its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) child_warnings: Vec<String>,
     /// Its outcome is not known: the process that ran it ended first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unknown: bool,
@@ -54,6 +59,7 @@ impl From<ToolOutcome> for Ran {
             status: outcome.status,
             ms: outcome.ms,
             retries: 0,
+            child_warnings: Vec::new(),
             unknown: false,
             warnings: outcome.warnings,
             effect: outcome.effect,
@@ -147,6 +153,7 @@ impl Batch {
             result.content = ran.content;
             self.warnings.extend(ran.warnings);
             self.retries += ran.retries;
+            self.child_warnings.extend(ran.child_warnings);
             if ran.unknown {
                 self.warnings.push(format!(
                     "a call of `{}` was cut off when the run was interrupted; its outcome is not known",
@@ -226,6 +233,7 @@ fn cut_off(tool: &str) -> Ran {
         status: ToolStatus::Failed,
         ms: 0,
         retries: 0,
+        child_warnings: Vec::new(),
         unknown: true,
         warnings: Vec::new(),
         effect: None,

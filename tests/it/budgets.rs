@@ -10,6 +10,7 @@ mod processes;
 mod reports;
 mod resumed;
 mod stopped;
+mod warned;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
