@@ -12,11 +12,11 @@ use super::journal::Journal;
 use super::tool_calls::Ran;
 use super::turns::{self, Around};
 use super::{Agent, Ask, DelegationSettings, RunResult};
+use crate::costs::{Charges, Spent};
 use crate::error::ErrorClass;
 use crate::message::{ToolCall, ToolSpec};
 use crate::providers::Seconds;
 use crate::tools::{self, Effect, Guard, Subject, ToolError, ToolOutput, ToolStatus, params};
-use crate::usage::{CostSource, Usage, Usd};
 
 /// The name of the tool.
 pub const TOOL: &str = "delegate";
@@ -72,16 +72,6 @@ impl<'a> Team<'a> {
             ))
         })
     }
-}
-
-/// What a called agent has spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spent {
-    pub(super) usage: Usage,
-    pub(super) cost: Usd,
-    pub(super) source: CostSource,
-    pub(super) attempts: u32,
-    pub(super) retries: u32,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -148,7 +138,7 @@ pub(super) async fn call(
     call: &ToolCall,
     journal: &Journal,
 ) -> Result<Ran, std::io::Error> {
-    let mut spent = None;
+    let (mut retries, mut child_warnings) = (0, Vec::new());
     let guard = Guard {
         tool: TOOL,
         subject: Some(Subject::Text("agent")),
@@ -157,28 +147,26 @@ pub(super) async fn call(
     };
     let context = &around.agent.tools;
     let outcome = tools::guarded(context, call, around.events, &guard, async |arguments| {
-        let result = child(around, &arguments, journal).await?;
-        spent = Some(Spent {
-            usage: result.usage,
-            cost: result.cost_usd,
-            source: result.cost_source,
-            attempts: result.attempts,
-            retries: result.retries,
-        });
+        let (result, notices) = child(around, &arguments, journal).await?;
+        retries = result.retries;
+        let warnings = notices.iter().chain(&result.warnings);
+        child_warnings.extend(warnings.map(|words| format!("{}: {words}", result.agent)));
         Ok(answer(&result))
     })
     .await?;
     Ok(Ran {
-        spent,
+        retries,
+        child_warnings,
         ..outcome.into()
     })
 }
 
+/// The result of the agent that is called, and what the user should know about it.
 async fn child(
     around: &Around<'_>,
     arguments: &Value,
     journal: &Journal,
-) -> Result<RunResult, ToolError> {
+) -> Result<(RunResult, Vec<String>), ToolError> {
     let params: Params = params::parse(TOOL, arguments)?;
     let (caller, ask, team) = (around.agent, around.ask, around.team);
     if !caller.settings.delegates.contains(&params.agent) {
@@ -194,8 +182,8 @@ async fn child(
     team.count()?;
     let (agent, notices) = (team.resolve)(caller, &params.agent).map_err(ToolError::tell)?;
     let events = around.events.for_delegate(&agent.name);
-    for notice in notices {
-        events.notice(notice).await;
+    for notice in &notices {
+        events.notice(notice.clone()).await;
     }
     let delegators = ask.delegators.iter().chain([&caller.name]);
     let ask = Ask {
@@ -208,10 +196,11 @@ async fn child(
         delegators: delegators.cloned().collect(),
         caller_session: ask.session.clone().or_else(|| ask.caller_session.clone()),
         journal: journal.clone(),
+        spent: Spent::part_of(&ask.spent, Charges::default()),
         ..Ask::default()
     };
     let finished = turns::run_boxed(&agent, ask, around.resilience, team, &events, around.cancel);
-    Ok(finished.await.result)
+    Ok((finished.await.result, notices))
 }
 
 /// When a called agent must be done: as its caller says, but so that the caller has time left to use

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
+use crate::costs::Charges;
 use crate::error::ErrorClass;
 use crate::providers::Finish;
 use crate::resilience::{AttemptReport, FallbackReport};
@@ -118,6 +119,14 @@ impl RunResult {
         self.error
             .as_ref()
             .map_or(u8::from(!self.ok), |error| error.class.exit_code())
+    }
+
+    /// Tells what all attempts were charged that have entered themselves in an account.
+    pub fn charge(&mut self, charges: Charges) {
+        self.attempts = charges.attempts;
+        self.usage = charges.usage;
+        self.cost_usd = charges.cost;
+        self.cost_source = charges.source.unwrap_or(self.cost_source);
     }
 
     /// Adds what was spent; the source becomes the least certain of both.

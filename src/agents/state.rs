@@ -1,5 +1,7 @@
 //! What a run has gathered so far; nothing of it is thrown away when a later turn fails.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -46,6 +48,8 @@ pub(super) struct State {
     structured: Option<Value>,
     /// What the vendor counted of the conversation so far.
     counted: Option<Counted>,
+    /// What the run was charged so far.
+    spent: Arc<Spent>,
 }
 
 impl State {
@@ -63,6 +67,7 @@ impl State {
             said: Vec::new(),
             structured: None,
             counted: None,
+            spent: Arc::clone(&ask.spent),
         }
     }
 
@@ -84,10 +89,7 @@ impl State {
 
     /// Takes in what a summary of older turns took.
     pub(super) fn summed_up(&mut self, answer: &Answer) {
-        let result = &mut self.result;
-        result.add_cost(answer.usage, answer.cost, answer.cost_source);
-        result.attempts += answer.attempts;
-        result.retries += u32::try_from(answer.failures.len()).unwrap_or(u32::MAX);
+        self.result.retries += u32::try_from(answer.failures.len()).unwrap_or(u32::MAX);
         for warning in &answer.warnings {
             self.warn_once(warning.clone());
         }
@@ -108,11 +110,8 @@ impl State {
     pub(super) fn answered(&mut self, answer: Answer, asked: usize) -> Assistant {
         let Answer {
             mut reply,
-            usage,
-            cost,
             cost_source,
             model,
-            attempts,
             failures,
             fallbacks,
             warnings,
@@ -124,8 +123,8 @@ impl State {
             tokens: told.input_tokens,
             messages: asked,
         });
-        result.add_cost(usage, cost, cost_source);
-        result.attempts += attempts;
+        // It counts where nothing was charged, as on a subscription that told no tokens.
+        result.cost_source = cost_source;
         result.retries += u32::try_from(failures.len()).unwrap_or(u32::MAX);
         result.turns += reply.own_turns.saturating_sub(1);
         result
@@ -200,23 +199,19 @@ impl State {
     /// stop, if there is one.
     pub(super) fn ran_over_bridge(&mut self, batch: Batch) -> Option<Stop> {
         self.result.tools.extend(batch.reports);
-        for spent in batch.spent {
-            self.result.add_cost(spent.usage, spent.cost, spent.source);
-            self.result.attempts += spent.attempts;
-            self.result.retries += spent.retries;
-        }
+        self.result.retries += batch.retries;
         self.result.warnings.extend(batch.warnings);
+        for words in batch.child_warnings {
+            self.warn_once(words);
+        }
         batch.stop
     }
 
-    /// A model call ended without an answer: keeps what it said and what it cost.
+    /// A model call ended without an answer: keeps what it said. `spent` is its own account.
     pub(super) fn cut_off(&mut self, stop: &Stop, spent: &Spent, heard: String) {
         let mut text = heard;
         if let Stop::Call(error) = stop {
-            self.result
-                .add_cost(error.usage, error.cost, error.cost_source);
             let attempts = u32::try_from(error.attempts.len()).unwrap_or(u32::MAX);
-            self.result.attempts += attempts;
             self.result.retries += attempts.saturating_sub(1);
             self.result
                 .fallbacks
@@ -228,12 +223,7 @@ impl State {
                 self.warn_once(warning.clone());
             }
         } else {
-            let spent = spent.so_far();
-            if let Some(source) = spent.source {
-                self.result.add_cost(spent.usage, spent.cost, source);
-            }
-            self.result.attempts += spent.attempts.max(1);
-            self.result.retries += spent.attempts.saturating_sub(1);
+            self.result.retries += spent.so_far().attempts.saturating_sub(1);
         }
         self.said.push(text);
     }
@@ -245,6 +235,7 @@ impl State {
         mut messages: Vec<Message>,
         stop: Option<Stop>,
     ) -> Finished {
+        self.result.charge(self.spent.so_far());
         self.result.duration_ms =
             u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         match stop {

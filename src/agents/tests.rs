@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::testing::{Lab, Model, calls, last_text, text};
 use super::*;
 use crate::cancel::{self, Cause};
+use crate::costs::{Ledger, Prices, Spent};
 use crate::event::Events;
 use crate::message::Message;
 use crate::providers::{FaultKind, ProviderError};
@@ -237,7 +238,13 @@ async fn a_run_goes_on_where_it_was_cut_off() {
 
     let team = Team::new(&resolve, DelegationSettings::default());
     let (_canceller, cancel) = cancel::switch();
-    let second = run(&agent, ask(), &lab.resilience, &team, &nobody, &cancel).await;
+    let ledger = Ledger::new(lab.store.clone(), Arc::new(Prices::built_in()));
+    let earlier = ledger.earlier("r").unwrap();
+    let going_on = Ask {
+        spent: Spent::after(earlier.of_agent("lead")),
+        ..ask()
+    };
+    let second = run(&agent, going_on, &lab.resilience, &team, &nobody, &cancel).await;
     // Only the turn that was cut off was asked for again, and what had not been asked for.
     assert_eq!(model.askers(), ["lead", "a", "a", "a", "lead"]);
     let written = std::fs::read_to_string(lab.workspace().join("new.txt")).unwrap();
@@ -245,7 +252,9 @@ async fn a_run_goes_on_where_it_was_cut_off() {
     let result = second.result;
     assert!(result.ok, "{result:?}");
     assert!(result.output.contains("a saw one"), "{}", result.output);
-    assert_eq!((result.turns, result.attempts), (2, 4));
+    // The call that was cut off counts as well.
+    assert_eq!((result.turns, result.attempts), (2, 5));
+    assert_eq!(result.usage.output_tokens, 4 * 5);
     let ran: Vec<_> = result
         .tools
         .iter()

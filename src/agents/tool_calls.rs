@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
-use super::delegation::{self, Spent};
+use super::delegation;
 use super::journal::{Journal, Recorded};
 use super::state::Stop;
 use super::turns::Around;
@@ -18,8 +18,10 @@ use crate::tools::{self, Effect, ToolOutcome, ToolStatus};
 pub(super) struct Batch {
     pub(super) results: Vec<ToolResult>,
     pub(super) reports: Vec<ToolReport>,
-    /// What the agents that were called have spent.
-    pub(super) spent: Vec<Spent>,
+    /// The attempts after a failed one of the agents that were called.
+    pub(super) retries: u32,
+    /// What the agents that were called warned of.
+    pub(super) child_warnings: Vec<String>,
     pub(super) warnings: Vec<String>,
     pub(super) stop: Option<Stop>,
 }
@@ -33,9 +35,12 @@ pub(super) struct Ran {
     pub(super) status: ToolStatus,
     /// How long it took, milliseconds.
     pub(super) ms: u64,
-    /// What the agent that was called has spent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) spent: Option<Spent>,
+    /// The attempts after a failed one of the agent that was called.
+    #[serde(default)]
+    pub(super) retries: u32,
+    /// What the agent that was called warned of, behind its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) child_warnings: Vec<String>,
     /// Its outcome is not known: the process that ran it ended first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unknown: bool,
@@ -53,7 +58,8 @@ impl From<ToolOutcome> for Ran {
             content: outcome.content,
             status: outcome.status,
             ms: outcome.ms,
-            spent: None,
+            retries: 0,
+            child_warnings: Vec::new(),
             unknown: false,
             warnings: outcome.warnings,
             effect: outcome.effect,
@@ -146,7 +152,8 @@ impl Batch {
             result.is_error = !report.ok;
             result.content = ran.content;
             self.warnings.extend(ran.warnings);
-            self.spent.extend(ran.spent);
+            self.retries += ran.retries;
+            self.child_warnings.extend(ran.child_warnings);
             if ran.unknown {
                 self.warnings.push(format!(
                     "a call of `{}` was cut off when the run was interrupted; its outcome is not known",
@@ -225,7 +232,8 @@ fn cut_off(tool: &str) -> Ran {
         ),
         status: ToolStatus::Failed,
         ms: 0,
-        spent: None,
+        retries: 0,
+        child_warnings: Vec::new(),
         unknown: true,
         warnings: Vec::new(),
         effect: None,

@@ -14,7 +14,7 @@ use super::tool_calls::{self, Asked, Batch, lost};
 use super::window::Window;
 use super::{AgentSettings, RunResult, log};
 use crate::cancel::Cancel;
-use crate::costs::{Caps, Purpose};
+use crate::costs::{Caps, Charges, Purpose, Spent};
 use crate::event::{EventKind, Events, Said};
 use crate::mcp::{self, ServerSpec, Servers};
 use crate::message::{Assistant, Message, ToolSpec};
@@ -85,6 +85,8 @@ pub struct Ask {
     pub caller_session: Option<Arc<str>>,
     /// Where finished turns and tool calls are kept; what is there already is not done again.
     pub journal: Journal,
+    /// The account of the run: its own attempts and those of the agents that it calls.
+    pub spent: Arc<Spent>,
 }
 
 /// What a run gave, and what enters the conversation.
@@ -354,7 +356,7 @@ pub(super) fn call_context(around: &Around<'_>, turn: u32, purpose: Purpose) -> 
         delegators: ask.delegators.clone(),
         deadline: ask.deadline,
         caps: Arc::clone(&agent.caps),
-        spent: Arc::default(),
+        spent: Spent::part_of(&ask.spent, Charges::default()),
         counted: None,
     }
 }

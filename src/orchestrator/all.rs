@@ -113,7 +113,8 @@ impl Orchestrator {
         events: &Events,
         cancel: &Cancel,
     ) -> RunResult {
-        let failed = RunResult::empty(&order.run_id, "agent", &order.agent, "");
+        let mut failed = RunResult::empty(&order.run_id, "agent", &order.agent, "");
+        failed.charge(run.earlier.of_agent(&order.agent));
         let journal = run.journal.under(&order.agent);
         if let Ok(Recorded::Done(result)) = journal.recall() {
             return result;

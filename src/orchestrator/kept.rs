@@ -9,6 +9,7 @@ use super::run::Conversation;
 use super::task::not_kept;
 use super::{AllOrder, Orchestrator, Order};
 use crate::agents::{AgentSettings, Journal, RunResult};
+use crate::costs::Earlier;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::redact::Redactor;
@@ -51,6 +52,8 @@ pub(super) struct KeptRun {
     /// Nowhere where there is no store.
     pub(super) journal: Journal,
     pub(super) run_id: Arc<str>,
+    /// What earlier processes were charged for it.
+    pub(super) earlier: Earlier,
     store: Option<Store>,
     redactor: Redactor,
     /// Nobody else works on it.
@@ -124,6 +127,7 @@ impl Orchestrator {
                 journal: Journal::None,
                 store: None,
                 run_id: Arc::clone(run_id),
+                earlier: Earlier::default(),
                 redactor: self.redactor.clone(),
                 _lock: None,
             });
@@ -144,6 +148,7 @@ impl Orchestrator {
             journal: Journal::of_run(store.clone(), run_id).anew(),
             store: Some(store.clone()),
             run_id: Arc::clone(run_id),
+            earlier: Earlier::default(),
             redactor: self.redactor.clone(),
             _lock: Some(lock),
         })
@@ -153,7 +158,7 @@ impl Orchestrator {
     pub(super) async fn take_up(
         &self,
         run: &StoredRun,
-        lock: RunLock,
+        (lock, earlier): (RunLock, Earlier),
         events: &Events,
     ) -> Result<KeptRun, OrchError> {
         let unreadable =
@@ -176,6 +181,7 @@ impl Orchestrator {
             journal: Journal::of_run(store.clone(), &run_id),
             store: Some(store.clone()),
             run_id,
+            earlier,
             redactor: self.redactor.clone(),
             _lock: Some(lock),
         })

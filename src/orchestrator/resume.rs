@@ -11,6 +11,7 @@ use super::{AllOrder, Conversation, Options, Orchestrator, Order};
 use crate::agents::{AgentSettings, RunResult};
 use crate::cancel::Cancel;
 use crate::costs::report::Filter;
+use crate::costs::{Earlier, Ledger};
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::providers::Delivery;
@@ -125,8 +126,13 @@ impl Orchestrator {
         for words in &lost {
             events.notice(words.clone()).await;
         }
+        let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
+        let earlier = ledger
+            .earlier(&run_id)
+            .map_err(|error| unreadable(&error))?;
         if run.listed.kind != "task" {
-            let agents = self.resume_agents((&run, lock), options, events, cancel, finished);
+            let taken = (&run, lock, earlier);
+            let agents = self.resume_agents(taken, options, events, cancel, finished);
             let mut result = Box::pin(agents).await?;
             result.warnings.splice(0..0, lost);
             return Ok(result);
@@ -148,18 +154,19 @@ impl Orchestrator {
         runs::set_state(store, &run_id, RunState::Running, None, Durability::Full)
             .await
             .map_err(|error| not_kept(&error))?;
-        Box::pin(self.work_on(&run_id, &plan, (lost, options.deadline), events, cancel)).await
+        let before = (lost, earlier, options.deadline);
+        Box::pin(self.work_on(&run_id, &plan, before, events, cancel)).await
     }
 
     async fn resume_agents(
         &self,
-        (run, lock): (&StoredRun, RunLock),
+        (run, lock, earlier): (&StoredRun, RunLock, Earlier),
         options: ResumeOptions,
         events: &Events,
         cancel: &Cancel,
         finished: &mut (dyn FnMut(&RunResult) + Send),
     ) -> Result<RunResult, OrchError> {
-        let kept = self.take_up(run, lock, events).await?;
+        let kept = self.take_up(run, (lock, earlier), events).await?;
         let run_id: Arc<str> = run.listed.run_id.as_str().into();
         let mut result = if run.listed.kind == "all" {
             let order = AllOrder {

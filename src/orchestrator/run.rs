@@ -11,6 +11,7 @@ use super::Orchestrator;
 use super::kept::{AgentsPlan, KeptRun};
 use crate::agents::{self, Agent, Ask, ErrorReport, Finished, Journal, RunResult, Team};
 use crate::cancel::Cancel;
+use crate::costs::Spent;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::{EventKind, Events};
 use crate::message::Message;
@@ -165,6 +166,7 @@ impl Orchestrator {
             delivery: order.delivery,
             siblings: run.plan.asked.len() > 1,
             journal,
+            spent: Spent::after(run.earlier.of_agent(&order.agent)),
             ..Ask::default()
         };
         let known = |name: &str| run.agent(name);

@@ -10,7 +10,7 @@ use super::step_files::StepFiles;
 use super::{Orchestrator, nearest};
 use crate::agents::{Agent, AgentSettings, Journal, RunResult};
 use crate::cancel::Cancel;
-use crate::costs::Ledger;
+use crate::costs::{Earlier, Ledger};
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::store::{Durability, Store, StoreError};
@@ -114,15 +114,15 @@ impl Orchestrator {
         runs::enter(store, run_id, named, kept, Durability::Full)
             .await
             .map_err(|error| not_kept(&error))?;
-        self.work_on(run_id, plan, (Vec::new(), deadline), events, cancel)
-            .await
+        let fresh = (Vec::new(), Earlier::default(), deadline);
+        self.work_on(run_id, plan, fresh, events, cancel).await
     }
 
     pub(super) async fn work_on(
         &self,
         run_id: &Arc<str>,
         plan: &Plan,
-        (lost, deadline): (Vec<String>, Option<Instant>),
+        (lost, earlier, deadline): (Vec<String>, Earlier, Option<Instant>),
         events: &Events,
         cancel: &Cancel,
     ) -> Result<RunResult, OrchError> {
@@ -154,6 +154,7 @@ impl Orchestrator {
                 commands: &commands,
                 resilience: self.calls()?,
                 journal: &Journal::of_run(store.clone(), run_id),
+                earlier: &earlier,
                 events,
                 cancel,
                 deadline,

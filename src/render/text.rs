@@ -1,5 +1,6 @@
 //! Output for people.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::{Closed, Screen, View, lines, markdown, stderr_line, stdout};
@@ -86,7 +87,7 @@ impl View {
             self.open_line = !result.output.ends_with('\n');
             self.end_line()?;
         }
-        let new = |warning: &&String| !self.screen.quiet && !self.told.contains(*warning);
+        let new = |warning: &&String| !self.screen.quiet && !is_told(&self.told, warning);
         for warning in result.warnings.iter().filter(new) {
             let warning = self.masks.text(warning);
             let line = self.screen.err.yellow(&format!("warning: {warning}"));
@@ -109,6 +110,13 @@ impl View {
             Ok(())
         }
     }
+}
+
+/// Whether a warning was told before, perhaps without the names of those whom it comes from.
+fn is_told(told: &BTreeSet<String>, warning: &str) -> bool {
+    let behind = |(at, mark): (usize, &str)| warning.get(at + mark.len()..);
+    let mut shorter = warning.match_indices(": ").filter_map(behind);
+    told.contains(warning) || shorter.any(|words| told.contains(words))
 }
 
 /// Whether both streams end in the same place: a terminal, or what `2>&1` leads to.
@@ -200,4 +208,28 @@ fn summary(result: &RunResult) -> String {
         result.duration_ms / 1000,
         result.duration_ms % 1000 / 100
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_told_once_whoever_passes_it_on() {
+        let told: BTreeSet<String> = ["0.2 of the run budget is used", "a: b"]
+            .map(str::to_owned)
+            .into();
+        for (warning, expected) in [
+            ("0.2 of the run budget is used", true),
+            ("helper: 0.2 of the run budget is used", true),
+            ("step: helper: 0.2 of the run budget is used", true),
+            ("helper: a: b", true),
+            ("b", false),
+            ("helper: b", false),
+            ("helper 0.2 of the run budget is used", false),
+            ("", false),
+        ] {
+            assert_eq!(is_told(&told, warning), expected, "{warning}");
+        }
+    }
 }

@@ -175,9 +175,7 @@ impl Around<'_> {
         if !pass.may_send(began) {
             drop(pass);
             let outcome = Outcome {
-                ended: Ended::Refused {
-                    class: "not_sent".to_owned(),
-                },
+                ended: Ended::not_sent(),
                 ..Outcome::default()
             };
             Box::pin(self.settle(hold, outcome, tally)).await;

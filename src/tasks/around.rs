@@ -6,10 +6,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use super::block::add_up;
 use super::scope::{Board, Scope};
 use crate::agents::delegation::Resolve;
 use crate::agents::{Agent, DelegationSettings, ErrorReport, Journal, RunResult};
 use crate::cancel::{Cancel, Cause};
+use crate::costs::{Earlier, Spent};
 use crate::event::Events;
 use crate::resilience::Resilience;
 use crate::store::StoreError;
@@ -34,6 +36,8 @@ pub struct Around<'a> {
     pub resilience: &'a Resilience,
     /// Where what is finished is kept.
     pub journal: &'a Journal,
+    /// What earlier processes were charged for the run.
+    pub earlier: &'a Earlier,
     /// Who watches.
     pub events: &'a Events,
     /// Who may stop the run.
@@ -44,7 +48,8 @@ pub struct Around<'a> {
     pub finished: &'a (dyn Fn(&str, &RunResult) + Send + Sync),
 }
 
-/// Where a step stands: what it sees, under which key it is kept, until when it may work.
+/// Where a step stands: what it sees, under which key it is kept, until when it may work, where its attempts are
+/// entered.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) scope: Scope,
@@ -53,6 +58,8 @@ pub(super) struct Place {
     /// The name of what the step lies in, for people; empty at the top.
     pub(super) label: String,
     pub(super) deadline: Option<Instant>,
+    /// The account of all attempts here, also of those of which nobody hears any more.
+    pub(super) spent: Arc<Spent>,
 }
 
 impl Place {
@@ -71,24 +78,37 @@ impl Place {
             journal: around.journal.clone(),
             label: String::new(),
             deadline: around.deadline,
+            spent: Spent::after(around.earlier.whole()),
         }
     }
 
     /// The place of a step of this block.
-    pub(super) fn of_step(&self, id: &str) -> Self {
+    pub(super) fn of_step(&self, around: &Around<'_>, id: &str) -> Self {
         let label = if self.label.is_empty() {
             id.to_owned()
         } else {
             format!("{}/{id}", self.label)
         };
-        Self {
+        let place = Self {
             journal: self.journal.under(id),
             label,
             ..self.clone()
-        }
+        };
+        place.with_account(around)
     }
 
-    /// The same place for one item, round, candidate or attempt of it.
+    /// The same place for one item or candidate of it, which is told of by itself.
+    pub(super) fn part(&self, around: &Around<'_>, mark: &str) -> Self {
+        self.marked(mark).with_account(around)
+    }
+
+    fn with_account(self, around: &Around<'_>) -> Self {
+        let before = around.earlier.of_step(&self.label);
+        let spent = Spent::part_of(&self.spent, before);
+        Self { spent, ..self }
+    }
+
+    /// The same place for one round or attempt of it.
     pub(super) fn marked(&self, mark: &str) -> Self {
         Self {
             journal: self.journal.beside(mark),
@@ -102,6 +122,30 @@ impl Place {
         Self {
             deadline: [self.deadline, deadline].into_iter().flatten().min(),
             ..self.clone()
+        }
+    }
+
+    /// What came of the work here, with what all of it was charged, however it ended. `empty` is told where
+    /// nothing else is left of it.
+    pub(super) fn charged(
+        &self,
+        worked: Result<RunResult, Halted>,
+        empty: impl FnOnce() -> RunResult,
+    ) -> Result<RunResult, Halted> {
+        let charges = self.spent.so_far();
+        match worked {
+            Ok(mut result) => {
+                result.charge(charges);
+                Ok(result)
+            }
+            Err(halt) => {
+                let empty = || (charges.attempts > 0).then(|| Box::new(empty()));
+                let mut so_far = halt.so_far.or_else(empty);
+                if let Some(result) = &mut so_far {
+                    result.charge(charges);
+                }
+                Err(Halted { so_far, ..halt })
+            }
         }
     }
 }
@@ -131,6 +175,14 @@ impl Halted {
     /// With nothing to show.
     pub(super) fn new(why: Halt) -> Self {
         Self { why, so_far: None }
+    }
+
+    /// Behind earlier rounds or attempts of the same work.
+    pub(super) fn after(mut self, before: &RunResult) -> Self {
+        if let Some(so_far) = &mut self.so_far {
+            add_up(so_far, std::slice::from_ref(before));
+        }
+        self
     }
 
     pub(super) fn with(self, so_far: RunResult) -> Self {

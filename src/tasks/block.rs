@@ -117,13 +117,12 @@ impl Block {
     }
 }
 
-/// Adds what parts have taken and spent.
+/// Adds what parts have taken. What they were charged stands in the account of the whole.
 pub(super) fn add_up(whole: &mut RunResult, parts: &[RunResult]) {
     for part in parts {
-        if part.attempts > 0 || !part.usage.is_empty() {
-            whole.add_cost(part.usage, part.cost_usd, part.cost_source);
+        if part.attempts > 0 {
+            whole.cost_source = whole.cost_source.max(part.cost_source);
         }
-        whole.attempts += part.attempts;
         whole.retries += part.retries;
         whole.turns += part.turns;
     }

@@ -45,7 +45,7 @@ pub(super) async fn run(
                 output_schema: output_schema.clone(),
                 purpose: Purpose::Agent,
             };
-            let place = place.marked(&format!(".{}", index + 1));
+            let place = place.part(around, &format!(".{}", index + 1));
             one(around, asked, check.as_deref(), place)
         })
         .collect();
@@ -113,15 +113,15 @@ pub(super) async fn run(
                 output_schema: output_schema.clone(),
                 purpose: Purpose::Synthesis,
             };
-            let place = place.marked(".synthesis");
-            let mut result = work::ask(around, asked, &place).await?;
+            let place = place.part(around, ".synthesis");
+            let mut result = match work::ask(around, asked, &place).await {
+                Ok(result) => result,
+                Err(halt) => return Err(stopped(halt, &results)),
+            };
             result.step = Some(place.label);
             results.push(result.clone());
-            // Its cost stands among the parts.
+            // What it took stands among the parts.
             RunResult {
-                usage: crate::usage::Usage::default(),
-                cost_usd: crate::usage::Usd::ZERO,
-                attempts: 0,
                 retries: 0,
                 turns: 0,
                 ..result
@@ -146,7 +146,10 @@ async fn one(
     if let Some(check) = check
         && result.ok
     {
-        let words = checked(around, check, &result, &place).await?;
+        let words = match checked(around, check, &result, &place).await {
+            Ok(words) => words,
+            Err(halt) => return Err(halt.with(result)),
+        };
         if let Err(words) = words {
             result.ok = false;
             result.error = Some(ErrorReport::new(ErrorClass::Failed, words));
@@ -314,7 +317,7 @@ impl Bench<'_> {
             output_schema: Some(shown.verdict_schema()),
             purpose: Purpose::Judge,
         };
-        let place = place.marked(".judge");
+        let place = place.part(around, ".judge");
         let mut said = match work::ask(around, asked, &place).await {
             Ok(said) => said,
             Err(halt) => return Err(stopped(halt, results)),
@@ -379,7 +382,7 @@ impl Bench<'_> {
     }
 }
 
-/// A judge that was stopped, with the answers that it had before it.
+/// A judge or a synthesiser that was stopped, with the answers that it had before it.
 fn stopped(mut halt: Halted, results: &[RunResult]) -> Halted {
     let Halt::Stopped(_) = halt.why else {
         return halt;

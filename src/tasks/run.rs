@@ -25,7 +25,8 @@ pub async fn run(around: &Around<'_>, plan: &Plan) -> Ended {
     around.events.emit(started).await;
     let start = tokio::time::Instant::now();
     let place = Place::top(around, &plan.task, plan.inputs.clone());
-    let (mut result, state) = match block::run(around, &plan.steps, &place, None).await {
+    let worked = block::run(around, &plan.steps, &place, None).await;
+    let (mut result, state) = match worked {
         Ok(block) => finished(around, plan, block),
         Err(halted) => {
             let so_far = halted.so_far.map(|so_far| *so_far);
@@ -38,6 +39,7 @@ pub async fn run(around: &Around<'_>, plan: &Plan) -> Ended {
             (result, state)
         }
     };
+    result.charge(place.spent.so_far());
     result.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     let steps = result.results.iter().flatten();
     result.warnings = steps

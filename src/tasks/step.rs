@@ -30,7 +30,7 @@ pub(super) async fn run(
     step: &Step,
     outer: &Place,
 ) -> Result<StepOut, Halted> {
-    let place = outer.of_step(&step.id);
+    let place = outer.of_step(around, &step.id);
     if let Recorded::Done(out) = place.journal.recall::<StepOut>()?
         && (!out.is_failed() || step.on_failure == super::OnFailure::Continue)
     {
@@ -59,10 +59,11 @@ pub(super) async fn run(
         ),
         Ok(true) => {
             events.emit(EventKind::StepStarted {}).await;
-            match &step.for_each {
-                None => attempts(around, step, &place).await?,
-                Some(each) => items(around, step, each, &place).await?,
-            }
+            let worked = match &step.for_each {
+                None => attempts(around, step, &place).await,
+                Some(each) => items(around, step, each, &place).await,
+            };
+            place.charged(worked, || nothing(around, step, &step.id))?
         }
     };
     result.step = Some(step.id.clone());
@@ -123,14 +124,10 @@ async fn items(
             Ok(result) => results.push(result),
             Err(mut halt) => {
                 results.extend(halt.so_far.take().map(|so_far| *so_far));
+                let is_broken = matches!(halt.why, Halt::Journal(_));
                 halted.get_or_insert(halt);
-                if matches!(
-                    halted,
-                    Some(Halted {
-                        why: Halt::Stopped(_) | Halt::Journal(_),
-                        ..
-                    })
-                ) {
+                // What is stopped ends at once by itself, and tells what it was charged.
+                if is_broken {
                     break;
                 }
             }
@@ -188,22 +185,36 @@ async fn one_item(
     index: usize,
     item: Value,
 ) -> Result<RunResult, Halted> {
-    let mut place = place.marked(&format!("[{index}]"));
+    let mut place = place.part(around, &format!("[{index}]"));
     if let Recorded::Done(result) = place.journal.recall::<RunResult>()?
         && result.ok
     {
         return Ok(result);
     }
+    let name = format!("{}[{index}]", step.id);
+    if let Some(cause) = around.cancel.cause() {
+        let stopped = Err(Halted::new(Halt::Stopped(cause)));
+        return place.charged(stopped, || nothing(around, step, &name));
+    }
     place.scope.item = Some(Arc::new(item));
     place.scope.board = Board::above(&place.scope.board);
     let events = around.events.for_step(&place.label);
     events.emit(EventKind::StepStarted {}).await;
-    let mut result = attempts(around, step, &place).await?;
-    result.step = Some(format!("{}[{index}]", step.id));
+    let worked = attempts(around, step, &place).await;
+    let mut result = place.charged(worked, || nothing(around, step, &name))?;
+    result.step = Some(name);
     place.journal.keep(Durability::Normal, &result).await?;
     let ok = result.ok;
     events.emit(EventKind::StepFinished { ok }).await;
     Ok(result)
+}
+
+/// The result of a step of which nothing is left but what it was charged.
+fn nothing(around: &Around<'_>, step: &Step, name: &str) -> RunResult {
+    let (kind, who) = (work::kind(&step.work), work::name(&step.work));
+    let mut result = RunResult::empty(around.run_id, kind, who, "");
+    result.step = Some(name.to_owned());
+    result
 }
 
 /// Does a step until it works out, as often as it may. Attempts of an earlier process count, but leave
@@ -226,7 +237,10 @@ async fn attempts(around: &Around<'_>, step: &Step, place: &Place) -> Result<Run
         };
         let limit = step.timeout.and_then(Seconds::limit);
         let at = at.until(limit.and_then(|limit| Instant::now().checked_add(limit)));
-        let mut result = rounds(around, step, &at).await?;
+        let mut result = match rounds(around, step, &at).await {
+            Ok(result) => result,
+            Err(halt) => return Err(halt.after(&spent)),
+        };
         left -= 1;
         if !result.ok {
             // Of what failed, only that it did and what it cost is kept.
@@ -283,7 +297,10 @@ async fn rounds(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunRe
         } else {
             place.marked(&format!("~{round}"))
         };
-        let mut result = work::run(around, step, &at).await?;
+        let mut result = match work::run(around, step, &at).await {
+            Ok(result) => result,
+            Err(halt) => return Err(halt.after(&before)),
+        };
         let out = StepOut {
             skipped: false,
             result: result.clone(),

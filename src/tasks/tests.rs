@@ -11,6 +11,7 @@ use super::*;
 use crate::agents::testing::{Lab, Model};
 use crate::agents::{Agent, AgentSettings, DelegationSettings, Journal, RunResult};
 use crate::cancel::{self, Cancel, Canceller};
+use crate::costs::{Ledger, Prices};
 use crate::event::Events;
 use crate::tools::Approver;
 
@@ -96,6 +97,7 @@ impl Bench {
             .collect();
         let mut commands = self.lab.tools("", &[]);
         commands.approver = self.approver.clone();
+        let ledger = Ledger::new(self.lab.store.clone(), Arc::new(Prices::built_in()));
         let finished =
             |label: &str, _: &RunResult| self.ended.lock().unwrap().push(label.to_owned());
         run(
@@ -108,6 +110,7 @@ impl Bench {
                 commands: &commands,
                 resilience: &self.lab.resilience,
                 journal: &Journal::of_run(self.lab.store.clone(), &run_id),
+                earlier: &ledger.earlier(&run_id).unwrap(),
                 events: &Events::nobody(),
                 cancel: &self.cancel,
                 deadline: None,

@@ -100,6 +100,7 @@ pub(super) async fn run(
                 let place = Place {
                     journal: place.journal.clone(),
                     label: place.label.clone(),
+                    spent: Arc::clone(&place.spent),
                     ..Place::top(around, task, inputs)
                 }
                 .until(place.deadline);
@@ -168,6 +169,7 @@ pub(super) async fn ask(
         delivery: Delivery::Buffered,
         siblings: true,
         journal: place.journal.clone(),
+        spent: Arc::clone(&place.spent),
         ..Ask::default()
     };
     let team = Team::new(around.resolve, around.delegation);

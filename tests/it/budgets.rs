@@ -9,7 +9,9 @@ mod lies;
 mod local;
 mod processes;
 mod reports;
+mod resumed;
 mod stopped;
+mod warned;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -33,6 +35,33 @@ fn money(value: &Value) -> i64 {
         .as_str()
         .unwrap_or_else(|| panic!("no money: {value}"));
     text.parse::<orch::usage::Usd>().unwrap().pico()
+}
+
+/// A result and what it consists of add up, and to what the ledger says of the run.
+pub fn tells_the_ledger(context: &Context, result: &Value, what: &str) {
+    let id = result["run_id"].as_str().unwrap();
+    let costs = ["--costs", "--run", id, "--json"];
+    let costs = context.orch(&costs).exits(0).json();
+    for (told, charged) in [
+        (&result["cost_usd"], "total_cost_usd"),
+        (&result["attempts"], "total_requests"),
+        (&result["usage"]["input_tokens"], "total_input_tokens"),
+        (&result["usage"]["output_tokens"], "total_output_tokens"),
+    ] {
+        assert_eq!(told, &costs[charged], "{what}: {charged}: {result:#}");
+    }
+    adds_up(result, what);
+}
+
+fn adds_up(result: &Value, what: &str) {
+    let Some(parts) = result["results"].as_array() else {
+        return;
+    };
+    let sum: i64 = parts.iter().map(|part| money(&part["cost_usd"])).sum();
+    assert_eq!(sum, money(&result["cost_usd"]), "{what}: {result:#}");
+    for part in parts {
+        adds_up(part, what);
+    }
 }
 
 /// One agent `a` of a model at these prices (USD a million tokens), with these settings.

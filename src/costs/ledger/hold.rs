@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Ledger;
 use super::budget::{Budget, BudgetWarning, Standing};
 use super::rows::{self, Settlement};
-use super::settlement::{Basis, Charge, Ended, Outcome, Way, charge};
+use super::settlement::{Basis, Charge, Ended, NOT_SENT, Outcome, Way, charge};
 use super::spent::Spent;
 use crate::store::{Durability, StoreError};
 use crate::usage::{CostSource, Meter, Usd};
@@ -148,7 +148,7 @@ impl Hold {
         reading.reported_cost = outcome.reported_cost.or(reading.reported_cost);
         let now = SystemTime::now();
         let charge = charge(&self.basis, way, reading, now);
-        self.charged(way, &charge);
+        self.charged(outcome.ended.name(), &charge);
         let settlement = self.settlement(charge, outcome.ended.name(), now, &outcome);
         let capped = std::mem::take(&mut self.capped);
         let ledger = self.ledger.clone();
@@ -157,9 +157,11 @@ impl Hold {
             rows::standings(transaction, capped)
         });
         self.state = State::Done;
-        let warn_at = self.warn_at;
+        let (warn_at, hold, spent) = (self.warn_at, self.basis.hold, Arc::clone(&self.spent));
         drop(self);
-        let standings = written.await?;
+        let standings = written
+            .await
+            .inspect_err(|_| spent.stays_held(&charge, hold))?;
         let on_subscription = charge.source == CostSource::Subscription;
         Ok(Settled {
             cost: charge.cost,
@@ -172,8 +174,8 @@ impl Hold {
     }
 
     /// Tells those who count what it is charged.
-    fn charged(&self, way: Way, charge: &Charge) {
-        if way != Way::Never {
+    fn charged(&self, ended: &str, charge: &Charge) {
+        if ended != NOT_SENT {
             self.spent.add(charge);
         }
         if self.basis.hold == Usd::ZERO && charge.cost > Usd::ZERO {
@@ -207,12 +209,12 @@ impl Drop for Hold {
         let now = SystemTime::now();
         let (way, ended) = match self.state {
             State::Done => return,
-            State::Pending => (Way::Never, "not_sent"),
+            State::Pending => (Way::Never, NOT_SENT),
             State::Open => (Way::Cut, "cancelled"),
         };
         self.state = State::Done;
         let charge = charge(&self.basis, way, self.meter.reading(), now);
-        self.charged(way, &charge);
+        self.charged(ended, &charge);
         let mut settlement = self.settlement(charge, ended, now, &Outcome::default());
         let slot = self.slot.clone();
         // The queue is in order: by the time this runs, the row was written or never will be.

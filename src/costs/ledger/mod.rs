@@ -2,6 +2,7 @@
 
 mod attempt;
 mod budget;
+mod earlier;
 mod hold;
 pub(super) mod holder;
 mod lost;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use attempt::{Attempt, PromptSize, Purpose, estimate_tokens};
 pub use budget::{Budget, BudgetLeft, BudgetWarning, Caps, OverBudget, Refused, Scope};
+pub use earlier::Earlier;
 pub use hold::{Hold, Settled};
 pub use lost::LostAttempt;
 pub use settlement::{Ended, Outcome};

@@ -42,7 +42,17 @@ pub enum Ended {
     },
 }
 
+/// How the ledger names an attempt that was held and then not made.
+pub(super) const NOT_SENT: &str = "not_sent";
+
 impl Ended {
+    /// It was held, and then not made.
+    pub fn not_sent() -> Self {
+        Self::Refused {
+            class: NOT_SENT.to_owned(),
+        }
+    }
+
     /// As the ledger names it.
     pub(super) fn name(&self) -> &str {
         match self {

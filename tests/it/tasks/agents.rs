@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::kill::{asked, lines, said_again};
 use super::{config, run_id};
+use crate::budgets::tells_the_ledger;
 use crate::sandbox::until;
 use crate::support::{Context, Stub, stub, terminal::Terminal};
 
@@ -106,7 +107,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
         );
         let id = run_id(&context);
         let result = context.orch(&["--resume", &id, "--json"]).exits(0).json();
-        for key in ["run_id", "output", "turns", "usage", "finish_reason"] {
+        for key in ["run_id", "output", "turns", "finish_reason"] {
             let same = if key == "run_id" {
                 &json!(id)
             } else {
@@ -114,6 +115,7 @@ fn an_agent_that_is_killed_goes_on_where_it_was() {
             };
             assert_eq!(&result[key], same, "{key} {at}");
         }
+        tells_the_ledger(&context, &result, &at);
         // The one turn that was under way may have been asked for twice.
         let after = asked(&server);
         assert!(after.keys().eq(turns.keys()), "{after:?} {at}");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{config, run_id};
+use crate::budgets::tells_the_ledger;
 use crate::sandbox::until;
 use crate::support::{Context, Stub, stub};
 
@@ -189,6 +190,7 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
         let result = context.orch(&["--resume", &id, "--json"]).exits(0).json();
         let at = format!("killed at {moment:?} ({time}): {done:?}");
         assert_eq!(essence(&result), essence(&expected), "{at}");
+        tells_the_ledger(&context, &result, &at);
         let after = asked(&server);
         assert_eq!(
             after.keys().collect::<Vec<_>>(),

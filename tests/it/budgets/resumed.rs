@@ -1,0 +1,100 @@
+//! What a run says of its cost that an earlier process began.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{money, priced, tells_the_ledger};
+use crate::bad_input::kill;
+use crate::support::{Context, Stub, ran, stub};
+
+/// Agents with a tool or another agent to call, side by side and in steps.
+const MORE: &str = "
+  boss: {role: R, provider: stub, model: m, delegates: [a]}
+tasks:
+  t:
+    steps:
+      - {id: one, agent: a, prompt: x}
+      - {id: two, for_each: [x, slow, y], max_parallel: 2, agent: a, prompt: '{{ item }}'}
+      - {id: three, candidates: [a, boss], vote: true, prompt: z}
+";
+
+/// The result is that of the whole run, whichever process was charged for what; what is held for calls
+/// whose process died stays apart.
+#[test]
+fn a_resumed_run_tells_what_all_of_it_was_charged() {
+    for (arguments, last, signal) in [
+        ("--agent a --prompt slow", 2, libc::SIGINT),
+        ("--agent boss --prompt slow", 3, libc::SIGTERM),
+        ("--all --prompt slow", 5, libc::SIGINT),
+        ("--task t", 8, libc::SIGINT),
+        ("--agent a --prompt slow", 2, libc::SIGKILL),
+        ("--task t", 8, libc::SIGKILL),
+    ] {
+        let chats = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&chats);
+        let server = Stub::start(move |seen| {
+            let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+            let tools = seen.body["tools"].as_array();
+            let has = |name| {
+                let named = |tool: &serde_json::Value| tool["function"]["name"] == name;
+                tools.is_some_and(|tools| tools.iter().any(named))
+            };
+            if number == last {
+                let words = json!({"content": "some words that came"});
+                return vec![
+                    stub::stream_head(),
+                    stub::event(&stub::chunk(&words, None)),
+                    stub::Do::Hang,
+                ];
+            }
+            match seen.tool_messages().is_empty() {
+                true if has("delegate") => {
+                    stub::tool_calls(&[("c", "delegate", json!({"agent": "a", "prompt": "slow"}))])
+                }
+                true if has("list_dir") => stub::tool_calls(&[("c", "list_dir", json!({}))]),
+                _ => stub::text("ok"),
+            }
+        });
+        let context = Context::new();
+        let yaml = priced(&server.url(), 10.0, 10.0, "", "tools: [list_dir]") + MORE;
+        context.write("orch.yaml", yaml);
+        let mut all = vec!["--config", "orch.yaml", "--json"];
+        all.extend(arguments.split(' '));
+        let mut child = context
+            .command(&all)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while chats.load(Ordering::SeqCst) < last {
+            assert!(start.elapsed() < Duration::from_secs(30), "{arguments}");
+            assert!(child.try_wait().unwrap().is_none(), "{arguments}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // What came last is kept, and what hangs has begun.
+        std::thread::sleep(Duration::from_millis(300));
+        kill(child.id(), signal);
+        let first = ran(child.wait_with_output().unwrap());
+        let runs = context.orch(&["--runs", "--json"]).exits(0).json();
+        let id = runs[0]["run_id"].as_str().unwrap();
+        let what = format!("{arguments}, signal {signal}");
+        let resumed = context.orch(&["--resume", id, "--json"]).exits(0).json();
+        tells_the_ledger(&context, &resumed, &what);
+        if signal != libc::SIGKILL {
+            let before = first.json();
+            assert!(
+                money(&before["cost_usd"]) < money(&resumed["cost_usd"]),
+                "{what}: {before} {resumed}"
+            );
+        }
+        // Its result stays the same.
+        let again = context.orch(&["--resume", id, "--json"]).exits(0).json();
+        tells_the_ledger(&context, &again, &what);
+    }
+}
