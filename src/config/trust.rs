@@ -251,14 +251,23 @@ pub fn trust(trust_dir: &Path, path: &Path, hash: &str) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(trust_dir)?;
-    let mut content = resolved(path).as_os_str().as_encoded_bytes().to_vec();
+    let mut content = place_of(path).into_os_string().into_encoded_bytes();
     content.push(b'\n');
     crate::files::write_whole(&entry(trust_dir, path, hash), &content, 0o600)
 }
 
+/// Where a file is used: its real directory and its name there. Not where a link in its place leads: what the file names
+/// by relative paths, programs among them, lies in the directory of the link, which may be a stranger's.
+fn place_of(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => resolved(directory).join(name),
+        _ => resolved(path),
+    }
+}
+
 /// The file that stands for one path with one content.
 fn entry(trust_dir: &Path, path: &Path, content: &str) -> PathBuf {
-    let mut key = resolved(path).into_os_string().into_encoded_bytes();
+    let mut key = place_of(path).into_os_string().into_encoded_bytes();
     key.push(0);
     key.extend_from_slice(content.as_bytes());
     trust_dir.join(hash(&key))

@@ -43,10 +43,22 @@ impl Machine {
     }
 
     pub(super) fn load_named(&self, named: Option<&str>) -> Result<Config, ConfigError> {
-        let current_dir = self.path("work");
+        self.load_from(named, &self.path("work"))
+    }
+
+    /// What is found in another directory than `work`.
+    pub(super) fn load_in(&self, current_dir: &Path) -> Config {
+        self.load_from(None, current_dir).unwrap()
+    }
+
+    pub(super) fn load_from(
+        &self,
+        named: Option<&str>,
+        current_dir: &Path,
+    ) -> Result<Config, ConfigError> {
         let source = Source {
             named: named.map(Path::new),
-            current_dir: &current_dir,
+            current_dir,
             tools: &TOOLS,
         };
         let variables = self

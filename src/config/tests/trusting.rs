@@ -1,7 +1,11 @@
 //! Which found configurations must be trusted, and which workspaces are refused.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use sha2::Digest as _;
 
 use super::loading::Machine;
 use crate::config::{TrustState, needs_trust, refused_workspace, trust, trust_state};
@@ -124,6 +128,82 @@ fn trust_is_kept_for_one_content_at_one_place() {
         &format!("{text}{own_state}# changed\nagents: \n"),
     );
     assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+}
+
+#[test]
+fn trust_belongs_to_the_directory_whose_files_the_relative_paths_name() {
+    let text = "providers: {claude: {cli_path: ./tools/claude}}\n";
+    let asks = TrustState::Asks(vec![
+        "runs `./tools/claude` as the Claude CLI".to_owned()
+    ]);
+    let machine = Machine::new();
+    machine.write("good/orch.yaml", text).write("evil/x", "");
+    let good = machine.path("good/orch.yaml");
+    let own = machine.path("good");
+    let state = |directory: &Path| trust_state(&machine.load_in(directory));
+    assert_eq!(state(&own), asks);
+    let trusted = machine.load_in(&own);
+    trust(&trusted.trust_dir, &good, &trusted.hash).unwrap();
+    assert_eq!(state(&own), TrustState::Trusted);
+
+    let evil = machine.path("evil");
+    let in_place = evil.join("orch.yaml");
+    let link = |target: &str| std::os::unix::fs::symlink(target, &in_place).unwrap();
+    let plants: [(&str, &dyn Fn()); 5] = [
+        ("a link", &|| link("../good/orch.yaml")),
+        ("a link to the whole path", &|| link(good.to_str().unwrap())),
+        ("a link to a link", &|| {
+            fs::remove_file(evil.join("x")).unwrap();
+            std::os::unix::fs::symlink("../good/orch.yaml", evil.join("x")).unwrap();
+            link("x");
+        }),
+        ("a hard link", &|| fs::hard_link(&good, &in_place).unwrap()),
+        ("a copy", &|| _ = fs::copy(&good, &in_place).unwrap()),
+    ];
+    for (what, plant) in plants {
+        plant();
+        assert_eq!(state(&evil), asks, "{what}");
+        fs::remove_file(&in_place).unwrap();
+    }
+
+    // A directory that is a link is the one that it leads to, and so is every other way there.
+    std::os::unix::fs::symlink("good", machine.path("by-link")).unwrap();
+    for way in ["by-link", "evil/../good", "good/."] {
+        assert_eq!(state(&machine.path(way)), TrustState::Trusted, "{way}");
+    }
+
+    // Who trusts a link trusts the directory that it is in, and no other.
+    link("../good/orch.yaml");
+    machine.write("good/orch.yaml", &format!("{text}# changed\n"));
+    for way in ["evil/orch.yaml", "good/../evil/orch.yaml"] {
+        let named = machine.load_named(Some(&format!("../{way}"))).unwrap();
+        let path = named.path.as_deref().unwrap();
+        trust(&named.trust_dir, path, &named.hash).unwrap();
+        assert_eq!(state(&evil), TrustState::Trusted, "{way}");
+        assert_eq!(state(&own), asks, "{way}");
+        fs::remove_dir_all(&named.trust_dir).unwrap();
+        assert_eq!(state(&evil), asks, "{way}");
+    }
+}
+
+#[test]
+fn what_was_trusted_at_its_real_path_stays_trusted() {
+    let machine = Machine::new();
+    machine.write("work/orch.yaml", "mcp_servers: {a: {command: [x]}}\n");
+    let config = machine.load();
+    // As it was always kept where nothing is a link: a hash of the real path and of the content.
+    let sha = |bytes: &[u8]| -> String {
+        let mut text = String::new();
+        for byte in sha2::Sha256::digest(bytes) {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text
+    };
+    let path = machine.path("work/orch.yaml").display().to_string();
+    let content = sha(b"mcp_servers: {a: {command: [x]}}\n");
+    let entry = sha(format!("{path}\0{content}").as_bytes());
+    machine.write(&format!("home/.local/state/orch/trust/{entry}"), "");
+    assert_eq!(trust_state(&config), TrustState::Trusted);
 }
 
 /// What is trusted is the place that `link` leads to, not wherever it leads later.
