@@ -100,6 +100,11 @@ impl Env {
         }
     }
 
+    /// Forgets a variable of `.env` files.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.files.remove(name);
+    }
+
     /// Adds a variable of a `.env` file, unless an earlier file set it.
     pub(super) fn add(&mut self, name: String, value: SecretString) {
         self.files.entry(name).or_insert(value);

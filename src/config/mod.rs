@@ -22,9 +22,10 @@ mod read;
 mod scalar;
 mod schema;
 mod settings;
+mod ssh_variables;
 mod trust;
 
-pub use document::{Config, Document, Engine, Origin};
+pub use document::{Config, DecidedBy, Document, Engine, Origin};
 pub use entries::Entries;
 pub use env::Env;
 pub use find::state_dir;

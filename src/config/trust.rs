@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::printable;
-use super::{Config, Env, Origin};
+use super::{Config, DecidedBy, Env, Origin};
 use crate::providers::{ProviderKind, vendors};
 use crate::sandbox::{AgentSandbox, Network, SandboxSettings, Tier};
 
@@ -98,9 +98,13 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
             settings.http.allow.join(", ")
         ));
     }
-    let is_own_choice = config.env.process("SSH_KNOWN_HOSTS_CHECK").is_some();
-    if !settings.ssh_strict_host_checking && !document.servers.is_empty() && !is_own_choice {
-        reasons.push("accepts unknown ssh hosts".to_owned());
+    match config.accepts_hosts {
+        // The user's own choice.
+        None | Some(DecidedBy::Process) => {}
+        Some(DecidedBy::File) => reasons.push("accepts unknown ssh hosts".to_owned()),
+        Some(by @ DecidedBy::Dotenv) => {
+            reasons.push(format!("accepts unknown ssh hosts ({})", by.rule()));
+        }
     }
     reasons.iter().map(|reason| printable(reason)).collect()
 }
@@ -204,17 +208,24 @@ fn resolved(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// What trust is given to: the content of a file, and the places it names that lie elsewhere, since links and variables
-/// can lead the same words to another place.
+/// What trust is given to: the content of a file, the places it names that lie elsewhere, since links and variables
+/// can lead the same words to another place, and what the `.env` file beside it loosens. Of that file only this: keys
+/// come and go.
 pub(super) fn trusted_content<'p>(
     bytes: &[u8],
     places: impl Iterator<Item = &'p Path>,
     base_dir: &Path,
+    accepts_hosts: Option<DecidedBy>,
 ) -> String {
     let mut content = bytes.to_owned();
     for place in places.filter_map(|place| elsewhere(place, base_dir)) {
         content.push(0);
         content.extend(place.as_os_str().as_encoded_bytes());
+    }
+    if accepts_hosts == Some(DecidedBy::Dotenv) {
+        // No place is empty.
+        content.extend(b"\0\0");
+        content.extend(DecidedBy::Dotenv.rule().as_bytes());
     }
     hash(&content)
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::Digest as _;
 
 use super::loading::Machine;
-use crate::config::{TrustState, needs_trust, refused_workspace, trust, trust_state};
+use crate::config::{DecidedBy, TrustState, needs_trust, refused_workspace, trust, trust_state};
 
 #[test]
 fn what_a_stranger_must_not_do_unasked_is_named() {
@@ -133,9 +133,7 @@ fn trust_is_kept_for_one_content_at_one_place() {
 #[test]
 fn trust_belongs_to_the_directory_whose_files_the_relative_paths_name() {
     let text = "providers: {claude: {cli_path: ./tools/claude}}\n";
-    let asks = TrustState::Asks(vec![
-        "runs `./tools/claude` as the Claude CLI".to_owned()
-    ]);
+    let asks = TrustState::Asks(vec!["runs `./tools/claude` as the Claude CLI".to_owned()]);
     let machine = Machine::new();
     machine.write("good/orch.yaml", text).write("evil/x", "");
     let good = machine.path("good/orch.yaml");
@@ -204,6 +202,107 @@ fn what_was_trusted_at_its_real_path_stays_trusted() {
     let entry = sha(format!("{path}\0{content}").as_bytes());
     machine.write(&format!("home/.local/state/orch/trust/{entry}"), "");
     assert_eq!(trust_state(&config), TrustState::Trusted);
+}
+
+#[test]
+fn what_the_env_file_loosens_is_part_of_what_is_trusted() {
+    let text = "settings: {sandbox: {network: loopback}}\nservers: {p: {host: h}}\n";
+    let mut machine = Machine::new();
+    machine.write("work/orch.yaml", text);
+    let by_file = "lets commands reach this machine's servers".to_owned();
+    let by_env = "accepts unknown ssh hosts (SSH_KNOWN_HOSTS_CHECK of .env)".to_owned();
+    let accept = |machine: &Machine| {
+        let config = machine.load();
+        let path = config.path.as_deref().unwrap();
+        trust(&config.trust_dir, path, &config.hash).unwrap();
+    };
+    accept(&machine);
+    let loosened = TrustState::Asks(vec![by_file, by_env]);
+    for (env, expected) in [
+        ("", &TrustState::Trusted),
+        (
+            "A_KEY=one\nSSH_KEY_PATH=~/.ssh/team\n",
+            &TrustState::Trusted,
+        ),
+        ("SSH_KNOWN_HOSTS_CHECK=true\n", &TrustState::Trusted),
+        ("SSH_KNOWN_HOSTS_CHECK=\n", &TrustState::Trusted),
+        ("SSH_KNOWN_HOSTS_CHECK=perhaps\n", &TrustState::Trusted),
+        ("SSH_KNOWN_HOSTS_CHECK=false\n", &loosened),
+        ("A_KEY=two\nexport SSH_KNOWN_HOSTS_CHECK='No'\n", &loosened),
+    ] {
+        machine.write("work/.env", env);
+        assert_eq!(trust_state(&machine.load()), *expected, "{env}");
+    }
+    // One yes is for it with any keys, and none to what comes later.
+    accept(&machine);
+    machine.write("work/.env", "A_KEY=three\nSSH_KNOWN_HOSTS_CHECK=0\n");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    machine.write("work/.env", "");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    machine.write("work/orch.yaml", &format!("{text}# changed\n"));
+    machine.write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    assert_eq!(trust_state(&machine.load()), loosened);
+
+    // Without servers there is nothing to accept.
+    let alone = "settings: {sandbox: {network: loopback}}\n";
+    machine
+        .write("work/.env", "")
+        .write("work/orch.yaml", alone);
+    accept(&machine);
+    machine.write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    assert_eq!(machine.load().accepts_hosts, None);
+
+    // What the user's own environment says is the user's own choice.
+    machine.write("work/orch.yaml", "servers: {p: {host: h}}\n");
+    machine.set("SSH_KNOWN_HOSTS_CHECK", "false");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    assert_eq!(machine.load().accepts_hosts, Some(DecidedBy::Process));
+}
+
+#[test]
+fn a_variable_that_the_file_overrules_is_nobodys_choice() {
+    let mut machine = Machine::new();
+    machine.set("SSH_KNOWN_HOSTS_CHECK", "true").write(
+        "work/orch.yaml",
+        "settings: {ssh_strict_host_checking: false}\nservers: {p: {host: h}}\n",
+    );
+    let asks = TrustState::Asks(vec!["accepts unknown ssh hosts".to_owned()]);
+    assert_eq!(trust_state(&machine.load()), asks);
+}
+
+#[test]
+fn an_env_file_elsewhere_loosens_no_configuration() {
+    let machine = Machine::new();
+    machine
+        .write("home/.config/orch/config.yaml", "servers: {p: {host: h}}\n")
+        .write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\nA_KEY=x\n");
+    let config = machine.load();
+    assert_eq!(config.accepts_hosts, None);
+    assert!(config.document.settings.ssh_strict_host_checking);
+    assert_eq!(config.env.get("A_KEY"), Some("x"));
+    let file = machine.path("work/.env").display().to_string();
+    let words = "set it in the environment, or beside the configuration";
+    assert_eq!(
+        config.notices,
+        [format!(
+            "`SSH_KNOWN_HOSTS_CHECK` of `{file}` is ignored: {words}"
+        )]
+    );
+    // It may still be stricter.
+    machine.write("home/.config/orch/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    assert_eq!(machine.load().accepts_hosts, Some(DecidedBy::Dotenv));
+    machine.write("work/.env", "SSH_KNOWN_HOSTS_CHECK=true\n");
+    assert_eq!(machine.load().accepts_hosts, None);
+    // By whatever way the directory is named, it is the same one.
+    machine
+        .write("work/own.yaml", "servers: {p: {host: h}}\n")
+        .write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    for named in ["own.yaml", "./own.yaml", "../work/own.yaml"] {
+        let config = machine.load_named(Some(named)).unwrap();
+        assert_eq!(config.accepts_hosts, Some(DecidedBy::Dotenv), "{named}");
+        assert_eq!(config.notices, Vec::<String>::new(), "{named}");
+    }
 }
 
 /// What is trusted is the place that `link` leads to, not wherever it leads later.
