@@ -84,6 +84,11 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
         if let Some(path) = provider.cli_path.as_deref().filter(|_| is_claude) {
             reasons.push(format!("runs `{path}` as the Claude CLI"));
         }
+        if is_claude && provider.native_tools == Some(true) {
+            reasons.push(format!(
+                "hands the Claude CLI its own tools, without approvals and allowed_commands (`{name}`)"
+            ));
+        }
     }
     loosened(&mut reasons, "", &settings.sandbox);
     for (name, agent) in document.agents.iter() {

@@ -48,6 +48,14 @@ fn what_a_stranger_must_not_do_unasked_is_named() {
             vec!["runs `./claude` as the Claude CLI"],
         ),
         (
+            "providers: {claude: {native_tools: true}, mine: {kind: claude, native_tools: true, cli_path: c}, other: {kind: claude, native_tools: false}}",
+            vec![
+                "hands the Claude CLI its own tools, without approvals and allowed_commands (`claude`)",
+                "runs `c` as the Claude CLI",
+                "hands the Claude CLI its own tools, without approvals and allowed_commands (`mine`)",
+            ],
+        ),
+        (
             "settings: {sandbox: {tier: landlock, network: loopback, read: [/opt], write: [/tmp]}, sandbox_paths: false, http: {allow: [\"localhost:1\"]}}",
             vec![
                 "weakens the sandbox (`tier: landlock`)",
