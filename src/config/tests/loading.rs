@@ -325,6 +325,19 @@ fn dotenv_files_add_to_the_environment() {
 }
 
 #[test]
+fn an_empty_line_of_one_env_file_hides_no_key_of_the_next() {
+    let machine = Machine::new();
+    machine
+        .write("work/.env", "LAB_KEY=\nQUOTED=''\nOWN=here\n")
+        .write("elsewhere/.env", "LAB_KEY=beside\nQUOTED=too\nOWN=\n")
+        .write("elsewhere/orch.yaml", AGENTS);
+    let config = machine.load_named(Some("../elsewhere/orch.yaml")).unwrap();
+    for (name, expected) in [("LAB_KEY", "beside"), ("QUOTED", "too"), ("OWN", "here")] {
+        assert_eq!(config.env.get(name), Some(expected), "{name}");
+    }
+}
+
+#[test]
 fn ssh_variables_count_where_the_file_says_nothing() {
     let servers = "servers: {a: {host: h}, b: {host: h, key: /own}}\n";
     for (settings, variable, expected) in [
