@@ -100,8 +100,16 @@ fn the_first_place_that_has_one_wins() {
         found(&machine),
         (Some(machine.path("work/config.yml")), Origin::Found)
     );
+    machine.write(
+        "work/config.yml",
+        "{\n  \"agents\": {\"a\": {\"role\": \"x\"}}\n}\n",
+    );
+    assert_eq!(
+        found(&machine),
+        (Some(machine.path("work/config.yml")), Origin::Found)
+    );
     // Somebody else's file of the same name, which need not even be YAML.
-    machine.write("work/config.yaml", "  agents: x\nother: [\n");
+    machine.write("work/config.yaml", "other:\n  agents: x\nmore: [\n");
     assert_eq!(
         found(&machine),
         (Some(machine.path("work/config.yml")), Origin::Found)
