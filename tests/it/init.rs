@@ -69,6 +69,32 @@ fn a_key_is_found() {
 }
 
 #[test]
+fn the_key_of_every_vendor_is_found_under_each_of_its_names() {
+    for (variable, provider) in [
+        ("TOGETHER_API_KEY", "together_ai"),
+        ("FIREWORKS_API_KEY", "fireworks_ai"),
+        ("CEREBRAS_API_KEY", "cerebras"),
+        ("COHERE_API_KEY", "cohere"),
+        ("ANTHROPIC_AUTH_TOKEN", "anthropic"),
+        ("OR_API_KEY", "openrouter"),
+    ] {
+        let context = Context::new();
+        let said = run(&context, &[(variable, "canary-key-of-init")], &["init"]).exits(0);
+        let words = format!("the agents use {provider}, since `{variable}` is set\n");
+        assert!(said.stdout.contains(&words), "{said:#?}");
+        let check = run(
+            &context,
+            &[(variable, "canary-key-of-init")],
+            &["check", "--json"],
+        );
+        let known = check.exits(0).json();
+        let line = known["providers"][provider].as_str().unwrap_or_default();
+        assert!(line.ends_with("with a key"), "{known:#}");
+        assert_eq!(known["notices"], json!([]), "{variable}");
+    }
+}
+
+#[test]
 fn a_key_of_the_env_file_is_found_and_the_file_left_alone() {
     let context = Context::new();
     context.write(".env", "ANTHROPIC_API_KEY=canary-key-of-init\n");

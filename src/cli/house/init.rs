@@ -109,6 +109,10 @@ GROQ_API_KEY=
 DEEPSEEK_API_KEY=
 XAI_API_KEY=
 OPENROUTER_API_KEY=
+TOGETHER_API_KEY=
+FIREWORKS_API_KEY=
+CEREBRAS_API_KEY=
+COHERE_API_KEY=
 
 # The ssh tool: the key for servers that name none, and whether unknown hosts are refused.
 # SSH_KEY_PATH=~/.ssh/id_ed25519
