@@ -24,11 +24,8 @@ pub(super) fn find(
     if exists(&own) {
         return (Some(own), Origin::Found);
     }
-    for name in ["config.yaml", "config.yml"] {
-        let path = current_dir.join(name);
-        if is_ours(&path) {
-            return (Some(path), Origin::Found);
-        }
+    if let Some(name) = hidden_by_ours(current_dir) {
+        return (Some(current_dir.join(name)), Origin::Found);
     }
     let directory = env
         .directory("XDG_CONFIG_HOME")
@@ -38,6 +35,14 @@ pub(super) fn find(
         Some(path) if exists(&path) => (Some(path), Origin::User),
         _ => (None, Origin::Nowhere),
     }
+}
+
+/// The configuration of a directory that an `orch.yaml` there comes before; its name.
+pub fn hidden_by_ours(directory: &Path) -> Option<&'static str> {
+    let names = ["config.yaml", "config.yml"].into_iter();
+    names
+        .into_iter()
+        .find(|name| is_ours(&directory.join(name)))
 }
 
 fn exists(path: &Path) -> bool {

@@ -172,3 +172,40 @@ fn with_nothing_it_says_what_to_do() {
     );
     assert_eq!(context.read("orch.yaml"), "agents: {mine: {role: R}}\n");
 }
+
+#[test]
+fn agents_that_are_there_already_do_not_vanish() {
+    for name in ["config.yaml", "config.yml"] {
+        for text in [
+            "agents: {mine: {role: R, provider: replay}}\n",
+            "{\"agents\": {\"mine\": {\"role\": \"R\", \"provider\": \"replay\"}}}",
+        ] {
+            let context = Context::new();
+            context.write(name, text);
+            let refused = run(&context, &[], &["init"]).exits(3).stderr;
+            assert!(
+                refused.contains(&format!(
+                    "`{name}` has agents here, and `orch.yaml` would come before it\n\nhint: `orch` uses `{name}` as it is"
+                )),
+                "{refused}"
+            );
+            assert!(!context.work().join("orch.yaml").exists());
+            assert!(!context.work().join(".env.example").exists());
+            let said = run(&context, &[], &["init", "--force"]).exits(0).stdout;
+            assert!(
+                said.contains(&format!(
+                    "{name} is not read any more: orch.yaml comes before it\n"
+                )),
+                "{said}"
+            );
+            assert_eq!(context.read(name), text);
+            let again = run(&context, &[], &["init"]).exits(3).stderr;
+            assert!(again.contains("`orch.yaml` is there already"), "{again}");
+        }
+    }
+    // Somebody else's file of that name is in nobody's way.
+    let context = Context::new();
+    context.write("config.yaml", "other: {agents: {}}\n");
+    let said = run(&context, &[], &["init"]).exits(0).stdout;
+    assert!(!said.contains("config.yaml"), "{said}");
+}
