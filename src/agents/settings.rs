@@ -31,6 +31,7 @@ pub struct AgentSettings {
     pub servers: Vec<String>,
     /// Model turns in one run.
     #[serde(skip_serializing_if = "is_unset")]
+    #[schemars(range(min = 1))]
     pub max_turns: Option<u32>,
     /// Models that answer when this one cannot, in order.
     #[serde(skip_serializing_if = "is_unset")]
@@ -46,19 +47,21 @@ pub struct AgentSettings {
     pub grant: BTreeMap<String, Vec<String>>,
     /// Cap of generated tokens a call.
     #[serde(skip_serializing_if = "is_unset")]
+    #[schemars(range(min = 1))]
     pub max_output_tokens: Option<u64>,
     /// Sampling temperature.
     #[serde(skip_serializing_if = "is_unset")]
+    #[schemars(range(min = 0, max = 2))]
     pub temperature: Option<f64>,
     /// Seconds for its whole run.
     #[serde(skip_serializing_if = "is_unset")]
     pub timeout: Option<Seconds>,
     /// Cap of one run of this agent, USD.
-    #[schemars(with = "Option<f64>")]
     #[serde(skip_serializing_if = "is_unset")]
     pub budget_usd: Option<Usd>,
     /// JSON Schema of its answer.
     #[serde(skip_serializing_if = "is_unset")]
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
     pub output_schema: Option<Value>,
     /// Its sandbox, over `settings.sandbox`.
     #[serde(skip_serializing_if = "is_unset")]

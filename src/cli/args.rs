@@ -162,7 +162,7 @@ pub(crate) struct RunArgs {
     /// Answer approval prompts with yes
     #[arg(long, conflicts_with = "no_input")]
     pub(crate) yes: bool,
-    /// Refuse approval prompts
+    /// Refuse approval prompts; ask nothing
     #[arg(long)]
     pub(crate) no_input: bool,
     /// Write no log
@@ -194,7 +194,8 @@ pub(crate) struct OutputArgs {
 /// What every form of call takes.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// The configuration; else $ORCH_CONFIG, ./orch.yaml, ./config.yaml, the user's
+    /// The configuration; else $ORCH_CONFIG, ./orch.yaml, ./config.yaml or ./config.yml with a top-level `agents:`, the
+    /// user's
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// Say what is done; twice for more. `RUST_LOG` chooses more finely

@@ -18,7 +18,7 @@ use crate::tools;
 /// Everything that is wrong with it, or that it is not trusted.
 pub(crate) fn config(call: &Call) -> Result<Config, OrchError> {
     let config = load(call, call.cli.common.config.as_deref())?;
-    if let Some(question) = question(&config)? {
+    if let Some(question) = question(call, &config)? {
         trusted(&config, &question, is_answered(call.screen, &question.text))?;
     }
     Ok(noted(call, config))
@@ -38,7 +38,7 @@ pub(super) async fn config_beside(call: &Call, signals: &Signals) -> Result<Conf
         }
         None => load(call, named)?,
     };
-    if let Some(question) = question(&config)? {
+    if let Some(question) = question(call, &config)? {
         let (screen, text) = (call.screen, question.text.clone());
         let answer = beside(signals, move || is_answered(screen, &text)).await?;
         trusted(&config, &question, answer)?;
@@ -65,7 +65,7 @@ fn noted(call: &Call, config: Config) -> Config {
 pub(crate) fn reload(call: &Call, before: &Config) -> Result<Config, OrchError> {
     let asked = asked(call, call.cli.common.config.as_deref())?;
     let config = learned(call, asked.load_again(before)?);
-    match question(&config)? {
+    match question(call, &config)? {
         Some(question) => Err(question.refused()),
         None => Ok(config),
     }
@@ -157,8 +157,9 @@ impl Question {
     }
 }
 
-/// The question that stands before a configuration is used; a script is told how to answer it.
-fn question(config: &Config) -> Result<Option<Question>, OrchError> {
+/// The question that stands before a configuration is used; a script, and who wants no question, is told how to answer
+/// it.
+fn question(call: &Call, config: &Config) -> Result<Option<Question>, OrchError> {
     if let Some((message, hint)) = config::refused_workspace(config) {
         return Err(OrchError::new(ErrorClass::Config, message).with_hint(hint));
     }
@@ -171,7 +172,7 @@ fn question(config: &Config) -> Result<Option<Question>, OrchError> {
         refusal,
     };
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !terminal || config.path.is_none() {
+    if !terminal || call.cli.run.no_input || config.path.is_none() {
         return Err(question.refused());
     }
     Ok(Some(question))

@@ -58,6 +58,28 @@ pub enum Origin {
     Nowhere,
 }
 
+/// What decided that ssh hosts nobody knows are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecidedBy {
+    /// `settings.ssh_strict_host_checking`.
+    File,
+    /// `SSH_KNOWN_HOSTS_CHECK` of the process environment.
+    Process,
+    /// `SSH_KNOWN_HOSTS_CHECK` of a `.env` file.
+    Dotenv,
+}
+
+impl DecidedBy {
+    /// The rule as people know it.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::File => "settings.ssh_strict_host_checking",
+            Self::Process => "SSH_KNOWN_HOSTS_CHECK",
+            Self::Dotenv => "SSH_KNOWN_HOSTS_CHECK of .env",
+        }
+    }
+}
+
 /// A loaded configuration: immutable, complete, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -85,7 +107,11 @@ pub struct Config {
     pub trust_dir: PathBuf,
     /// The environment, `.env` files included.
     pub env: Env,
-    /// SHA-256 of a found file's bytes in hexadecimal, for trust; empty for all others.
+    /// What decided that servers whose host key nobody knows yet are accepted; `None` where they are refused, or there
+    /// are no servers.
+    pub accepts_hosts: Option<DecidedBy>,
+    /// What trust is given to, as SHA-256 in hexadecimal: the file's bytes and what else decides over what it may do;
+    /// empty for the user's own configuration.
     pub hash: String,
     /// What the user should know but which stops nothing, one line each.
     pub notices: Vec<String>,

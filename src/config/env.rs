@@ -100,9 +100,17 @@ impl Env {
         }
     }
 
-    /// Adds a variable of a `.env` file, unless an earlier file set it.
+    /// Forgets a variable of `.env` files.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.files.remove(name);
+    }
+
+    /// Adds a variable of a `.env` file, unless an earlier file set it. An empty value sets nothing, as in the process
+    /// environment: a form that was not filled in hides no key.
     pub(super) fn add(&mut self, name: String, value: SecretString) {
-        self.files.entry(name).or_insert(value);
+        if !value.expose_secret().is_empty() {
+            self.files.entry(name).or_insert(value);
+        }
     }
 }
 
@@ -134,12 +142,20 @@ mod tests {
             ("HOME", "/home/me"),
             ("REL", "x"),
         ]);
-        for (name, value) in [("A", "file"), ("B", "file"), ("C", ""), ("B", "later")] {
+        for (name, value) in [
+            ("A", "file"),
+            ("B", "file"),
+            ("C", ""),
+            ("B", "later"),
+            ("D", ""),
+            ("D", "filled in"),
+        ] {
             env.add(name.to_owned(), value.to_owned().into());
         }
         assert_eq!(env.get("A"), Some("process"));
         assert_eq!(env.get("B"), Some("file"));
         assert_eq!(env.get("C"), None);
+        assert_eq!(env.get("D"), Some("filled in"));
         assert_eq!(env.process("B"), None);
         assert_eq!(env.directory("REL"), None);
         for (path, expected) in [

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::dotenv::plain;
 use super::problem::{At, Problem};
-use super::{Env, Origin};
+use super::{Env, Origin, node};
 
 /// Larger files are no configurations.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -24,11 +24,8 @@ pub(super) fn find(
     if exists(&own) {
         return (Some(own), Origin::Found);
     }
-    for name in ["config.yaml", "config.yml"] {
-        let path = current_dir.join(name);
-        if is_ours(&path) {
-            return (Some(path), Origin::Found);
-        }
+    if let Some(name) = hidden_by_ours(current_dir) {
+        return (Some(current_dir.join(name)), Origin::Found);
     }
     let directory = env
         .directory("XDG_CONFIG_HOME")
@@ -40,23 +37,72 @@ pub(super) fn find(
     }
 }
 
+/// The configuration of a directory that an `orch.yaml` there comes before; its name.
+pub fn hidden_by_ours(directory: &Path) -> Option<&'static str> {
+    let names = ["config.yaml", "config.yml"].into_iter();
+    names
+        .into_iter()
+        .find(|name| is_ours(&directory.join(name)))
+}
+
 fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// Whether a file with a common name is a configuration of ours: it has a top-level `agents:`.
+/// Whether a file with a common name is a configuration of ours.
 fn is_ours(path: &Path) -> bool {
     let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let text = if is_file { read(path).ok() } else { None };
-    text.is_some_and(|bytes| {
-        String::from_utf8_lossy(&bytes).lines().any(|line| {
-            let line = line.trim_start_matches('\u{feff}');
-            ["agents", "\"agents\"", "'agents'"].iter().any(|key| {
-                line.strip_prefix(key)
-                    .is_some_and(|rest| rest.trim_start().starts_with(':'))
-            })
+    let bytes = if is_file { read(path).ok() } else { None };
+    bytes.is_some_and(|bytes| has_agents(&String::from_utf8_lossy(&bytes)))
+}
+
+/// Whether a text has a top-level `agents:`, in whatever form of YAML. Where it is none, what can be told of it counts:
+/// who makes a mistake in a configuration is told of it, not that there is none.
+fn has_agents(text: &str) -> bool {
+    const KEY: &str = "agents";
+    if let Ok(tree) = node::parse(text) {
+        return tree.root.entry(KEY).is_some();
+    }
+    let at_line_start = |line: &str| {
+        let line = line.trim_start_matches('\u{feff}');
+        [KEY, "\"agents\"", "'agents'"].iter().any(|key| {
+            line.strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with(':'))
         })
-    })
+    };
+    is_in_braces(text, KEY) || text.lines().any(at_line_start)
+}
+
+/// Whether a text that is broken further on begins with `{` and has this key at the top.
+fn is_in_braces(text: &str, key: &str) -> bool {
+    let lines = text.trim_start_matches('\u{feff}').lines();
+    let mut lines = lines.map(str::trim).skip_while(|line| {
+        let line = line.strip_prefix("---").unwrap_or(line);
+        line.is_empty() || line.starts_with('#')
+    });
+    let Some(first) = lines.next().filter(|line| line.starts_with('{')) else {
+        return false;
+    };
+    let (mut open, mut quote, mut word) = (0_usize, None, String::new());
+    let mut rest = std::iter::once(first).chain(lines).flat_map(str::chars);
+    while let Some(char) = rest.next() {
+        match char {
+            '\\' if quote == Some('"') => _ = rest.next(),
+            _ if quote == Some(char) => quote = None,
+            _ if quote.is_some() => word.push(char),
+            '"' | '\'' => quote = Some(char),
+            '{' | '[' => open += 1,
+            '}' | ']' if open == 1 => return false,
+            '}' | ']' => open -= 1,
+            ':' if open == 1 && word.trim() == key => return true,
+            ',' | ':' => word.clear(),
+            _ => word.push(char),
+        }
+        if open != 1 || matches!(char, '{' | '}' | '[' | ']') {
+            word.clear();
+        }
+    }
+    false
 }
 
 /// The bytes of a configuration file.
@@ -115,4 +161,51 @@ pub fn state_dir(current_dir: &Path, env: &Env) -> Option<PathBuf> {
         .map(Path::to_owned)
         .or_else(|| Some(env.home()?.join(".local/state")))?;
     Some(state_home.join("orch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_at_the_top_make_a_configuration_in_any_form() {
+        for (text, expected) in [
+            ("agents: {a: {role: x}}\n", true),
+            ("agents:\n", true),
+            ("# ours\nsettings:\n\nagents :\n  a: {}\n", true),
+            ("'agents': {}\n", true),
+            ("\u{feff}agents:\n", true),
+            ("{agents: {a: {role: x}}}\n", true),
+            (
+                "{\"settings\": {}, \"agents\": {\"a\": {\"role\": \"x\"}}}",
+                true,
+            ),
+            ("{\n  \"agents\": {}\n}\n", true),
+            ("---\n{\"agents\": null}\n", true),
+            ("? agents\n: {a: {}}\n", true),
+            ("\"\\x61gents\": {}\n", true),
+            ("  agents:\n    a: {role: x}\n", true),
+            // With a mistake in it.
+            ("agents:\n  a: [\n", true),
+            ("settings: [\nagents:\n", true),
+            ("{\"agents\": {\"a\": }", true),
+            ("{\"settings\": {\"x\": [1, {}]}, \"agents\": [", true),
+            // Somebody else's.
+            ("", false),
+            ("other: {agents: {}}\n", false),
+            ("{\"other\": {\"agents\": {}}}", false),
+            ("{\"other\": {\"agents\": {\"a\": ", false),
+            ("{\"other\": \"agents\", \"x\": [", false),
+            ("other:\n  agents: x\n", false),
+            ("text: |\n  agents:\n", false),
+            ("- agents: {}\n", false),
+            ("[{agents: {}}, ", false),
+            ("agents", false),
+            ("# agents:\n", false),
+            ("other: agents\n", false),
+            ("no: [yaml\n", false),
+        ] {
+            assert_eq!(has_agents(text), expected, "{text}");
+        }
+    }
 }

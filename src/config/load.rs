@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::findings::Findings;
 use super::node::{self, Node, Tree};
 use super::problem::{ConfigError, Problem, printable};
-use super::{Config, Document, Env, Origin, dotenv, find, read, trust};
+use super::{Config, Document, Env, Origin, dotenv, find, read, ssh_variables, trust};
 
 /// What a configuration is loaded from.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ fn load_found(
         .collect();
     let file_dir = path.as_deref().and_then(Path::parent);
     read_dotenv_files(source.current_dir, file_dir, &mut env, &mut notices);
-    apply_ssh_variables(&mut document, &tree.root, &env, &mut notices);
+    let accepts_hosts = ssh_variables::apply(&mut document, &tree.root, &env, &mut notices);
 
     let base_dir = match (origin, file_dir) {
         (Origin::Named | Origin::Found, Some(directory)) => directory.to_owned(),
@@ -95,10 +95,11 @@ fn load_found(
             Origin::Named | Origin::Found => {
                 let named = document.settings.state_dir.is_some().then_some(&*state_dir);
                 let places = [&*working_dir].into_iter().chain(named);
-                trust::trusted_content(&bytes, places, &base_dir)
+                trust::trusted_content(&bytes, places, &base_dir, accepts_hosts)
             }
             Origin::User | Origin::Nowhere => String::new(),
         },
+        accepts_hosts,
         trust_dir: trust::trust_dir(&user_state_dir.unwrap_or_else(|| state_dir.clone())),
         path,
         file,
@@ -177,39 +178,19 @@ fn read_dotenv_files(
     env: &mut Env,
     notices: &mut Vec<String>,
 ) {
-    dotenv::read(&current_dir.join(".env"), env, notices);
-    if let Some(directory) = file_dir.filter(|directory| *directory != current_dir) {
-        dotenv::read(&directory.join(".env"), env, notices);
-    }
+    let here = current_dir.join(".env");
+    dotenv::read(&here, env, notices);
+    let Some(directory) = file_dir.filter(|directory| !is_same(directory, current_dir)) else {
+        return;
+    };
+    ssh_variables::keep_strict(&here, env, notices);
+    dotenv::read(&directory.join(".env"), env, notices);
 }
 
-/// `SSH_KEY_PATH` and `SSH_KNOWN_HOSTS_CHECK`, where the file says nothing.
-fn apply_ssh_variables(
-    document: &mut Document,
-    root: &Node<'_>,
-    env: &Env,
-    notices: &mut Vec<String>,
-) {
-    if let Some(key) = env.get("SSH_KEY_PATH") {
-        for (_, server) in document.servers.iter_mut() {
-            server.key.get_or_insert_with(|| key.to_owned());
-        }
-    }
-    let written = root
-        .get("settings")
-        .and_then(|settings| settings.get("ssh_strict_host_checking"));
-    if let Some(value) = env.get("SSH_KNOWN_HOSTS_CHECK")
-        && written.is_none()
-    {
-        match value.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "1" => document.settings.ssh_strict_host_checking = true,
-            "false" | "no" | "0" => document.settings.ssh_strict_host_checking = false,
-            _ => notices.push(
-                "`SSH_KNOWN_HOSTS_CHECK` is neither `true` nor `false`: hosts are checked"
-                    .to_owned(),
-            ),
-        }
-    }
+/// Whether two paths lead to one directory.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path| fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 /// The workspace, with links resolved; a problem when it is no directory.

@@ -22,12 +22,13 @@ mod read;
 mod scalar;
 mod schema;
 mod settings;
+mod ssh_variables;
 mod trust;
 
-pub use document::{Config, Document, Engine, Origin};
+pub use document::{Config, DecidedBy, Document, Engine, Origin};
 pub use entries::Entries;
 pub use env::Env;
-pub use find::state_dir;
+pub use find::{hidden_by_ours, state_dir};
 pub use load::{Source, environment, load, load_again, names_in, problem_at};
 pub use problem::{At, ConfigError, Problem};
 pub use schema::schema;

@@ -23,6 +23,7 @@ pub struct Settings {
     /// Where tools work; relative to the file.
     pub working_dir: String,
     /// Model turns of agents without `max_turns`.
+    #[schemars(range(min = 1))]
     pub max_tool_iterations: u32,
     /// Whether tools are kept in the workspace; `false` opens the whole disk but for protected files.
     pub sandbox_paths: bool,
@@ -40,6 +41,7 @@ pub struct Settings {
     /// Whether a provider that keeps failing is left alone for a while.
     pub enable_circuit_breaker: bool,
     /// Failures in a row after which it is.
+    #[schemars(range(min = 1))]
     pub circuit_breaker_threshold: u32,
     /// Seconds until it is tried again; doubles up to four times.
     pub circuit_breaker_timeout: Seconds,
@@ -57,8 +59,10 @@ pub struct Settings {
     /// Caps of what is spent.
     pub budget: BudgetSettings,
     /// Cap of generated tokens a call; what the model can, at most 8192, when absent.
+    #[schemars(range(min = 1))]
     pub max_output_tokens: Option<u64>,
     /// Sampling temperature; the vendor's own when absent.
+    #[schemars(range(min = 0, max = 2))]
     pub temperature: Option<f64>,
     /// How tools are confined.
     pub sandbox: SandboxSettings,

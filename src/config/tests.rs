@@ -3,6 +3,7 @@
 mod full;
 mod loading;
 mod mutations;
+mod schema;
 mod trusting;
 mod wrong;
 mod wrong_graphs;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::printable;
-use super::{Config, Env, Origin};
+use super::{Config, DecidedBy, Env, Origin};
 use crate::providers::{ProviderKind, vendors};
 use crate::sandbox::{AgentSandbox, Network, SandboxSettings, Tier};
 
@@ -84,6 +84,11 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
         if let Some(path) = provider.cli_path.as_deref().filter(|_| is_claude) {
             reasons.push(format!("runs `{path}` as the Claude CLI"));
         }
+        if is_claude && provider.native_tools == Some(true) {
+            reasons.push(format!(
+                "hands the Claude CLI its own tools, without approvals and allowed_commands (`{name}`)"
+            ));
+        }
     }
     loosened(&mut reasons, "", &settings.sandbox);
     for (name, agent) in document.agents.iter() {
@@ -98,9 +103,13 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
             settings.http.allow.join(", ")
         ));
     }
-    let is_own_choice = config.env.process("SSH_KNOWN_HOSTS_CHECK").is_some();
-    if !settings.ssh_strict_host_checking && !document.servers.is_empty() && !is_own_choice {
-        reasons.push("accepts unknown ssh hosts".to_owned());
+    match config.accepts_hosts {
+        // The user's own choice.
+        None | Some(DecidedBy::Process) => {}
+        Some(DecidedBy::File) => reasons.push("accepts unknown ssh hosts".to_owned()),
+        Some(by @ DecidedBy::Dotenv) => {
+            reasons.push(format!("accepts unknown ssh hosts ({})", by.rule()));
+        }
     }
     reasons.iter().map(|reason| printable(reason)).collect()
 }
@@ -204,17 +213,24 @@ fn resolved(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// What trust is given to: the content of a file, and the places it names that lie elsewhere, since links and variables
-/// can lead the same words to another place.
+/// What trust is given to: the content of a file, the places it names that lie elsewhere, since links and variables
+/// can lead the same words to another place, and what the `.env` file beside it loosens. Of that file only this: keys
+/// come and go.
 pub(super) fn trusted_content<'p>(
     bytes: &[u8],
     places: impl Iterator<Item = &'p Path>,
     base_dir: &Path,
+    accepts_hosts: Option<DecidedBy>,
 ) -> String {
     let mut content = bytes.to_owned();
     for place in places.filter_map(|place| elsewhere(place, base_dir)) {
         content.push(0);
         content.extend(place.as_os_str().as_encoded_bytes());
+    }
+    if accepts_hosts == Some(DecidedBy::Dotenv) {
+        // No place is empty.
+        content.extend(b"\0\0");
+        content.extend(DecidedBy::Dotenv.rule().as_bytes());
     }
     hash(&content)
 }
@@ -251,14 +267,23 @@ pub fn trust(trust_dir: &Path, path: &Path, hash: &str) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(trust_dir)?;
-    let mut content = resolved(path).as_os_str().as_encoded_bytes().to_vec();
+    let mut content = place_of(path).into_os_string().into_encoded_bytes();
     content.push(b'\n');
     crate::files::write_whole(&entry(trust_dir, path, hash), &content, 0o600)
 }
 
+/// Where a file is used: its real directory and its name there. Not where a link in its place leads: what the file names
+/// by relative paths, programs among them, lies in the directory of the link, which may be a stranger's.
+fn place_of(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => resolved(directory).join(name),
+        _ => resolved(path),
+    }
+}
+
 /// The file that stands for one path with one content.
 fn entry(trust_dir: &Path, path: &Path, content: &str) -> PathBuf {
-    let mut key = resolved(path).into_os_string().into_encoded_bytes();
+    let mut key = place_of(path).into_os_string().into_encoded_bytes();
     key.push(0);
     key.extend_from_slice(content.as_bytes());
     trust_dir.join(hash(&key))

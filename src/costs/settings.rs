@@ -1,6 +1,8 @@
 //! What a configuration can say about money.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::usage::Usd;
@@ -22,18 +24,15 @@ pub enum OnUnpriced {
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetSettings {
     /// Cap of one run, USD.
-    #[schemars(with = "Option<f64>")]
     pub run_usd: Option<Usd>,
     /// Cap of one conversation, USD.
-    #[schemars(with = "Option<f64>")]
     pub session_usd: Option<Usd>,
     /// Cap of one day (UTC), USD.
-    #[schemars(with = "Option<f64>")]
     pub day_usd: Option<Usd>,
     /// Cap of one month (UTC), USD.
-    #[schemars(with = "Option<f64>")]
     pub month_usd: Option<Usd>,
     /// The fraction of a cap at which a warning is told.
+    #[schemars(range(min = 0, max = 1))]
     pub warn_at: f64,
     /// What happens to models without a known price; by default `deny` where a cap covers the
     /// call, else `warn`.
@@ -58,17 +57,33 @@ impl Default for BudgetSettings {
 #[serde(deny_unknown_fields)]
 pub struct PriceOverride {
     /// Input tokens.
-    #[schemars(with = "f64")]
     pub input: Usd,
     /// Output tokens.
-    #[schemars(with = "f64")]
     pub output: Usd,
     /// Input tokens read from a cache; the input price when absent.
     #[serde(default)]
-    #[schemars(with = "Option<f64>")]
     pub cache_read: Option<Usd>,
     /// Input tokens written to a cache; the input price when absent.
     #[serde(default)]
-    #[schemars(with = "Option<f64>")]
     pub cache_write: Option<Usd>,
+}
+
+/// An amount as configurations write it: a number, or the same in quotes, never below zero.
+impl JsonSchema for Usd {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Usd".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["number", "string"],
+            "minimum": 0,
+            "maximum": Self::MAX.pico() / 10_i64.pow(12),
+            "pattern": r"^\$?([0-9]+(\.[0-9]{0,12})?|\.[0-9]{1,12})$",
+        })
+    }
 }

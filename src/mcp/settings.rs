@@ -11,6 +11,10 @@ use crate::sandbox::AgentSandbox;
 /// One entry of `mcp_servers:`; `command` or `url`, not both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("oneOf" = [
+    {"required": ["command"], "properties": {"command": {"minItems": 1, "type": "array"}}},
+    {"required": ["url"], "properties": {"url": {"not": {"type": "null"}}}},
+]))]
 pub struct McpServer {
     /// The program and its arguments, for a server that speaks over its standard streams.
     pub command: Vec<String>,

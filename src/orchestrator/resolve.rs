@@ -143,6 +143,13 @@ impl Orchestrator {
                 server.user, server.host
             ));
         }
+        let accepts_hosts = self.config.accepts_hosts;
+        if let Some(by) = accepts_hosts.filter(|_| !tools.servers.is_empty()) {
+            lines.push(format!(
+                "connect to servers whose host key nobody knows yet, never to those whose key has changed — {}",
+                by.rule()
+            ));
+        }
         lines.extend(self.explain_delegates(name, settings));
         lines.extend(self.explain_native(settings, &tools));
         lines.extend(tools.workspace.policy().explain());

@@ -37,7 +37,7 @@ pub use plan::{Candidates, Join, PLAN_VERSION, Plan, PlanError, Sources, Step, W
 pub use run::{Ended, run};
 pub use runs::RunState;
 pub use settings::{
-    ForEach, InputSettings, OnBadVerdict, OnFailure, RepeatSettings, StepSettings, TaskSettings,
-    default_step_id,
+    ForEach, InputSettings, KINDS, OnBadVerdict, OnFailure, RepeatSettings, StepSettings,
+    TaskSettings, default_step_id,
 };
 pub use template::TemplateError;

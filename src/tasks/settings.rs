@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::providers::Seconds;
 
 /// One entry of `tasks:`, as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["steps"]))]
 pub struct TaskSettings {
     /// What it is for.
     pub description: String,
@@ -37,6 +38,7 @@ pub struct InputSettings {
 /// One step of a task: exactly one of `agent`, `candidates`, `run`, `gate`, `task` and `steps`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = of_one_kind)]
 pub struct StepSettings {
     /// Its name; `step1`, `step2`, … by its place when absent.
     pub id: Option<String>,
@@ -51,6 +53,7 @@ pub struct StepSettings {
     /// A list, or a template that gives one: the step is done for each `item`.
     pub for_each: Option<ForEach>,
     /// How many items of `for_each`, candidates or steps of a block are worked on at once.
+    #[schemars(range(min = 1))]
     pub max_parallel: Option<u32>,
     /// Agents that all answer the prompt.
     pub candidates: Vec<String>,
@@ -87,7 +90,17 @@ pub struct StepSettings {
     /// What a failure means for the task.
     pub on_failure: OnFailure,
     /// JSON Schema of the answer.
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
     pub output_schema: Option<Value>,
+}
+
+/// What a step does: it has exactly one of these.
+pub const KINDS: [&str; 6] = ["agent", "candidates", "run", "gate", "task", "steps"];
+
+fn of_one_kind(schema: &mut Schema) {
+    let with =
+        |kind: &str| json!({"required": [kind], "properties": {kind: {"not": {"type": "null"}}}});
+    schema.insert("oneOf".to_owned(), KINDS.map(with).to_vec().into());
 }
 
 /// The id of a step that has none, by its place from 0: `step1`, `step2`, … in a task, and
@@ -140,6 +153,7 @@ pub struct RepeatSettings {
     /// An expression; true ends the loop.
     pub until: String,
     /// How often at most.
+    #[schemars(range(min = 1))]
     pub max: u32,
 }
 

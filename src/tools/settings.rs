@@ -74,6 +74,7 @@ pub struct Server {
     pub key: Option<String>,
     /// TCP port.
     #[serde(default = "default_port")]
+    #[schemars(range(min = 1))]
     pub port: u16,
     /// What it is, for the system prompt.
     #[serde(default)]

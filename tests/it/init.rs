@@ -69,6 +69,32 @@ fn a_key_is_found() {
 }
 
 #[test]
+fn the_key_of_every_vendor_is_found_under_each_of_its_names() {
+    for (variable, provider) in [
+        ("TOGETHER_API_KEY", "together_ai"),
+        ("FIREWORKS_API_KEY", "fireworks_ai"),
+        ("CEREBRAS_API_KEY", "cerebras"),
+        ("COHERE_API_KEY", "cohere"),
+        ("ANTHROPIC_AUTH_TOKEN", "anthropic"),
+        ("OR_API_KEY", "openrouter"),
+    ] {
+        let context = Context::new();
+        let said = run(&context, &[(variable, "canary-key-of-init")], &["init"]).exits(0);
+        let words = format!("the agents use {provider}, since `{variable}` is set\n");
+        assert!(said.stdout.contains(&words), "{said:#?}");
+        let check = run(
+            &context,
+            &[(variable, "canary-key-of-init")],
+            &["check", "--json"],
+        );
+        let known = check.exits(0).json();
+        let line = known["providers"][provider].as_str().unwrap_or_default();
+        assert!(line.ends_with("with a key"), "{known:#}");
+        assert_eq!(known["notices"], json!([]), "{variable}");
+    }
+}
+
+#[test]
 fn a_key_of_the_env_file_is_found_and_the_file_left_alone() {
     let context = Context::new();
     context.write(".env", "ANTHROPIC_API_KEY=canary-key-of-init\n");
@@ -145,4 +171,41 @@ fn with_nothing_it_says_what_to_do() {
         refused.stderr
     );
     assert_eq!(context.read("orch.yaml"), "agents: {mine: {role: R}}\n");
+}
+
+#[test]
+fn agents_that_are_there_already_do_not_vanish() {
+    for name in ["config.yaml", "config.yml"] {
+        for text in [
+            "agents: {mine: {role: R, provider: replay}}\n",
+            "{\"agents\": {\"mine\": {\"role\": \"R\", \"provider\": \"replay\"}}}",
+        ] {
+            let context = Context::new();
+            context.write(name, text);
+            let refused = run(&context, &[], &["init"]).exits(3).stderr;
+            assert!(
+                refused.contains(&format!(
+                    "`{name}` has agents here, and `orch.yaml` would come before it\n\nhint: `orch` uses `{name}` as it is"
+                )),
+                "{refused}"
+            );
+            assert!(!context.work().join("orch.yaml").exists());
+            assert!(!context.work().join(".env.example").exists());
+            let said = run(&context, &[], &["init", "--force"]).exits(0).stdout;
+            assert!(
+                said.contains(&format!(
+                    "{name} is not read any more: orch.yaml comes before it\n"
+                )),
+                "{said}"
+            );
+            assert_eq!(context.read(name), text);
+            let again = run(&context, &[], &["init"]).exits(3).stderr;
+            assert!(again.contains("`orch.yaml` is there already"), "{again}");
+        }
+    }
+    // Somebody else's file of that name is in nobody's way.
+    let context = Context::new();
+    context.write("config.yaml", "other: {agents: {}}\n");
+    let said = run(&context, &[], &["init"]).exits(0).stdout;
+    assert!(!said.contains("config.yaml"), "{said}");
 }

@@ -104,6 +104,28 @@ fn a_found_configuration_must_be_trusted_before_it_may_do_much() {
 }
 
 #[test]
+fn what_the_env_file_loosens_is_asked_about_and_explained() {
+    let context = Context::new();
+    let yaml = agent_config("http://127.0.0.1:9", "servers: {p: {host: h, user: u}}\n");
+    let yaml = yaml.replace("tools: [", "servers: [p], tools: [ssh, ");
+    context.write("orch.yaml", yaml);
+    let explained = |context: &Context| context.run(&["check", "--explain", "a"]);
+    let strict = explained(&context).exits(0).stdout;
+    assert!(!strict.contains("host key"), "{strict}");
+    context.write(".env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    let refused = explained(&context).exits(3).stderr;
+    assert!(
+        refused.contains("accepts unknown ssh hosts (SSH_KNOWN_HOSTS_CHECK of .env)"),
+        "{refused}"
+    );
+    context.run(&["trust", "orch.yaml"]).exits(0);
+    let loose = explained(&context).exits(0).stdout;
+    let line = "connect to servers whose host key nobody knows yet, never to those whose key has changed — SSH_KNOWN_HOSTS_CHECK of .env\n";
+    assert_eq!(loose.replacen(line, "", 1), strict);
+    assert_ne!(loose, strict);
+}
+
+#[test]
 fn a_found_configuration_must_be_trusted_before_agents_work_elsewhere() {
     let server = Stub::start(|_| stub::text("hi"));
     let context = Context::new();

@@ -357,6 +357,34 @@ fn the_tables_of_flags_are_complete() {
     );
 }
 
+#[test]
+fn where_a_configuration_is_found_is_told_alike_everywhere() {
+    let words = |text: &str| {
+        let plain = text.replace(['`', '\\'], "");
+        plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let context = Context::new();
+    let places = "else $ORCH_CONFIG, ./orch.yaml, ./config.yaml or ./config.yml with a top-level agents:, the user";
+    for text in [
+        readme(),
+        context.run(&["--help"]).exits(0).stdout,
+        context.run(&["man"]).exits(0).stdout,
+    ] {
+        let text = words(&text);
+        assert!(text.contains(places), "{text}");
+    }
+}
+
+#[test]
+fn what_check_says_of_the_sandbox_is_what_is_told_of_it() {
+    // The tier in use, as the configuration of the README has one, and no other.
+    let check = Place::new().shell("orch check --json || true").json();
+    let tiers = check["tiers"].as_object().unwrap();
+    assert_eq!(tiers.keys().collect::<Vec<_>>(), ["full"]);
+    let told = readme().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("whether each tier of the sandbox that is in use works"));
+}
+
 /// The slash commands in a text.
 fn slashes(text: &str) -> BTreeSet<String> {
     text.split(|char: char| char.is_whitespace() || "`(),;".contains(char))

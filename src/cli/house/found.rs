@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::config::Env;
-use crate::providers::{self, ProxySettings};
+use crate::providers::{self, ProxySettings, vendors};
 
 /// The longest that Ollama is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -20,31 +20,36 @@ pub(super) struct Found {
     pub(super) why: String,
 }
 
-/// Keys that may be set, the provider each opens and a model of it for daily work.
-const KEYS: &[(&str, &str, &str)] = &[
-    ("ANTHROPIC_API_KEY", "anthropic", "sonnet"),
-    ("OPENAI_API_KEY", "openai", "gpt"),
-    ("GEMINI_API_KEY", "gemini", "gemini-pro"),
-    ("GOOGLE_API_KEY", "gemini", "gemini-pro"),
-    ("MISTRAL_API_KEY", "mistral", "mistral-large"),
-    ("GROQ_API_KEY", "groq", "groq"),
-    ("DEEPSEEK_API_KEY", "deepseek", "deepseek-pro"),
-    ("XAI_API_KEY", "xai", "grok"),
-    (
-        "OPENROUTER_API_KEY",
-        "openrouter",
-        "openrouter/anthropic/claude-sonnet-5.5",
-    ),
+/// The vendors that a key opens, and a model of each for daily work; what is most likely meant first.
+const MODELS: [(&str, &str); 12] = [
+    ("anthropic", "sonnet"),
+    ("openai", "gpt"),
+    ("gemini", "gemini-pro"),
+    ("mistral", "mistral-large"),
+    ("groq", "groq"),
+    ("deepseek", "deepseek-pro"),
+    ("xai", "grok"),
+    ("openrouter", "openrouter/anthropic/claude-sonnet-5.5"),
+    ("together_ai", "openai/gpt-oss-120b"),
+    ("fireworks_ai", "accounts/fireworks/models/gpt-oss-120b"),
+    ("cerebras", "gpt-oss-120b"),
+    ("cohere", "command-a-03-2025"),
 ];
+
+/// The variable that holds the key of a vendor.
+fn key_of(provider: &str, env: &Env) -> Option<&'static str> {
+    let names = vendors::find(provider)?.key_variables.iter().copied();
+    names.into_iter().find(|name| env.get(name).is_some())
+}
 
 /// Everything that can be used, what is most likely meant first.
 pub(super) async fn all(env: &Env) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    for (variable, provider, model) in KEYS {
-        if env.get(variable).is_some() && !found.iter().any(|found| found.provider == *provider) {
+    for (provider, model) in MODELS {
+        if let Some(variable) = key_of(provider, env) {
             found.push(Found {
                 provider,
-                model: (*model).to_owned(),
+                model: model.to_owned(),
                 why: format!("{provider}, since `{variable}` is set"),
             });
         }
@@ -102,4 +107,34 @@ fn installed(env: &Env, program: &str) -> bool {
             .metadata()
             .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_vendor_that_takes_a_key_is_looked_for_by_its_own_table() {
+        let hosted = || vendors::VENDORS.iter().filter(|vendor| !vendor.local);
+        let mut known: Vec<&str> = MODELS.iter().map(|(provider, _)| *provider).collect();
+        let mut expected: Vec<&str> = hosted().map(|vendor| vendor.prefix).collect();
+        known.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(known, expected);
+        for vendor in hosted() {
+            for variable in vendor.key_variables {
+                let env = Env::new([((*variable).into(), "x".into())]);
+                assert_eq!(key_of(vendor.prefix, &env), Some(*variable));
+            }
+            assert_eq!(key_of(vendor.prefix, &Env::default()), None);
+        }
+        // What is written is asked for at the vendor whose key it is.
+        for (provider, model) in MODELS {
+            assert_eq!(
+                providers::resolve(provider, model).vendor,
+                provider,
+                "{model}"
+            );
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::found::{self, Found};
 use crate::cli::{Call, load};
+use crate::config;
 use crate::error::{ErrorClass, OrchError};
 
 const NOTHING: &str = "\
@@ -13,6 +14,15 @@ or change `default_provider` in orch.yaml
 
 /// Writes `orch.yaml` and `.env.example` here.
 pub(in crate::cli) async fn init(call: &Call, force: bool) -> Result<u8, OrchError> {
+    // It would be read no more, and its agents would be gone without a word.
+    let hidden = config::hidden_by_ours(Path::new("."));
+    let is_first = Path::new("orch.yaml").symlink_metadata().is_err();
+    if let Some(name) = hidden.filter(|_| is_first && !force) {
+        let message = format!("`{name}` has agents here, and `orch.yaml` would come before it");
+        return Err(OrchError::new(ErrorClass::Config, message).with_hint(format!(
+            "`orch` uses `{name}` as it is; for a new configuration in its place: orch init --force"
+        )));
+    }
     let env = load::environment(call);
     let found = found::all(&env).await;
     let yaml = configuration(found.first());
@@ -37,6 +47,11 @@ pub(in crate::cli) async fn init(call: &Call, force: bool) -> Result<u8, OrchErr
                 );
             }
         }
+    }
+    if let Some(name) = hidden {
+        said.push_str(&format!(
+            "{name} is not read any more: orch.yaml comes before it\n"
+        ));
     }
     said.push('\n');
     match found.split_first() {
@@ -109,6 +124,10 @@ GROQ_API_KEY=
 DEEPSEEK_API_KEY=
 XAI_API_KEY=
 OPENROUTER_API_KEY=
+TOGETHER_API_KEY=
+FIREWORKS_API_KEY=
+CEREBRAS_API_KEY=
+COHERE_API_KEY=
 
 # The ssh tool: the key for servers that name none, and whether unknown hosts are refused.
 # SSH_KEY_PATH=~/.ssh/id_ed25519

@@ -4,7 +4,7 @@ use super::Checker;
 use super::names::Section;
 use crate::agents::AgentSettings;
 use crate::config::Settings;
-use crate::config::node::{Key, Node};
+use crate::config::node::{Data, Key, Node};
 use crate::config::problem::Problem;
 use crate::providers;
 
@@ -94,7 +94,7 @@ impl Checker<'_> {
     pub(super) fn schema(&mut self, node: &Node<'_>) {
         if node
             .get("output_schema")
-            .is_some_and(|schema| schema.text().is_some() || !schema.items().is_empty())
+            .is_some_and(|schema| !matches!(schema.data(), Data::Mapping(_)))
         {
             let hint = Some("such as `{type: object, properties: {passed: {type: boolean}}}`");
             self.findings.refuse(

@@ -9,10 +9,8 @@ use crate::config::node::{Data, Key, Node};
 use crate::config::problem::{At, Problem};
 use crate::config::scalar::{Number, number, truth};
 use crate::tasks::check::UnsureNames;
-use crate::tasks::default_step_id;
+use crate::tasks::{KINDS, default_step_id};
 
-/// What a step does: it has exactly one of these.
-const KINDS: [&str; 6] = ["agent", "candidates", "run", "gate", "task", "steps"];
 /// The ways to make one answer of those of several candidates.
 const JOINS: [&str; 3] = ["judge", "vote", "synthesise"];
 /// Keys that go with some kinds of steps only, and with which.
@@ -83,7 +81,7 @@ impl Checker<'_> {
         }
         let names: BTreeSet<&str> = steps.iter().map(|step| step.id.as_str()).collect();
         for step in &steps {
-            if matches!(step.node.data(), Data::Mapping(_)) {
+            if matches!(step.node.data(), Data::Mapping(_) | Data::Null) {
                 self.step(step);
                 self.step_needs(step, &names, &perhaps);
                 self.block(step.node, Some(&step.id), taken);

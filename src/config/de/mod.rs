@@ -20,7 +20,7 @@ use access::{Entries, Items};
 use refusal::{Refusal, SECONDS, TRUTH, not_expected, placed, shorten};
 
 /// About thirty years; longer spans are typing errors.
-const MAX_SECONDS: f64 = 1e9;
+pub(super) const MAX_SECONDS: f64 = 1e9;
 
 /// Reads a value; `None` when nothing of it can be used. Everything wrong is in `findings`.
 pub(super) fn read<T: DeserializeOwned>(

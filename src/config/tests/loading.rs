@@ -43,10 +43,22 @@ impl Machine {
     }
 
     pub(super) fn load_named(&self, named: Option<&str>) -> Result<Config, ConfigError> {
-        let current_dir = self.path("work");
+        self.load_from(named, &self.path("work"))
+    }
+
+    /// What is found in another directory than `work`.
+    pub(super) fn load_in(&self, current_dir: &Path) -> Config {
+        self.load_from(None, current_dir).unwrap()
+    }
+
+    pub(super) fn load_from(
+        &self,
+        named: Option<&str>,
+        current_dir: &Path,
+    ) -> Result<Config, ConfigError> {
         let source = Source {
             named: named.map(Path::new),
-            current_dir: &current_dir,
+            current_dir,
             tools: &TOOLS,
         };
         let variables = self
@@ -88,8 +100,16 @@ fn the_first_place_that_has_one_wins() {
         found(&machine),
         (Some(machine.path("work/config.yml")), Origin::Found)
     );
+    machine.write(
+        "work/config.yml",
+        "{\n  \"agents\": {\"a\": {\"role\": \"x\"}}\n}\n",
+    );
+    assert_eq!(
+        found(&machine),
+        (Some(machine.path("work/config.yml")), Origin::Found)
+    );
     // Somebody else's file of the same name, which need not even be YAML.
-    machine.write("work/config.yaml", "  agents: x\nother: [\n");
+    machine.write("work/config.yaml", "other:\n  agents: x\nmore: [\n");
     assert_eq!(
         found(&machine),
         (Some(machine.path("work/config.yml")), Origin::Found)
@@ -310,6 +330,19 @@ fn dotenv_files_add_to_the_environment() {
             machine.path("work/.env").display()
         )]
     );
+}
+
+#[test]
+fn an_empty_line_of_one_env_file_hides_no_key_of_the_next() {
+    let machine = Machine::new();
+    machine
+        .write("work/.env", "LAB_KEY=\nQUOTED=''\nOWN=here\n")
+        .write("elsewhere/.env", "LAB_KEY=beside\nQUOTED=too\nOWN=\n")
+        .write("elsewhere/orch.yaml", AGENTS);
+    let config = machine.load_named(Some("../elsewhere/orch.yaml")).unwrap();
+    for (name, expected) in [("LAB_KEY", "beside"), ("QUOTED", "too"), ("OWN", "here")] {
+        assert_eq!(config.env.get(name), Some(expected), "{name}");
+    }
 }
 
 #[test]

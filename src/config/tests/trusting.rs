@@ -1,10 +1,14 @@
 //! Which found configurations must be trusted, and which workspaces are refused.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use sha2::Digest as _;
 
 use super::loading::Machine;
-use crate::config::{TrustState, needs_trust, refused_workspace, trust, trust_state};
+use crate::config::{DecidedBy, TrustState, needs_trust, refused_workspace, trust, trust_state};
 
 #[test]
 fn what_a_stranger_must_not_do_unasked_is_named() {
@@ -42,6 +46,14 @@ fn what_a_stranger_must_not_do_unasked_is_named() {
         (
             "providers: {claude: {cli_path: ./claude}}",
             vec!["runs `./claude` as the Claude CLI"],
+        ),
+        (
+            "providers: {claude: {native_tools: true}, mine: {kind: claude, native_tools: true, cli_path: c}, other: {kind: claude, native_tools: false}}",
+            vec![
+                "hands the Claude CLI its own tools, without approvals and allowed_commands (`claude`)",
+                "runs `c` as the Claude CLI",
+                "hands the Claude CLI its own tools, without approvals and allowed_commands (`mine`)",
+            ],
         ),
         (
             "settings: {sandbox: {tier: landlock, network: loopback, read: [/opt], write: [/tmp]}, sandbox_paths: false, http: {allow: [\"localhost:1\"]}}",
@@ -124,6 +136,181 @@ fn trust_is_kept_for_one_content_at_one_place() {
         &format!("{text}{own_state}# changed\nagents: \n"),
     );
     assert_eq!(trust_state(&machine.load()), TrustState::Asks(reasons));
+}
+
+#[test]
+fn trust_belongs_to_the_directory_whose_files_the_relative_paths_name() {
+    let text = "providers: {claude: {cli_path: ./tools/claude}}\n";
+    let asks = TrustState::Asks(vec!["runs `./tools/claude` as the Claude CLI".to_owned()]);
+    let machine = Machine::new();
+    machine.write("good/orch.yaml", text).write("evil/x", "");
+    let good = machine.path("good/orch.yaml");
+    let own = machine.path("good");
+    let state = |directory: &Path| trust_state(&machine.load_in(directory));
+    assert_eq!(state(&own), asks);
+    let trusted = machine.load_in(&own);
+    trust(&trusted.trust_dir, &good, &trusted.hash).unwrap();
+    assert_eq!(state(&own), TrustState::Trusted);
+
+    let evil = machine.path("evil");
+    let in_place = evil.join("orch.yaml");
+    let link = |target: &str| std::os::unix::fs::symlink(target, &in_place).unwrap();
+    let plants: [(&str, &dyn Fn()); 5] = [
+        ("a link", &|| link("../good/orch.yaml")),
+        ("a link to the whole path", &|| link(good.to_str().unwrap())),
+        ("a link to a link", &|| {
+            fs::remove_file(evil.join("x")).unwrap();
+            std::os::unix::fs::symlink("../good/orch.yaml", evil.join("x")).unwrap();
+            link("x");
+        }),
+        ("a hard link", &|| fs::hard_link(&good, &in_place).unwrap()),
+        ("a copy", &|| _ = fs::copy(&good, &in_place).unwrap()),
+    ];
+    for (what, plant) in plants {
+        plant();
+        assert_eq!(state(&evil), asks, "{what}");
+        fs::remove_file(&in_place).unwrap();
+    }
+
+    // A directory that is a link is the one that it leads to, and so is every other way there.
+    std::os::unix::fs::symlink("good", machine.path("by-link")).unwrap();
+    for way in ["by-link", "evil/../good", "good/."] {
+        assert_eq!(state(&machine.path(way)), TrustState::Trusted, "{way}");
+    }
+
+    // Who trusts a link trusts the directory that it is in, and no other.
+    link("../good/orch.yaml");
+    machine.write("good/orch.yaml", &format!("{text}# changed\n"));
+    for way in ["evil/orch.yaml", "good/../evil/orch.yaml"] {
+        let named = machine.load_named(Some(&format!("../{way}"))).unwrap();
+        let path = named.path.as_deref().unwrap();
+        trust(&named.trust_dir, path, &named.hash).unwrap();
+        assert_eq!(state(&evil), TrustState::Trusted, "{way}");
+        assert_eq!(state(&own), asks, "{way}");
+        fs::remove_dir_all(&named.trust_dir).unwrap();
+        assert_eq!(state(&evil), asks, "{way}");
+    }
+}
+
+#[test]
+fn what_was_trusted_at_its_real_path_stays_trusted() {
+    let machine = Machine::new();
+    machine.write("work/orch.yaml", "mcp_servers: {a: {command: [x]}}\n");
+    let config = machine.load();
+    // As it was always kept where nothing is a link: a hash of the real path and of the content.
+    let sha = |bytes: &[u8]| -> String {
+        let mut text = String::new();
+        for byte in sha2::Sha256::digest(bytes) {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text
+    };
+    let path = machine.path("work/orch.yaml").display().to_string();
+    let content = sha(b"mcp_servers: {a: {command: [x]}}\n");
+    let entry = sha(format!("{path}\0{content}").as_bytes());
+    machine.write(&format!("home/.local/state/orch/trust/{entry}"), "");
+    assert_eq!(trust_state(&config), TrustState::Trusted);
+}
+
+#[test]
+fn what_the_env_file_loosens_is_part_of_what_is_trusted() {
+    let text = "settings: {sandbox: {network: loopback}}\nservers: {p: {host: h}}\n";
+    let mut machine = Machine::new();
+    machine.write("work/orch.yaml", text);
+    let by_file = "lets commands reach this machine's servers".to_owned();
+    let by_env = "accepts unknown ssh hosts (SSH_KNOWN_HOSTS_CHECK of .env)".to_owned();
+    let accept = |machine: &Machine| {
+        let config = machine.load();
+        let path = config.path.as_deref().unwrap();
+        trust(&config.trust_dir, path, &config.hash).unwrap();
+    };
+    accept(&machine);
+    let loosened = TrustState::Asks(vec![by_file, by_env]);
+    for (env, expected) in [
+        ("", &TrustState::Trusted),
+        (
+            "A_KEY=one\nSSH_KEY_PATH=~/.ssh/team\n",
+            &TrustState::Trusted,
+        ),
+        ("SSH_KNOWN_HOSTS_CHECK=true\n", &TrustState::Trusted),
+        ("SSH_KNOWN_HOSTS_CHECK=\n", &TrustState::Trusted),
+        ("SSH_KNOWN_HOSTS_CHECK=perhaps\n", &TrustState::Trusted),
+        ("SSH_KNOWN_HOSTS_CHECK=false\n", &loosened),
+        ("A_KEY=two\nexport SSH_KNOWN_HOSTS_CHECK='No'\n", &loosened),
+    ] {
+        machine.write("work/.env", env);
+        assert_eq!(trust_state(&machine.load()), *expected, "{env}");
+    }
+    // One yes is for it with any keys, and none to what comes later.
+    accept(&machine);
+    machine.write("work/.env", "A_KEY=three\nSSH_KNOWN_HOSTS_CHECK=0\n");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    machine.write("work/.env", "");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    machine.write("work/orch.yaml", &format!("{text}# changed\n"));
+    machine.write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    assert_eq!(trust_state(&machine.load()), loosened);
+
+    // Without servers there is nothing to accept.
+    let alone = "settings: {sandbox: {network: loopback}}\n";
+    machine
+        .write("work/.env", "")
+        .write("work/orch.yaml", alone);
+    accept(&machine);
+    machine.write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    assert_eq!(machine.load().accepts_hosts, None);
+
+    // What the user's own environment says is the user's own choice.
+    machine.write("work/orch.yaml", "servers: {p: {host: h}}\n");
+    machine.set("SSH_KNOWN_HOSTS_CHECK", "false");
+    assert_eq!(trust_state(&machine.load()), TrustState::Trusted);
+    assert_eq!(machine.load().accepts_hosts, Some(DecidedBy::Process));
+}
+
+#[test]
+fn a_variable_that_the_file_overrules_is_nobodys_choice() {
+    let mut machine = Machine::new();
+    machine.set("SSH_KNOWN_HOSTS_CHECK", "true").write(
+        "work/orch.yaml",
+        "settings: {ssh_strict_host_checking: false}\nservers: {p: {host: h}}\n",
+    );
+    let asks = TrustState::Asks(vec!["accepts unknown ssh hosts".to_owned()]);
+    assert_eq!(trust_state(&machine.load()), asks);
+}
+
+#[test]
+fn an_env_file_elsewhere_loosens_no_configuration() {
+    let machine = Machine::new();
+    machine
+        .write("home/.config/orch/config.yaml", "servers: {p: {host: h}}\n")
+        .write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\nA_KEY=x\n");
+    let config = machine.load();
+    assert_eq!(config.accepts_hosts, None);
+    assert!(config.document.settings.ssh_strict_host_checking);
+    assert_eq!(config.env.get("A_KEY"), Some("x"));
+    let file = machine.path("work/.env").display().to_string();
+    let words = "set it in the environment, or beside the configuration";
+    assert_eq!(
+        config.notices,
+        [format!(
+            "`SSH_KNOWN_HOSTS_CHECK` of `{file}` is ignored: {words}"
+        )]
+    );
+    // It may still be stricter.
+    machine.write("home/.config/orch/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    assert_eq!(machine.load().accepts_hosts, Some(DecidedBy::Dotenv));
+    machine.write("work/.env", "SSH_KNOWN_HOSTS_CHECK=true\n");
+    assert_eq!(machine.load().accepts_hosts, None);
+    // By whatever way the directory is named, it is the same one.
+    machine
+        .write("work/own.yaml", "servers: {p: {host: h}}\n")
+        .write("work/.env", "SSH_KNOWN_HOSTS_CHECK=false\n");
+    for named in ["own.yaml", "./own.yaml", "../work/own.yaml"] {
+        let config = machine.load_named(Some(named)).unwrap();
+        assert_eq!(config.accepts_hosts, Some(DecidedBy::Dotenv), "{named}");
+        assert_eq!(config.notices, Vec::<String>::new(), "{named}");
+    }
 }
 
 /// What is trusted is the place that `link` leads to, not wherever it leads later.

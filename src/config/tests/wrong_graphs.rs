@@ -9,6 +9,7 @@ fn tasks_that_hang_together_wrongly_are_found() {
         ("- {agent: §d, prompt: x}", "unknown agent `d`"),
         ("- §{agent: a}", "the step `step1` needs a `prompt`"),
         ("- §{prompt: x}", "the step `step1` has nothing to do"),
+        ("- §~", "the step `step1` has nothing to do"),
         (
             "- {agent: a, prompt: x, §run: y}",
             "`agent` and `run` exclude each other in a step",

@@ -192,6 +192,29 @@ fn neither_what_was_typed_before_nor_what_is_pasted_trusts_a_configuration() {
 }
 
 #[test]
+fn who_wants_no_question_is_told_how_to_trust_as_a_script_is() {
+    let server = Stub::start(|_| stub::text("Hello."));
+    let context = Context::new();
+    let servers = "mcp_servers:\n  git: {command: [sh, -c, 'touch MARK; cat']}\n";
+    context.write("orch.yaml", agent_config(&server.url(), "") + servers);
+    let prompt = ["--agent", "a", "--prompt", "hi"];
+    for more in [&["--no-input"][..], &["--no-input", "--json"]] {
+        let mut command = context.command(&[&prompt[..], more].concat());
+        command.env("TERM", "xterm");
+        let terminal = Terminal::start(command, 100, 50);
+        terminal.shows("orch trust orch.yaml");
+        terminal.ends(3);
+    }
+    let mut session = context.command(&["--no-input"]);
+    session.env("TERM", "xterm");
+    let terminal = Terminal::start(session, 100, 50);
+    terminal.shows("orch trust orch.yaml");
+    terminal.ends(3);
+    assert!(!context.work().join("MARK").exists());
+    assert!(server.seen().is_empty());
+}
+
+#[test]
 fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
     let server = writer();
     let context = asking(&server);
