@@ -68,7 +68,11 @@ impl Checker<'_> {
         // A recording answers alone.
         if provider != "replay" {
             for model in node.get("fallback").map(Node::items).unwrap_or_default() {
-                self.model(provider, model, providers::resolve_fallback);
+                // Only a prefix can be unknown, and it says the same whoever answers first.
+                self.model(provider, model, |provider, model| {
+                    let first = providers::resolve(provider, model);
+                    providers::resolve_fallback(provider, &first, model, |_| false, |_| false)
+                });
             }
         }
     }
