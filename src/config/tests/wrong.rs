@@ -298,6 +298,10 @@ fn values_that_make_no_sense_are_found() {
             "`a/b` cannot be the name of a provider",
         ),
         (
+            "providers: {§litellm: {base_url: \"http://x\"}}\nagents: {a: {provider: litellm}}",
+            "`litellm` cannot be the name of a provider",
+        ),
+        (
             "providers: {openai: {prices: {§m: {input: 1}}}}",
             "`m` needs `output`",
         ),
