@@ -378,6 +378,47 @@ async fn health_asks_no_model() {
 }
 
 #[tokio::test]
+async fn a_page_is_not_healthy_whatever_its_status() {
+    let page = "<!doctype html><html><title>Open WebUI</title></html>";
+    let long = format!("{page}{}", "x".repeat(1 << 20));
+    let models = format!("\n {{\"data\": [{}", " ".repeat(1 << 20));
+    for (of_models, body, words) in [
+        (
+            200,
+            page,
+            Some("what answered is no model server: Open WebUI"),
+        ),
+        (
+            200,
+            &long,
+            Some("what answered is no model server: Open WebUI"),
+        ),
+        (
+            404,
+            page,
+            Some("what answered is no model server: Open WebUI"),
+        ),
+        (200, "OK", Some("what answered is no model server: OK")),
+        (200, &models, None),
+        (200, "[]", None),
+        (200, "", None),
+    ] {
+        let body = body.to_owned();
+        let server = Server::start(move |_, seen| {
+            let is_list = seen.line.contains("/models");
+            answer(if is_list { of_models } else { 200 }, &[], &body)
+        })
+        .await;
+        let result = server.provider("lab").health().await;
+        let told = result.as_ref().err().map(|error| error.message.as_str());
+        assert_eq!(told, words);
+        if let Err(error) = result {
+            assert!(error.hint.expect("a hint").contains("base_url"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_is_used_for_hosts_that_are_not_here() {
     let server = Server::always(stream("through")).await;
     let mut spec = server.spec("lab");
