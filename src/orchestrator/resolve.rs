@@ -216,6 +216,9 @@ impl Orchestrator {
                 Ok(ServerSpec {
                     name: name.clone(),
                     server: server.clone(),
+                    program: self
+                        .config
+                        .program(server.command.first().map_or("", String::as_str)),
                     policy: Arc::clone(self.workspace(&own)?.policy()),
                     proxies: ProxySettings::from_variables(&plain),
                 })
