@@ -134,6 +134,8 @@ impl Orchestrator {
         let mut spec = ConnectSpec::new(name, own, variables)?;
         spec.redactor = self.redactor.clone();
         if let Some(cli) = &mut spec.cli {
+            let program = self.config.program(&cli.cli_path);
+            cli.cli_path = program.to_string_lossy().into_owned();
             cli.redactor = self.redactor.clone();
             cli.state_dir.clone_from(&self.config.state_dir);
             cli.store.clone_from(&self.store);
