@@ -332,6 +332,11 @@ impl Target {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
+        let proxy = self.proxy.place(&self.base);
+        let place = match &proxy {
+            Some(proxy) => format!("{place} through the proxy {proxy}"),
+            None => place,
+        };
         let permanent = error.is_builder() || error.is_redirect() || is_certificate(&cause);
         let words = if error.is_connect() && error.is_timeout() {
             format!(
@@ -349,6 +354,11 @@ impl Target {
             let hint =
                 "if the server is right, name its authority's certificate in `SSL_CERT_FILE`";
             fault.hint = Some(hint.to_owned());
+        } else if proxy.is_some() && error.is_connect() {
+            fault.hint = Some(format!(
+                "`{}_PROXY` or `ALL_PROXY` names the proxy; `NO_PROXY` lists hosts that are called without one",
+                self.base.scheme().to_uppercase()
+            ));
         }
         fault.partial.reached_model =
             !error.is_connect() && !error.is_builder() && !is_unseen(error);

@@ -378,6 +378,30 @@ async fn health_asks_no_model() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_is_not_there_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dead = listener.local_addr().expect("an address");
+    drop(listener);
+    let server = Server::always(stream("never")).await;
+    for scheme in ["http", "https"] {
+        let mut spec = server.spec("lab");
+        spec.proxy = ProxySettings {
+            all: Some(format!("http://me:secret@{dead}")),
+            ..ProxySettings::default()
+        };
+        spec.base_url = format!("{scheme}://models.test/v1");
+        let provider = connect(&spec).expect("a provider");
+        let error = ask(&*provider, &request()).await.expect_err("no proxy");
+        let expected = format!(
+            "no connection to models.test through the proxy {dead}: Connection refused (os error 111)"
+        );
+        assert_eq!(error.message, expected);
+        let hint = error.hint.expect("a hint");
+        assert!(hint.contains(&format!("`{}_PROXY`", scheme.to_uppercase())));
+    }
+}
+
+#[tokio::test]
 async fn a_page_is_not_healthy_whatever_its_status() {
     let page = "<!doctype html><html><title>Open WebUI</title></html>";
     let long = format!("{page}{}", "x".repeat(1 << 20));
