@@ -33,7 +33,7 @@ pub struct AgentSettings {
     #[serde(skip_serializing_if = "is_unset")]
     #[schemars(range(min = 1))]
     pub max_turns: Option<u32>,
-    /// Models that answer when this one cannot, in order.
+    /// Models that answer when this one cannot, in order. A name alone that is no alias is one of its own provider.
     #[serde(skip_serializing_if = "is_unset")]
     pub fallback: Vec<String>,
     /// MCP servers whose tools it may use.

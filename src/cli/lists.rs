@@ -185,10 +185,12 @@ fn word(value: &Value) -> String {
 }
 
 pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
-    let config = Arc::new(load::config(call)?);
+    let limit = run::time_limit(call)?;
     let options = run::options(call)?;
     let deep = call.cli.actions.deep;
     watch_signals(call, async |signals: &Signals| {
+        let deadline = run::until(limit);
+        let config = run::config_by(call, signals, deadline).await?;
         // A deep check spends, so it needs the ledger; the other leaves no trace.
         let orchestrator = if deep {
             Orchestrator::open(config, options)?
@@ -198,7 +200,7 @@ pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
         let only = call.cli.actions.agent.as_deref();
         let healths = tokio::select! {
             biased;
-            healths = orchestrator.health(only, deep, &signals.cancel) => healths?,
+            healths = orchestrator.health(only, deep, deadline, &signals.cancel) => healths?,
             cause = signals.cancel.cancelled() => return Err(stopped(cause)),
         };
         orchestrator.close().await?;

@@ -104,18 +104,12 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
         for warning in &outcome.warnings {
             render::aside(call.screen, &format!("warning: {warning}"));
         }
-        let (status, class) = match outcome.status {
-            ToolStatus::Ok => ("ok", None),
-            ToolStatus::Failed => ("error", Some(ErrorClass::Failed)),
-            ToolStatus::TimedOut => ("timeout", Some(ErrorClass::Timeout)),
-            ToolStatus::Refused => ("refused", Some(ErrorClass::Denied)),
-        };
+        let (status, wrong) = verdict(outcome.status, outcome.exit_code);
         if call.json() {
             let value = json!({"tool": name, "status": status, "content": outcome.content,
                 "exit_code": outcome.exit_code, "ms": outcome.ms});
-            let wrong = class.map(|class| {
-                OrchError::new(class, format!("the tool `{name}` gave no result: {status}"))
-            });
+            let wrong = wrong
+                .map(|(class, words)| OrchError::new(class, format!("the tool `{name}` {words}")));
             return Ok(call.print_verdict(&value, wrong));
         }
         let end = if outcome.content.ends_with('\n') {
@@ -124,7 +118,59 @@ pub(super) async fn run(call: &Call, wanted: Wanted) -> Result<u8, OrchError> {
             "\n"
         };
         call.print(&format!("{}{end}", outcome.content));
-        Ok(class.map_or(0, ErrorClass::exit_code))
+        Ok(wrong.map_or(0, |(class, _)| class.exit_code()))
     })
     .await?
+}
+
+/// How a call ended, in one word; where it did not end well also the class and what is said after the tool's name.
+/// What the tool gave is told apart, whatever came of it.
+fn verdict(
+    status: ToolStatus,
+    exit_code: Option<i32>,
+) -> (&'static str, Option<(ErrorClass, String)>) {
+    match (status, exit_code) {
+        (ToolStatus::Ok, _) => ("ok", None),
+        (ToolStatus::Failed, Some(code)) => {
+            let words = format!("failed: exit code {code}");
+            ("error", Some((ErrorClass::Failed, words)))
+        }
+        (ToolStatus::Failed, None) => ("error", Some((ErrorClass::Failed, "failed".to_owned()))),
+        (ToolStatus::TimedOut, _) => {
+            let words = "did not end in its time".to_owned();
+            ("timeout", Some((ErrorClass::Timeout, words)))
+        }
+        (ToolStatus::Refused, _) => {
+            let words = "was refused".to_owned();
+            ("refused", Some((ErrorClass::Denied, words)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_tool_fits_what_came_of_it() {
+        for (status, exit_code, expected) in [
+            (ToolStatus::Ok, Some(0), ("ok", None)),
+            (
+                ToolStatus::Failed,
+                Some(1),
+                ("error", Some("failed: exit code 1")),
+            ),
+            (ToolStatus::Failed, None, ("error", Some("failed"))),
+            (
+                ToolStatus::TimedOut,
+                None,
+                ("timeout", Some("did not end in its time")),
+            ),
+            (ToolStatus::Refused, None, ("refused", Some("was refused"))),
+        ] {
+            let (word, wrong) = verdict(status, exit_code);
+            let words = wrong.as_ref().map(|(_, words)| words.as_str());
+            assert_eq!((word, words), expected);
+        }
+    }
 }

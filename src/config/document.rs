@@ -1,6 +1,7 @@
 //! What a configuration file says, whole.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -122,6 +123,21 @@ impl Config {
     /// `base_dir`.
     pub fn resolve(&self, path: &str) -> PathBuf {
         self.base_dir.join(self.env.expand(path))
+    }
+
+    /// A program that the configuration names: what has a `/` is a path that starts at the file, for the user's own
+    /// configuration too, which must start nothing of whatever directory it is used in. Anything else is a name for
+    /// `PATH`.
+    pub fn program(&self, written: &str) -> OsString {
+        if !written.contains('/') {
+            return written.into();
+        }
+        let beside = self.path.as_deref().and_then(Path::parent);
+        let path = beside
+            .unwrap_or(&self.base_dir)
+            .join(self.env.expand(written));
+        // Without the `.` of `./program`.
+        path.components().collect::<PathBuf>().into_os_string()
     }
 
     /// Every value that must appear on no surface: keys and passwords of the environment, of

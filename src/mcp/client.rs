@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +25,7 @@ use crate::clock;
 use crate::message::ToolSpec;
 use crate::process::Input;
 use crate::providers::{ProxySettings, http_client};
-use crate::sandbox::{Child, Command, Policy, Program};
+use crate::sandbox::{Child, Command, Policy, Program, SandboxError};
 
 /// The longest name of a tool that every vendor takes.
 const LONGEST_NAME: usize = 64;
@@ -40,6 +43,8 @@ pub struct ServerSpec {
     pub name: String,
     /// Its entry.
     pub server: McpServer,
+    /// Its program, where it is one: a name that `PATH` finds, or an absolute path.
+    pub program: OsString,
     /// The rules of its process.
     pub policy: Arc<Policy>,
     /// The proxies of a server that speaks over HTTP.
@@ -87,7 +92,15 @@ pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
                 }
                 Ok(connection)
             }
-            Err(why) => Err(complaint(why, stderr).await),
+            Err(why) => {
+                // What could not be started in its sandbox has ended too, and its end says so.
+                let (ended, why) =
+                    tokio::join!(timeout(PATIENCE, child.wait()), complaint(why, stderr));
+                Err(match ended {
+                    Ok(Err(error)) if error.raw_os_error().is_some() => unstarted(spec, &error),
+                    _ => why,
+                })
+            }
         };
     };
     let transport = http_transport(url, spec)?;
@@ -102,8 +115,10 @@ pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
 
 async fn start(spec: &ServerSpec) -> Result<Child, String> {
     let environment = spec.server.env.iter();
+    let rest = spec.server.command.iter().skip(1).map(OsString::from);
+    let arguments = std::iter::once(spec.program.clone()).chain(rest);
     let command = Command {
-        program: Program::Arguments(spec.server.command.iter().map(OsString::from).collect()),
+        program: Program::Arguments(arguments.collect()),
         input: Input::Pipe,
         environment: environment
             .map(|(name, value)| (name.into(), value.into()))
@@ -111,6 +126,9 @@ async fn start(spec: &ServerSpec) -> Result<Child, String> {
         ..Command::script(&spec.policy, "")
     };
     command.spawn().await.map_err(|error| {
+        if let SandboxError::NotStarted { source, .. } = &error {
+            return unstarted(spec, source);
+        }
         let mut words = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(next) = cause {
@@ -119,6 +137,35 @@ async fn start(spec: &ServerSpec) -> Result<Child, String> {
         }
         words
     })
+}
+
+/// A program that cannot be started, and what helps.
+fn unstarted(spec: &ServerSpec, error: &io::Error) -> String {
+    let program = Path::new(&spec.program);
+    let mode = std::fs::metadata(program).map(|file| file.permissions().mode());
+    let hint = not_started(program, error.kind(), mode.ok());
+    let place = program.display();
+    format!("`{place}` cannot be started: {error} ({hint})")
+}
+
+/// What helps where a program cannot be started; `mode` is that of its file, if there is one.
+fn not_started(program: &Path, kind: ErrorKind, mode: Option<u32>) -> String {
+    let place = program.display();
+    match (kind, mode) {
+        _ if !program.is_absolute() => {
+            "install it, or name it by its path: no directory of `PATH` has it".to_owned()
+        }
+        (_, None) => format!(
+            "there is no `{place}`; a path without a `/` in front starts at the configuration's directory"
+        ),
+        (_, Some(mode)) if mode & 0o111 == 0 => format!("make it a program: chmod +x {place}"),
+        (ErrorKind::NotFound | ErrorKind::PermissionDenied, _) => {
+            "the sandbox must show it, `sandbox: {read: [DIRECTORY]}`, and what its first line names"
+                .to_owned()
+        }
+        _ => "a script names its interpreter in its first line, as in `#!/usr/bin/env python3`"
+            .to_owned(),
+    }
 }
 
 fn http_transport(
@@ -306,6 +353,31 @@ async fn complaint(why: String, stderr: Option<pipe::Receiver>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_cannot_be_started_has_a_hint() {
+        use ErrorKind::{NotFound, Other, PermissionDenied};
+        for (program, kind, mode, expected) in [
+            ("uvx", NotFound, None, "install it"),
+            ("/a/srv.py", NotFound, None, "there is no `/a/srv.py`"),
+            (
+                "/a/srv.py",
+                PermissionDenied,
+                Some(0o644),
+                "chmod +x /a/srv.py",
+            ),
+            (
+                "/a/srv.py",
+                NotFound,
+                Some(0o755),
+                "the sandbox must show it",
+            ),
+            ("/a/srv.py", Other, Some(0o755), "first line"),
+        ] {
+            let hint = not_started(Path::new(program), kind, mode);
+            assert!(hint.contains(expected), "{program} {kind}: {hint}");
+        }
+    }
 
     #[test]
     fn names_are_what_every_vendor_takes() {

@@ -27,11 +27,13 @@ impl Orchestrator {
         let mut links = Vec::new();
         let replayed = self.options.replay.is_some() || provider == "replay";
         let fallbacks: &[String] = if replayed { &[] } else { &settings.fallback };
-        let own = std::iter::once(providers::resolve(provider, model));
-        let others = fallbacks
-            .iter()
-            .map(|model| providers::resolve_fallback(provider, model));
-        for resolved in own.chain(others) {
+        let first = providers::resolve(provider, model);
+        let others = fallbacks.iter().map(|model| {
+            let is_free = |name: &str| self.is_free(name);
+            let is_listed = |resolved: &Resolved| self.is_listed(resolved);
+            providers::resolve_fallback(provider, &first, model, is_free, is_listed)
+        });
+        for resolved in std::iter::once(first.clone()).chain(others) {
             notices.extend(resolved.notice.clone());
             links.push(self.link(settings, &resolved));
         }
@@ -132,6 +134,8 @@ impl Orchestrator {
         let mut spec = ConnectSpec::new(name, own, variables)?;
         spec.redactor = self.redactor.clone();
         if let Some(cli) = &mut spec.cli {
+            let program = self.config.program(&cli.cli_path);
+            cli.cli_path = program.to_string_lossy().into_owned();
             cli.redactor = self.redactor.clone();
             cli.state_dir.clone_from(&self.config.state_dir);
             cli.store.clone_from(&self.store);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use super::resolve::no_agents;
 use super::{Orchestrator, deadline, new_run_id};
@@ -51,6 +52,12 @@ impl Health {
         }
     }
 
+    /// There was no answer before the time of the whole check was up.
+    fn late(who: &str) -> Self {
+        let words = format!("no answer of {who} before the time of `--timeout` was up");
+        Self::bad(ErrorClass::Timeout, words, None)
+    }
+
     /// The same with what else is wrong.
     fn and(mut self, other: Option<Self>) -> Self {
         if let Some(other) = other {
@@ -62,7 +69,8 @@ impl Health {
 
 impl Orchestrator {
     /// Checks every agent, or one, side by side; in configuration order. A deep check asks the model, which
-    /// costs; the other spends nothing and asks each provider once.
+    /// costs; the other spends nothing and asks each provider once. What has not answered by the deadline is
+    /// unhealthy.
     ///
     /// # Errors
     /// When there is no such agent, or none at all.
@@ -70,6 +78,7 @@ impl Orchestrator {
         &self,
         only: Option<&str>,
         deep: bool,
+        deadline: Option<Instant>,
         cancel: &Cancel,
     ) -> Result<Vec<(String, Health)>, OrchError> {
         if let Some(name) = only {
@@ -88,7 +97,7 @@ impl Orchestrator {
         if deep {
             let checks = agents
                 .iter()
-                .map(|(name, settings)| self.ask_model(name, settings, cancel));
+                .map(|(name, settings)| self.ask_model(name, settings, deadline, cancel));
             let healths = join_all(checks).await;
             return Ok(agents
                 .iter()
@@ -106,16 +115,15 @@ impl Orchestrator {
                 .entry(link.provider.name().to_owned())
                 .or_insert_with(|| Arc::clone(&link.provider));
         }
-        let checks = providers
-            .iter()
-            .map(|(name, provider)| async move { (name.as_str(), provider.health().await) });
-        let checked: BTreeMap<&str, Result<(), ProviderError>> =
+        let checks = providers.iter().map(|(name, provider)| async move {
+            (name.as_str(), by(deadline, provider.health()).await)
+        });
+        let checked: BTreeMap<&str, Option<Result<(), ProviderError>>> =
             join_all(checks).await.into_iter().collect();
-        let servers = join_all(
-            agents
-                .iter()
-                .map(|(_, settings)| self.broken_servers(settings)),
-        );
+        let servers = join_all(agents.iter().map(|(_, settings)| async move {
+            let broken = by(deadline, self.broken_servers(settings)).await;
+            broken.unwrap_or_else(|| Some(Health::late("its MCP servers")))
+        }));
         let mut broken = servers.await.into_iter();
         Ok(chains
             .iter()
@@ -123,7 +131,8 @@ impl Orchestrator {
                 let broken = broken.next().flatten();
                 let provider = chain.first().map_or("", |link| link.provider.name());
                 let health = match checked.get(provider) {
-                    Some(Err(error)) => {
+                    Some(None) => Health::late(provider).and(broken),
+                    Some(Some(Err(error))) => {
                         let class = failure::fault_class(&error.kind);
                         let bad = Health::bad(class, error.to_string(), error.hint.as_deref());
                         bad.and(broken)
@@ -159,7 +168,13 @@ impl Orchestrator {
         (!failed.is_empty()).then(|| Health::bad(ErrorClass::Failed, failed.join("; "), None))
     }
 
-    async fn ask_model(&self, name: &str, settings: &AgentSettings, cancel: &Cancel) -> Health {
+    async fn ask_model(
+        &self,
+        name: &str,
+        settings: &AgentSettings,
+        until: Option<Instant>,
+        cancel: &Cancel,
+    ) -> Health {
         let mut agent = match self.resolve(name, settings) {
             Ok((agent, _)) => agent,
             Err(error) => return Health::bad(error.class, error.message, error.hint.as_deref()),
@@ -168,11 +183,12 @@ impl Orchestrator {
         agent.output_schema = None;
         agent.max_turns = 1;
         agent.log = None;
+        let own = deadline(self.config.document.settings.timeout.limit());
         let ask = Ask {
             run_id: new_run_id(),
             prompt: QUESTION.to_owned(),
             purpose: Purpose::Health,
-            deadline: deadline(self.config.document.settings.timeout.limit()),
+            deadline: own.into_iter().chain(until).min(),
             delivery: Delivery::Buffered,
             ..Ask::default()
         };
@@ -194,5 +210,13 @@ impl Orchestrator {
             None => Health::good(&format!("{} answers", finished.model)),
             Some(error) => Health::bad(error.class, error.message, error.hint.as_deref()),
         }
+    }
+}
+
+/// What comes by a deadline; `None` where it does not.
+async fn by<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
     }
 }

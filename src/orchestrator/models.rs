@@ -75,23 +75,8 @@ impl Orchestrator {
         let document = &self.config.document;
         let provider = settings.provider.as_deref();
         let provider = provider.unwrap_or(&document.settings.default_provider);
-        let is_free = |name: &str| {
-            let own = document.providers.get(name);
-            let by_variable = vendors::find(name).is_some_and(|vendor| {
-                let mut variables = vendor.base_variables.iter();
-                variables.any(|variable| self.config.env.process(variable).is_some())
-            });
-            own.is_some_and(|own| own.base_url.is_some() || own.kind.is_some()) || by_variable
-        };
-        let is_listed = |resolved: &Resolved| {
-            let own = document.providers.get(&resolved.vendor);
-            let own = own.is_some_and(|own| {
-                own.prices.contains_key(&resolved.model)
-                    || own.windows.contains_key(&resolved.model)
-            });
-            let (name, vendor) = (&resolved.canonical, &resolved.vendor);
-            own || self.prices.facts(name, vendor).is_some()
-        };
+        let is_free = |name: &str| self.is_free(name);
+        let is_listed = |resolved: &Resolved| self.is_listed(resolved);
         match providers::known(provider, model, is_free, is_listed).err()? {
             Unknown::Provider(name) => {
                 let vendors = vendors::VENDORS.iter().map(|vendor| vendor.prefix);
@@ -114,6 +99,26 @@ impl Orchestrator {
                 Some((format!("there is no known model `{model}`"), hint))
             }
         }
+    }
+
+    /// Whether the user has given a provider an address of their own.
+    pub(super) fn is_free(&self, provider: &str) -> bool {
+        let own = self.config.document.providers.get(provider);
+        let by_variable = vendors::find(provider).is_some_and(|vendor| {
+            let mut variables = vendor.base_variables.iter();
+            variables.any(|variable| self.config.env.process(variable).is_some())
+        });
+        own.is_some_and(|own| own.base_url.is_some() || own.kind.is_some()) || by_variable
+    }
+
+    /// Whether a model is in the price list or has an entry of its own under its provider.
+    pub(super) fn is_listed(&self, resolved: &Resolved) -> bool {
+        let own = self.config.document.providers.get(&resolved.vendor);
+        let own = own.is_some_and(|own| {
+            own.prices.contains_key(&resolved.model) || own.windows.contains_key(&resolved.model)
+        });
+        let (name, vendor) = (&resolved.canonical, &resolved.vendor);
+        own || self.prices.facts(name, vendor).is_some()
     }
 
     /// The aliases and the listed models that may be meant where a vendor is asked.

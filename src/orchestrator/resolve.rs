@@ -150,10 +150,26 @@ impl Orchestrator {
                 by.rule()
             ));
         }
+        lines.extend(self.explain_chain(settings));
         lines.extend(self.explain_delegates(name, settings));
         lines.extend(self.explain_native(settings, &tools));
         lines.extend(tools.workspace.policy().explain());
         Ok(lines)
+    }
+
+    /// Who is asked when the agent's own model cannot answer, in turn: a name alone does not tell where it goes.
+    fn explain_chain(&self, settings: &AgentSettings) -> Option<String> {
+        let (chain, _) = self.chain(settings);
+        let places = chain.iter().map(|link| {
+            let provider = link.provider.name();
+            match link.canonical.strip_prefix(provider) {
+                Some(rest) if rest.starts_with('/') => link.canonical.clone(),
+                _ => format!("{} by {provider}", link.canonical),
+            }
+        });
+        let places: Vec<String> = places.collect();
+        let asked = || format!("ask {} — model, fallback", places.join(", then "));
+        (places.len() > 1).then(asked)
     }
 
     /// The policies of the configured agents, one for each tier that they ask for; without agents that of the
@@ -207,6 +223,9 @@ impl Orchestrator {
                 Ok(ServerSpec {
                     name: name.clone(),
                     server: server.clone(),
+                    program: self
+                        .config
+                        .program(server.command.first().map_or("", String::as_str)),
                     policy: Arc::clone(self.workspace(&own)?.policy()),
                     proxies: ProxySettings::from_variables(&plain),
                 })

@@ -114,15 +114,41 @@ pub fn resolve(provider: &str, model: &str) -> Resolved {
     }
 }
 
-/// Resolves a model that answers when the one of an agent's own provider cannot. It may belong to anybody,
-/// but where the Claude CLI takes the calls its models stay with it: who has a login there need not have
-/// a key.
-pub fn resolve_fallback(provider: &str, model: &str) -> Resolved {
+/// Resolves a model that answers when `first`, the model of an agent of this provider, cannot. An alias and
+/// `vendor/model` may belong to anybody, but where the Claude CLI takes the calls its models stay with it: who
+/// has a login there need not have a key. A bare name is one of the agent's own provider, unless only another
+/// vendor lists it; a server of the user's own is never left for one, since what is asked there is not meant for
+/// others. `is_free` and `is_listed` are those of [`known`](super::known()).
+pub fn resolve_fallback(
+    provider: &str,
+    first: &Resolved,
+    model: &str,
+    is_free: impl Fn(&str) -> bool,
+    is_listed: impl Fn(&Resolved) -> bool,
+) -> Resolved {
     let is_the_clis = || TABLES.claude_cli.contains_key(model) || model.starts_with("claude-");
     if provider == "claude" && is_the_clis() {
-        claude(model)
+        return claude(model);
+    }
+    let by_name = resolve("litellm", model);
+    if model.contains('/') || alias("litellm", model).is_some() {
+        return by_name;
+    }
+    let is_own = match vendors::find(&first.vendor) {
+        Some(vendor) => vendor.local || is_free(vendor.prefix),
+        None => !matches!(first.vendor.as_str(), "claude" | "replay"),
+    };
+    if is_own {
+        return sent_to(&first.vendor, model, None);
+    }
+    if provider == "litellm" {
+        return by_name;
+    }
+    let own = resolve(provider, model);
+    if is_listed(&by_name) && !is_listed(&own) {
+        by_name
     } else {
-        resolve("litellm", model)
+        own
     }
 }
 
@@ -327,21 +353,65 @@ mod tests {
         assert_eq!(resolve("claude", "powerful").model, "opus");
     }
 
+    /// Where a fallback goes. `xai` is behind an address of the user's own, and one model of OpenAI is listed.
+    fn fallback(provider: &str, first: &str, model: &str) -> (String, String) {
+        let first = resolve(provider, first);
+        let is_free = |name: &str| matches!(name, "lab" | "xai");
+        let is_listed = |resolved: &Resolved| resolved.canonical == "openai/gpt-4o";
+        let resolved = resolve_fallback(provider, &first, model, is_free, is_listed);
+        assert!(resolved.canonical.ends_with(&resolved.model) || resolved.vendor == "claude");
+        (resolved.vendor, resolved.model)
+    }
+
     #[test]
-    fn a_fallback_stays_with_the_cli_where_it_is_a_model_of_it() {
+    fn a_fallback_goes_where_its_name_or_its_agent_says() {
         for (provider, model, vendor, expected) in [
+            // The models of the CLI stay with it.
             ("claude", "opus", "claude", "opus"),
             ("claude", "powerful", "claude", "opus"),
             ("claude", "claude-opus-5-5", "claude", "claude-opus-5-5"),
             ("claude", "anthropic/claude-x", "anthropic", "claude-x"),
             ("claude", "gemini-pro", "gemini", "gemini-4-argon"),
+            ("claude", "gpt-4o", "openai", "gpt-4o"),
+            ("claude", "small", "claude", "small"),
+            // Aliases and whole names mean the same everywhere.
             ("anthropic", "opus", "anthropic", "claude-opus-5-5"),
             ("openai", "sonnet", "anthropic", "claude-sonnet-5-5"),
             ("openai", "claude/sonnet", "claude", "sonnet"),
+            ("lab", "gemini-pro", "gemini", "gemini-4-argon"),
+            ("lab", "sonnet", "anthropic", "claude-sonnet-5-5"),
+            ("lab", "openai/small", "openai", "small"),
+            ("lab", "lab/small", "lab", "small"),
+            ("ollama", "llama3.2", "ollama", "llama3.2"),
+            // A bare name is one of the agent's own provider.
+            ("openai", "small", "openai", "small"),
+            ("anthropic", "small", "anthropic", "small"),
+            ("groq", "small", "groq", "small"),
+            ("lab", "small", "lab", "small"),
+            ("ollama", "gpt-oss:20b", "ollama", "gpt-oss:20b"),
+            ("hosted_vllm", "small", "vllm", "small"),
+            ("litellm", "small", "openai", "small"),
+            // A vendor is left for the one that lists it, a server of the user's own for nobody.
+            ("anthropic", "gpt-4o", "openai", "gpt-4o"),
+            ("lab", "gpt-4o", "lab", "gpt-4o"),
+            ("lab", "claude-x", "lab", "claude-x"),
+            ("ollama", "gpt-4o", "ollama", "gpt-4o"),
+            ("xai", "gpt-4o", "xai", "gpt-4o"),
+            ("xai", "small", "xai", "small"),
         ] {
-            let resolved = resolve_fallback(provider, model);
-            let told = (resolved.vendor.as_str(), resolved.model.as_str());
-            assert_eq!(told, (vendor, expected), "{provider} {model}");
+            let told = fallback(provider, "m", model);
+            let expected = (vendor.to_owned(), expected.to_owned());
+            assert_eq!(told, expected, "{provider} {model}");
+        }
+        // The server that answers first counts, however it was named.
+        for (provider, first, vendor) in [
+            ("litellm", "lab/m", "lab"),
+            ("litellm", "ollama/m", "ollama"),
+            ("openai", "ollama/m", "ollama"),
+            ("litellm", "groq/m", "openai"),
+        ] {
+            let told = fallback(provider, first, "small");
+            assert_eq!(told, (vendor.to_owned(), "small".to_owned()), "{first}");
         }
     }
 

@@ -207,6 +207,29 @@ impl Body {
     }
 }
 
+/// How a body begins that no model server sends; `None` where one may, or where nothing is in it. No more of it is
+/// read than tells that.
+pub(super) async fn foreign_beginning(
+    mut response: Response,
+    watch: &Watch,
+) -> Result<Option<String>, Late> {
+    let mut begun = Vec::new();
+    loop {
+        match guess(&begun, false) {
+            Guess::Form(_) => return Ok(None),
+            _ if begun.len() >= QUOTED => break,
+            _ => {}
+        }
+        match watch.within(response.chunk()).await? {
+            Ok(Some(chunk)) => begun.extend_from_slice(&chunk),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    begun.truncate(QUOTED);
+    let text = String::from_utf8_lossy(&begun).into_owned();
+    Ok(Some(text).filter(|text| !text.trim().is_empty()))
+}
+
 /// Lets every other task that can go on do so, without a look at what else has come: that is a system call.
 async fn turn() {
     let mut is_over = false;

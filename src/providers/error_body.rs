@@ -128,12 +128,14 @@ fn words(value: &Value) -> String {
                 .map(|part| text(Some(part)))
                 .collect();
             let said = entry.get("msg").or_else(|| entry.get("message"));
-            let kind = text(entry.get("type"));
-            format!(
-                "{}: {} ({kind})",
-                place.join("."),
-                text(said.or(Some(entry)))
-            )
+            let mut words = text(said.or(Some(entry)));
+            if !place.is_empty() {
+                words = format!("{}: {words}", place.join("."));
+            }
+            match text(entry.get("type")) {
+                kind if kind.is_empty() => words,
+                kind => format!("{words} ({kind})"),
+            }
         })
         .collect();
     each.join("; ")
@@ -188,6 +190,18 @@ mod tests {
             (
                 r#"{"detail":[{"type":"missing","loc":["body","messages"],"msg":"Field required"}]}"#,
                 "body.messages: Field required (missing)",
+                "",
+                "",
+            ),
+            (
+                r#"{"detail":[{"msg":"field required"},{"loc":["body"],"msg":"m"},{"type":"t","msg":"n"},"o"]}"#,
+                "field required; body: m; n (t); o",
+                "",
+                "",
+            ),
+            (
+                r#"{"object":"error","message":{"detail":[{"msg":"mm"}]}}"#,
+                "mm",
                 "",
                 "",
             ),

@@ -5,7 +5,6 @@ use reqwest::Response;
 use super::answer::{Answer, Delta, Fault, Step};
 use super::body::{Body, Broken, Piece};
 use super::classify::classify;
-use super::error_body::ErrorBody;
 use super::sse::LINE_CAP;
 use super::target::Target;
 use super::text_tools::Blocks;
@@ -247,7 +246,7 @@ fn failed_error(
         ),
         Failed::Broken(Broken::Foreign(text)) | Failed::Fault(Fault::Foreign(text)) => {
             reached = false;
-            foreign(reading, &text)
+            target.foreign(&text, reading.request)
         }
         Failed::Fault(Fault::Told(body)) => {
             reached = anything;
@@ -283,16 +282,4 @@ fn failed_error(
         ..Partial::default()
     };
     error
-}
-
-/// What answered is no model server: a page, or some other document.
-fn foreign(reading: &Reading<'_>, text: &str) -> ProviderError {
-    let body = ErrorBody::parse(text);
-    let words = match body.message.as_str() {
-        "" => "what answered is no model server".to_owned(),
-        message => format!("what answered is no model server: {message}"),
-    };
-    reading
-        .target
-        .told(FaultKind::Protocol, &words, &body, reading.request)
 }

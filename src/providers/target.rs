@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::address::{Distance, distance, join};
+use super::body::foreign_beginning;
 use super::classify::classify;
 use super::error_body::{ErrorBody, shortened};
 use super::http::{NoClient, causes, client, innermost};
@@ -331,6 +332,11 @@ impl Target {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
+        let proxy = self.proxy.place(&self.base);
+        let place = match &proxy {
+            Some(proxy) => format!("{place} through the proxy {proxy}"),
+            None => place,
+        };
         let permanent = error.is_builder() || error.is_redirect() || is_certificate(&cause);
         let words = if error.is_connect() && error.is_timeout() {
             format!(
@@ -348,6 +354,11 @@ impl Target {
             let hint =
                 "if the server is right, name its authority's certificate in `SSL_CERT_FILE`";
             fault.hint = Some(hint.to_owned());
+        } else if proxy.is_some() && error.is_connect() {
+            fault.hint = Some(format!(
+                "`{}_PROXY` or `ALL_PROXY` names the proxy; `NO_PROXY` lists hosts that are called without one",
+                self.base.scheme().to_uppercase()
+            ));
         }
         fault.partial.reached_model =
             !error.is_connect() && !error.is_builder() && !is_unseen(error);
@@ -387,7 +398,7 @@ impl Target {
     pub(super) async fn health(&self, path: &str, watch: &Watch) -> Result<(), ProviderError> {
         let response = self.get(self.url("models"), watch).await?;
         if response.status().is_success() {
-            return Ok(());
+            return self.speaks(response, watch).await;
         }
         let refusal = self.refusal(response, watch).await;
         let missing = [
@@ -404,13 +415,34 @@ impl Target {
         // Not every server lists its models. The path of calls answers a GET with anything but "not
         // found" when it exists, and no model is asked.
         let response = self.get(self.url(path), watch).await?;
+        if response.status().is_success() {
+            return self.speaks(response, watch).await;
+        }
         let refusal = self.refusal(response, watch).await;
         let error = self.refused(&refusal, &Request::default());
         match error.kind {
             FaultKind::BadRequest => Ok(()),
-            _ if refusal.status < 300 => Ok(()),
             _ => Err(error),
         }
+    }
+
+    /// Whether a good answer is one of a model server: a page for people has the same status.
+    async fn speaks(&self, response: Response, watch: &Watch) -> Result<(), ProviderError> {
+        match foreign_beginning(response, watch).await {
+            Ok(None) => Ok(()),
+            Ok(Some(text)) => Err(self.foreign(&text, &Request::default())),
+            Err(late) => Err(self.late(late, "", watch)),
+        }
+    }
+
+    /// What answered is no model server: a page, or some other document.
+    pub(super) fn foreign(&self, text: &str, request: &Request) -> ProviderError {
+        let body = ErrorBody::parse(text);
+        let words = match body.message.as_str() {
+            "" => "what answered is no model server".to_owned(),
+            message => format!("what answered is no model server: {message}"),
+        };
+        self.told(FaultKind::Protocol, &words, &body, request)
     }
 }
 

@@ -105,7 +105,7 @@ impl Repl<'_> {
         let (_canceller, cancel) = crate::cancel::switch();
         let orchestrator = &self.orchestrator;
         let healths = tokio::select! {
-            healths = orchestrator.health(None, false, &cancel) => healths?,
+            healths = orchestrator.health(None, false, None, &cancel) => healths?,
             came = self.signals.next() => {
                 if let Came::Over(code) = came {
                     return Ok(Next::Leave(code));

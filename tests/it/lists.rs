@@ -1,5 +1,7 @@
 //! What is asked about the configuration and the house: answers without a run, nothing written.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::json;
 
 use crate::support::{Context, Stub, agent_config, stub};
@@ -223,6 +225,40 @@ fn many_agents_answer_and_some_fail() {
     context
         .orch(&["--all", "--agents-only", "two", "--prompt", "x"])
         .exits(4);
+}
+
+#[test]
+fn the_time_of_a_health_check_is_kept() {
+    let mute = Stub::start(|_| vec![stub::Do::Hang]);
+    let context = Context::with_agent(&mute.url(), "");
+    for args in [&["--health"][..], &["--health", "--deep"]] {
+        let started = std::time::Instant::now();
+        let args = [args, &["--timeout", "2", "--json"]].concat();
+        let told = context.orch(&args).exits(1).json();
+        assert_eq!(told["a"]["class"], "timeout", "{told}");
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+        let none = context.orch(&[&args[..1], &["--timeout", "0"]].concat());
+        assert!(
+            none.exits(2)
+                .stderr
+                .contains("`--timeout 0` is no time span"),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn the_path_of_the_cli_starts_at_the_configuration() {
+    let context = Context::new();
+    context.write("conf/cli", "#!/bin/sh\necho '2.1.0 (Claude Code)'\n");
+    let cli = context.work().join("conf/cli");
+    std::fs::set_permissions(cli, std::fs::Permissions::from_mode(0o755)).unwrap();
+    context.write(
+        "conf/orch.yaml",
+        "providers: {claude: {cli_path: ./cli}}\nagents: {a: {role: r, provider: claude, model: opus}}\n",
+    );
+    let told = context.run(&["--config", "conf/orch.yaml", "--health"]);
+    assert_eq!(told.exits(0).stdout, "ok   a  claude answers\n");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tools of MCP servers: started side by side, called under the same rules as ours, ended with the run.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -151,6 +152,51 @@ fn a_server_that_fails_or_is_mute_holds_up_nobody() {
         "{health}"
     );
     assert_eq!(left(&context), 0);
+}
+
+#[test]
+fn a_program_with_a_slash_starts_at_the_configuration() {
+    let server = Stub::replies([
+        stub::tool_calls(&[("1", "near__echo", json!({"text": "x"}))]),
+        stub::text("done"),
+    ]);
+    let context = context(
+        &server,
+        "  near: {command: [./bin/near.py]}\n  plain: {command: [bin/plain.py]}\n  none: {command: [./none]}\n",
+        "near, plain, none",
+    );
+    let script = format!(
+        "#!/usr/bin/env python3\n{}",
+        include_str!("fixtures/mcp_server.py")
+    );
+    context.write("bin/near.py", &script);
+    context.write("bin/plain.py", &script);
+    let near = context.work().join("bin/near.py");
+    std::fs::set_permissions(near, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = context.command(&[
+        "--config",
+        "work/orch.yaml",
+        "--agent",
+        "a",
+        "--prompt",
+        "x",
+        "--json",
+    ]);
+    command.current_dir(context.work().parent().unwrap());
+    let result = crate::support::ran(command.output().unwrap())
+        .exits(0)
+        .json();
+    assert_eq!(result["tools"][0]["ok"], true, "{result}");
+    let warnings = result["warnings"].to_string();
+    for words in [
+        format!(
+            "/bin/plain.py` cannot be started: Permission denied (os error 13) (make it a program: chmod +x {}/bin/plain.py)",
+            context.work().display()
+        ),
+        format!("(there is no `{}/none`;", context.work().display()),
+    ] {
+        assert!(warnings.contains(&words), "{words}: {warnings}");
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The `agents:` section.
 
+use serde_json::Value;
+
 use super::Checker;
 use super::names::Section;
-use crate::agents::AgentSettings;
-use crate::config::Settings;
+use crate::agents::{self, AgentSettings};
+use crate::config::findings::Findings;
 use crate::config::node::{Data, Key, Node};
 use crate::config::problem::Problem;
+use crate::config::{Settings, de};
 use crate::providers;
 
 impl Checker<'_> {
@@ -68,7 +71,11 @@ impl Checker<'_> {
         // A recording answers alone.
         if provider != "replay" {
             for model in node.get("fallback").map(Node::items).unwrap_or_default() {
-                self.model(provider, model, providers::resolve_fallback);
+                // Only a prefix can be unknown, and it says the same whoever answers first.
+                self.model(provider, model, |provider, model| {
+                    let first = providers::resolve(provider, model);
+                    providers::resolve_fallback(provider, &first, model, |_| false, |_| false)
+                });
             }
         }
     }
@@ -90,7 +97,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A JSON Schema is a mapping.
+    /// A JSON Schema is a mapping, and one that answers can be checked against.
     pub(super) fn schema(&mut self, node: &Node<'_>) {
         if node
             .get("output_schema")
@@ -103,6 +110,41 @@ impl Checker<'_> {
                 "must be a JSON Schema, a mapping",
                 hint,
             );
+            return;
         }
+        let written = node.entry("output_schema");
+        let Some((key, schema)) = written.filter(|(_, schema)| !schema.is_null()) else {
+            return;
+        };
+        // What cannot be read was reported when the document was.
+        let value: Option<Value> = de::read(schema, de::Name::of(key), &mut Findings::default());
+        let Some(fault) = value.as_ref().and_then(agents::schema_fault) else {
+            return;
+        };
+        let at = fault.path.iter().try_fold(schema, |node, step| {
+            let item = || node.items().get(step.parse::<usize>().ok()?);
+            let value = node.entry(step).map(|(_, value)| value);
+            value.or_else(item)
+        });
+        let at = at.filter(|_| !fault.path.is_empty());
+        let at = at.or_else(|| reference(schema, &fault.words));
+        let at = at.unwrap_or(schema).place();
+        let hint = fault.path.last().filter(|key| *key == "type").map(|_| {
+            "the types are `array`, `boolean`, `integer`, `null`, `number`, `object` and `string`"
+                .to_owned()
+        });
+        let message = format!("`output_schema` is no JSON Schema: {}", fault.words);
+        self.findings
+            .add_about(at, Problem::new(at, message).with_hint(hint));
     }
+}
+
+/// The reference of a schema that is told of: that one leads nowhere is known, not from where.
+fn reference<'n, 't>(node: &'n Node<'t>, words: &str) -> Option<&'n Node<'t>> {
+    let is_meant = |text: &str| words.contains(&format!("'{}'", text.trim_start_matches('#')));
+    let here = node.entry("$ref").map(|(_, value)| value);
+    let here = here.filter(|value| value.text().is_some_and(is_meant));
+    let below = node.entries().iter().map(|(_, value)| value);
+    let mut below = below.chain(node.items());
+    here.or_else(|| below.find_map(|node| reference(node, words)))
 }

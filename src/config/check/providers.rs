@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::Checker;
+use super::settings::BY_PREFIX;
 use crate::config::node::{Key, Node};
 use crate::config::problem::Problem;
 use crate::mcp::McpServer;
@@ -23,6 +24,12 @@ impl Checker<'_> {
                     "it stands before the `/` of a model, as in `lab/my-model`".to_owned(),
                 ),
             );
+        }
+        if key.text == BY_PREFIX {
+            let message = format!("`{BY_PREFIX}` cannot be the name of a provider");
+            let hint = "it means \"by the model's prefix\" and would be passed by; choose another, such as `proxy`";
+            self.findings
+                .add(Problem::new(key.at, message).with_hint(hint.to_owned()));
         }
         if let Some(url) = &provider.base_url {
             self.url(node, "base_url", url);

@@ -13,7 +13,7 @@ use crate::usage::Usd;
 /// Providers that are neither vendors nor in `providers:`.
 const BUILT_IN: [&str; 2] = ["claude", "replay"];
 /// No provider: the prefix of each model names it.
-const BY_PREFIX: &str = "litellm";
+pub(super) const BY_PREFIX: &str = "litellm";
 
 /// How a model leads to who answers: from the provider and what is written.
 pub(super) type Resolve = fn(&str, &str) -> Resolved;

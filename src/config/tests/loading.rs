@@ -80,6 +80,41 @@ impl Machine {
 const AGENTS: &str = "agents: {a: {role: x}}\n";
 
 #[test]
+fn a_program_with_a_slash_starts_at_the_file() {
+    let machine = Machine::new();
+    let program = |config: &Config, written: &str| PathBuf::from(config.program(written));
+    machine.write("home/.config/orch/config.yaml", AGENTS);
+    let users = machine.load();
+    machine.write("work/conf/team.yaml", AGENTS);
+    let named = machine.load_named(Some("conf/team.yaml")).unwrap();
+    for (written, expected, of_users) in [
+        ("uvx", "uvx", "uvx"),
+        ("/a/./b", "/a/b", "/a/b"),
+        ("./srv.py", "work/conf/srv.py", "home/.config/orch/srv.py"),
+        (
+            "bin/srv.py",
+            "work/conf/bin/srv.py",
+            "home/.config/orch/bin/srv.py",
+        ),
+        (
+            "../srv.py",
+            "work/conf/../srv.py",
+            "home/.config/orch/../srv.py",
+        ),
+        ("~/srv.py", "home/srv.py", "home/srv.py"),
+    ] {
+        for (config, expected) in [(&named, expected), (&users, of_users)] {
+            let whole = if expected.contains('/') {
+                machine.path(expected)
+            } else {
+                PathBuf::from(expected)
+            };
+            assert_eq!(program(config, written), whole, "{written}");
+        }
+    }
+}
+
+#[test]
 fn the_first_place_that_has_one_wins() {
     let mut machine = Machine::new();
     let found = |machine: &Machine| {

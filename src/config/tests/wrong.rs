@@ -217,6 +217,38 @@ fn values_that_make_no_sense_are_found() {
             "agents: {a: {output_schema: §text}}",
             "`output_schema` must be a JSON Schema, a mapping",
         ),
+        (
+            "agents: {a: {output_schema: {type: §objekt}}}",
+            "`output_schema` is no JSON Schema: `type` cannot be \"objekt\"",
+        ),
+        (
+            "agents: {a: {output_schema: {type: §5}}}",
+            "`output_schema` is no JSON Schema: `type` cannot be 5",
+        ),
+        (
+            "agents: {a: {output_schema: {properties: {\"a/b\": {anyOf: [{type: string}, {type: §no}]}}}}}",
+            "`output_schema` is no JSON Schema: `type` cannot be \"no\"",
+        ),
+        (
+            "agents: {a: {output_schema: {properties: §[1]}}}",
+            "`output_schema` is no JSON Schema: [1] is not of type \"object\"",
+        ),
+        (
+            "agents: {a: {output_schema: {pattern: §\"(\"}}}",
+            "`output_schema` is no JSON Schema: \"(\" is not a \"regex\"",
+        ),
+        (
+            "agents: {a: {output_schema: {type: object, properties: {p: {$ref: §\"#/nope\"}}}}}",
+            "`output_schema` is no JSON Schema: Pointer '/nope' does not exist",
+        ),
+        (
+            "agents: {a: {output_schema: {$ref: §\"http://x/y\"}}}",
+            "`output_schema` is no JSON Schema: Resource 'http://x/y' is none that is known here",
+        ),
+        (
+            "agents: {a: {role: x}}\ntasks: {t: {steps: [{agent: a, prompt: x, output_schema: {required: §5}}]}}",
+            "`output_schema` is no JSON Schema: 5 is not of type \"array\"",
+        ),
         ("agents: {a: {model: §\"\"}}", "`model` is empty"),
         (
             "agents: {a: {fallback: [sonnet, §\" \"]}}",
@@ -296,6 +328,10 @@ fn values_that_make_no_sense_are_found() {
         (
             "providers: {§a/b: {base_url: \"http://x\"}}",
             "`a/b` cannot be the name of a provider",
+        ),
+        (
+            "providers: {§litellm: {base_url: \"http://x\"}}\nagents: {a: {provider: litellm}}",
+            "`litellm` cannot be the name of a provider",
         ),
         (
             "providers: {openai: {prices: {§m: {input: 1}}}}",

@@ -378,6 +378,71 @@ async fn health_asks_no_model() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_is_not_there_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dead = listener.local_addr().expect("an address");
+    drop(listener);
+    let server = Server::always(stream("never")).await;
+    for scheme in ["http", "https"] {
+        let mut spec = server.spec("lab");
+        spec.proxy = ProxySettings {
+            all: Some(format!("http://me:secret@{dead}")),
+            ..ProxySettings::default()
+        };
+        spec.base_url = format!("{scheme}://models.test/v1");
+        let provider = connect(&spec).expect("a provider");
+        let error = ask(&*provider, &request()).await.expect_err("no proxy");
+        let expected = format!(
+            "no connection to models.test through the proxy {dead}: Connection refused (os error 111)"
+        );
+        assert_eq!(error.message, expected);
+        let hint = error.hint.expect("a hint");
+        assert!(hint.contains(&format!("`{}_PROXY`", scheme.to_uppercase())));
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_not_healthy_whatever_its_status() {
+    let page = "<!doctype html><html><title>Open WebUI</title></html>";
+    let long = format!("{page}{}", "x".repeat(1 << 20));
+    let models = format!("\n {{\"data\": [{}", " ".repeat(1 << 20));
+    for (of_models, body, words) in [
+        (
+            200,
+            page,
+            Some("what answered is no model server: Open WebUI"),
+        ),
+        (
+            200,
+            &long,
+            Some("what answered is no model server: Open WebUI"),
+        ),
+        (
+            404,
+            page,
+            Some("what answered is no model server: Open WebUI"),
+        ),
+        (200, "OK", Some("what answered is no model server: OK")),
+        (200, &models, None),
+        (200, "[]", None),
+        (200, "", None),
+    ] {
+        let body = body.to_owned();
+        let server = Server::start(move |_, seen| {
+            let is_list = seen.line.contains("/models");
+            answer(if is_list { of_models } else { 200 }, &[], &body)
+        })
+        .await;
+        let result = server.provider("lab").health().await;
+        let told = result.as_ref().err().map(|error| error.message.as_str());
+        assert_eq!(told, words);
+        if let Err(error) = result {
+            assert!(error.hint.expect("a hint").contains("base_url"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_is_used_for_hosts_that_are_not_here() {
     let server = Server::always(stream("through")).await;
     let mut spec = server.spec("lab");

@@ -91,6 +91,46 @@ fn another_model_answers_where_the_class_allows_it() {
 }
 
 #[test]
+fn a_bare_name_stays_with_the_server_of_its_agent() {
+    let lab = Stub::start(|seen| match seen.body["model"].as_str() {
+        Some("small") => stub::text("from the lab"),
+        _ => error(500, "dead"),
+    });
+    let vendor = Stub::replies([stub::text("from the vendor")]);
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        format!(
+            "settings: {{retry_delay: 0.05, max_retries: 0}}\n\
+             providers: {{lab: {{base_url: \"{}\"}}}}\n\
+             agents:\n  a: {{role: R, provider: lab, model: big, fallback: [small]}}\n  \
+             b: {{role: R, provider: lab, model: big, fallback: [gpt4o]}}\n",
+            lab.url()
+        ),
+    );
+    let run = |args: &[&str]| {
+        let mut command = context.command(&[&["--config", "orch.yaml"], args].concat());
+        command
+            .env("OPENAI_API_KEY", "sk-test-0123456789abcdef")
+            .env("OPENAI_BASE_URL", vendor.url());
+        crate::support::ran(command.output().unwrap()).exits(0)
+    };
+    let result = run(&["--agent", "a", "--prompt", "x", "--json"]).json();
+    assert_eq!(
+        (&result["model"], &result["output"]),
+        (&json!("lab/small"), &json!("from the lab"))
+    );
+    assert!(vendor.seen().is_empty());
+    let told = run(&["check"]).stdout;
+    for line in [
+        "  ask lab/big, then lab/small — model, fallback\n",
+        "  ask lab/big, then openai/gpt-4o — model, fallback\n",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+}
+
+#[test]
 fn nobody_else_is_asked_where_it_cannot_help() {
     for (name, refusal, code) in [
         (
