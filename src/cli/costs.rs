@@ -73,14 +73,12 @@ pub(crate) fn costs_export(
     orchestrator: &Orchestrator,
     filter: &Filter,
 ) -> Result<Value, OrchError> {
-    let sums = orchestrator.report(filter)?;
-    let limit = orchestrator.config().document.settings.budget.month_usd;
-    match orchestrator.store() {
-        Some(store) => {
-            report::export(store, filter, &sums, limit).map_err(|error| unreadable(&error))
-        }
-        None => Ok(json!({"requests": [], "summary": sums, "budget_limit": limit})),
-    }
+    let budgets = &orchestrator.config().document.settings.budget;
+    let Some(store) = orchestrator.store() else {
+        let sums = orchestrator.report(filter)?;
+        return Ok(json!({"requests": [], "summary": sums, "budget_limit": budgets.month_usd}));
+    };
+    report::export(store, filter, budgets, SystemTime::now()).map_err(|error| unreadable(&error))
 }
 
 /// Hands out every attempt as CSV, line by line; a reader that has gone ends it quietly.

@@ -454,3 +454,29 @@ async fn a_full_disk_is_told_and_takes_nothing_with_it() {
     };
     assert_eq!(scopes(&store), kept);
 }
+
+/// What others commit between two statements of a query belongs to neither: a report would not add up.
+#[tokio::test]
+async fn a_query_reads_one_state_of_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    store.write(Durability::Full, insert("a", 1)).await.unwrap();
+    let path = directory.path().join(FILE_NAME);
+    let count = |connection: &Connection| -> rusqlite::Result<i64> {
+        connection.query_row("SELECT count(*) FROM totals", [], |row| row.get(0))
+    };
+    let seen = store.read(move |connection| {
+        let before = count(connection)?;
+        let other = Connection::open(&path)?;
+        other.execute("INSERT INTO totals (scope) VALUES ('b')", [])?;
+        Ok((before, count(connection)?))
+    });
+    assert_eq!(seen, Ok((1, 1)));
+    assert_eq!(store.read(count), Ok(2));
+    // One that fails leaves nothing open.
+    store
+        .read(|connection| connection.query_row("SELECT 1 WHERE 0", [], |_| Ok(())))
+        .unwrap_err();
+    store.write(Durability::Full, insert("c", 1)).await.unwrap();
+    assert_eq!(store.read(count), Ok(3));
+}

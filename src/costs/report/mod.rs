@@ -117,31 +117,39 @@ pub fn report(
     now: SystemTime,
 ) -> Result<Report, StoreError> {
     let (filter, budgets) = (filter.clone(), *budgets);
-    store.read(move |connection| {
-        let mut report = Report::default();
-        let mut statement = connection.prepare(&format!(
-            "SELECT model_asked, agent, task, started_at / 86400000 AS day, count(*) AS requests,
-                 {} AS input, {} AS output, {} AS cache_read, {} AS cost, {} AS held,
-                 sum(cost_source IS 'unpriced') AS unpriced, {} AS list
-             FROM attempts WHERE {} GROUP BY model_asked, agent, task, day",
-            saturating_sum("input_tokens"),
-            saturating_sum("output_tokens"),
-            saturating_sum("cache_read_tokens"),
-            saturating_sum("cost"),
-            saturating_sum("CASE state WHEN 'held' THEN held ELSE 0 END"),
-            saturating_sum(
-                "CASE cost_source WHEN 'subscription' THEN coalesce(computed, 0) ELSE 0 END"
-            ),
-            rows::MATCHES
-        ))?;
-        let mut groups = rows::query(&mut statement, connection, &filter)?;
-        while let Some(row) = groups.next()? {
-            report.add(row)?;
-        }
-        report.last_days = report.last_days(Day::of(now));
-        report.budgets = budget_lines(connection, &budgets, Day::of(now))?;
-        Ok(report)
-    })
+    store.read(move |connection| sum_up(connection, &filter, &budgets, Day::of(now)))
+}
+
+/// The same within what is read already.
+fn sum_up(
+    connection: &Connection,
+    filter: &Filter,
+    budgets: &BudgetSettings,
+    today: Day,
+) -> rusqlite::Result<Report> {
+    let mut report = Report::default();
+    let mut statement = connection.prepare(&format!(
+        "SELECT model_asked, agent, task, started_at / 86400000 AS day, count(*) AS requests,
+             {} AS input, {} AS output, {} AS cache_read, {} AS cost, {} AS held,
+             sum(cost_source IS 'unpriced') AS unpriced, {} AS list
+         FROM attempts WHERE {} GROUP BY model_asked, agent, task, day",
+        saturating_sum("input_tokens"),
+        saturating_sum("output_tokens"),
+        saturating_sum("cache_read_tokens"),
+        saturating_sum("cost"),
+        saturating_sum("CASE state WHEN 'held' THEN held ELSE 0 END"),
+        saturating_sum(
+            "CASE cost_source WHEN 'subscription' THEN coalesce(computed, 0) ELSE 0 END"
+        ),
+        rows::MATCHES
+    ))?;
+    let mut groups = rows::query(&mut statement, connection, filter)?;
+    while let Some(row) = groups.next()? {
+        report.add(row)?;
+    }
+    report.last_days = report.last_days(today);
+    report.budgets = budget_lines(connection, budgets, today)?;
+    Ok(report)
 }
 
 /// What a conversation has cost over its life.
