@@ -237,6 +237,11 @@ pub fn export(
     })
 }
 
+/// The export of a ledger in which nothing was spent.
+pub fn empty_export(budgets: &BudgetSettings, now: SystemTime) -> Value {
+    export_of(&[], &Report::nothing(budgets, now), budgets)
+}
+
 fn export_of(requests: &[Value], report: &Report, budgets: &BudgetSettings) -> Value {
     json!({
         "requests": requests,
