@@ -214,6 +214,32 @@ fn the_budgets_are_told_before_anything_was_spent() {
     assert!(!context.state().join("orch.db").exists());
 }
 
+/// What a call that failed in the dark holds is no cost: it is listed apart.
+#[test]
+fn the_list_of_runs_tells_what_was_spent_and_what_is_held() {
+    let server = Stub::start(|seen| match seen.last_text() {
+        text if text.contains("fail") => vec![stub::Do::Reset],
+        _ => stub::text("ok"),
+    });
+    let context = Context::new();
+    let yaml = priced(&server.url(), 0.0, 3000.0, "", "max_output_tokens: 5");
+    context.write("orch.yaml", yaml);
+    context.orch(&["--agent", "a", "--prompt", "go"]).exits(0);
+    context.orch(&["--agent", "a", "--prompt", "fail"]).exits(5);
+    let runs = context.orch(&["--runs", "--json"]).exits(0).json();
+    for (at, cost, held) in [(0, "0.000000", "0.015000"), (1, "0.015000", "0.000000")] {
+        let money = (&runs[at]["cost_usd"], &runs[at]["held_usd"]);
+        assert_eq!(money, (&json!(cost), &json!(held)), "{runs:#}");
+    }
+    let text = context.orch(&["--runs"]).exits(0).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].ends_with(" a  $0.000000 + $0.015000 held"),
+        "{text}"
+    );
+    assert!(lines[1].ends_with(" a  $0.015000"), "{text}");
+}
+
 /// Two sessions side by side under one cap of the day: together they do not pass it.
 #[test]
 fn two_sessions_share_a_budget() {
