@@ -120,7 +120,7 @@ pub fn report(
     store.read(move |connection| sum_up(connection, &filter, &budgets, Day::of(now)))
 }
 
-/// The same within what is read already.
+/// The same within what is read already. What a damaged row has below nothing counts as nothing.
 fn sum_up(
     connection: &Connection,
     filter: &Filter,
@@ -133,13 +133,13 @@ fn sum_up(
              {} AS input, {} AS output, {} AS cache_read, {} AS cost, {} AS held,
              sum(cost_source IS 'unpriced') AS unpriced, {} AS list
          FROM attempts WHERE {} GROUP BY model_asked, agent, task, day",
-        saturating_sum("input_tokens"),
-        saturating_sum("output_tokens"),
-        saturating_sum("cache_read_tokens"),
-        saturating_sum("cost"),
-        saturating_sum("CASE state WHEN 'held' THEN held ELSE 0 END"),
+        saturating_sum("max(input_tokens, 0)"),
+        saturating_sum("max(output_tokens, 0)"),
+        saturating_sum("max(cache_read_tokens, 0)"),
+        saturating_sum("max(cost, 0)"),
+        saturating_sum("CASE state WHEN 'held' THEN max(held, 0) ELSE 0 END"),
         saturating_sum(
-            "CASE cost_source WHEN 'subscription' THEN coalesce(computed, 0) ELSE 0 END"
+            "CASE cost_source WHEN 'subscription' THEN max(coalesce(computed, 0), 0) ELSE 0 END"
         ),
         rows::MATCHES
     ))?;
