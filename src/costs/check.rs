@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Holder;
 use super::calendar::rfc3339;
 use super::saturating_sum;
-use crate::store::{Durability, FILE_NAME, Store, StoreError, Transaction, migrations};
+use crate::store::{Durability, FILE_NAME, Store, StoreError, Transaction, migrations, schema};
 use crate::usage::Usd;
 
 /// What every budget should have as its total, from the rows of the ledger.
@@ -54,9 +54,10 @@ pub struct StoreCheck {
     pub exists: bool,
     /// The version of its schema.
     pub schema: i64,
-    /// How many attempts the ledger holds.
+    /// How many attempts the ledger holds; 0 where its tables are not those of this version.
     pub attempts: u64,
-    /// Damage: what SQLite found, and rows that nobody can have written; empty when there is none.
+    /// Damage: what SQLite found, tables that are not those of the schema, rows that nobody can have written;
+    /// empty when there is none.
     pub damage: Vec<String>,
     /// Running totals that are not the sum of their rows.
     pub wrong_totals: Vec<WrongTotal>,
@@ -113,7 +114,7 @@ impl StoreCheck {
 }
 
 /// Checks the store of a state directory. Without `repair` no byte of it changes; with it, running
-/// totals and indices are rebuilt from the rows when something is wrong.
+/// totals and indices are rebuilt from the rows when something is wrong and the tables are those that they should be.
 /// Where anything is damaged, what a row has lost may still be in its totals: none becomes less then.
 ///
 /// # Errors
@@ -126,44 +127,50 @@ pub async fn check_store(state_dir: &Path, repair: bool) -> Result<StoreCheck, S
             ..StoreCheck::default()
         });
     };
-    let (mut check, can_rebuild) = store.read(inspect)?;
+    let (mut check, is_whole) = store.read(inspect)?;
     check.path = path;
     drop(store);
-    if repair && can_rebuild && !check.is_sound() {
+    if repair && is_whole && !check.is_sound() {
         let is_doubtful = !check.damage.is_empty();
         let store = Store::open(state_dir)?;
         let rebuilding = store.write(Durability::Full, move |transaction| {
             rebuild(transaction, is_doubtful)
         });
         rebuilding.await?;
-        check.damage_left = store.read(damage)?;
+        check.damage_left = store.read(|connection| Ok(damage(connection)?.0))?;
         store.close().await?;
         check.repaired = true;
     }
     Ok(check)
 }
 
-/// What is damaged.
-fn damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// What is damaged, and whether the tables are those of the schema.
+fn damage(connection: &Connection) -> rusqlite::Result<(Vec<String>, bool)> {
     let mut damage: Vec<String> = connection
         .prepare("PRAGMA integrity_check(20)")?
         .query_map([], |row| row.get::<_, String>(0))?
         .filter(|line| !line.as_ref().is_ok_and(|line| line == "ok"))
         .collect::<rusqlite::Result<_>>()?;
-    damage.extend(rows::faults(connection)?);
-    Ok(damage)
+    let tables = schema::faults(connection)?;
+    let is_whole = tables.is_empty();
+    damage.extend(tables);
+    if is_whole {
+        damage.extend(rows::faults(connection)?);
+    }
+    Ok((damage, is_whole))
 }
 
 /// What the store is like, and whether its totals can be rebuilt.
 fn inspect(connection: &Connection) -> rusqlite::Result<(StoreCheck, bool)> {
+    let (damage, is_whole) = damage(connection)?;
     let mut check = StoreCheck {
         exists: true,
         schema: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
-        damage: damage(connection)?,
+        damage,
         ..StoreCheck::default()
     };
-    if check.schema < migrations::current_version() {
-        return Ok((check, true));
+    if !is_whole || check.schema < migrations::current_version() {
+        return Ok((check, is_whole));
     }
     let attempts: i64 =
         connection.query_row("SELECT count(*) FROM attempts", [], |row| row.get(0))?;

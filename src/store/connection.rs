@@ -140,7 +140,14 @@ pub(super) fn open_memory() -> Result<Connection, StoreError> {
 /// For processes that have the database open nowhere else: looking at the index drops their locks on it.
 pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreError> {
     if !path.try_exists().map_err(|error| StoreError::io(&error))? {
-        return Ok(None);
+        return match path.symlink_metadata() {
+            // No run can make the file that is missing behind it.
+            Ok(_) => Err(StoreError::new(
+                StoreErrorKind::NotWritable,
+                "it is a link that leads nowhere",
+            )),
+            Err(_) => Ok(None),
+        };
     }
     let mut uri = url::Url::from_file_path(
         std::path::absolute(path).map_err(|error| StoreError::io(&error))?,

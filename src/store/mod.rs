@@ -10,6 +10,7 @@ mod error;
 mod index;
 mod log;
 pub mod migrations;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 mod transaction;

@@ -371,6 +371,23 @@ fn what_cannot_be_used_is_told_by_its_kind() {
     let error = Store::open_read_only(&newer).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::NewerSchema);
 
+    // No version is below the first; and a file without one has no tables yet.
+    for version in [0, -3] {
+        let odd = state(&format!("version{version}"));
+        drop(Store::open(&odd).unwrap());
+        let other = Connection::open(odd.join(FILE_NAME)).unwrap();
+        other.pragma_update(None, "user_version", version).unwrap();
+        assert_eq!(kind_of_opening(&odd), StoreErrorKind::Corrupt);
+        let error = Store::open_read_only(&odd).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    }
+
+    let dangling = state("dangling");
+    std::os::unix::fs::symlink("/nonexistent/orch.db", dangling.join(FILE_NAME)).unwrap();
+    assert_eq!(kind_of_opening(&dangling), StoreErrorKind::NotWritable);
+    let error = Store::open_read_only(&dangling).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NotWritable);
+
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     assert_eq!(kind_of_opening(&file), StoreErrorKind::NotWritable);

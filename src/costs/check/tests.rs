@@ -311,3 +311,48 @@ async fn a_value_of_another_type_is_told() {
     assert!(!check.is_sound() && !check.repaired, "{check:?}");
     assert_eq!(check.attempts, 3);
 }
+
+/// Every run would fail in a store whose tables are not those of its version; nothing can mend it.
+#[tokio::test]
+async fn tables_that_are_not_those_of_the_version_are_told() {
+    for (change, told) in [
+        ("DROP TABLE baselines", "the table `baselines` is missing"),
+        ("DROP TABLE attempts", "the table `attempts` is missing"),
+        (
+            "DROP INDEX runs_by_time",
+            "the index `runs_by_time` is missing",
+        ),
+        (
+            "ALTER TABLE totals ADD COLUMN more INTEGER",
+            "the table `totals` is not as version 2 made it",
+        ),
+        (
+            "PRAGMA user_version = 1",
+            "the index `quota_failures_of` is of a later version than 1",
+        ),
+        (
+            "PRAGMA user_version = 1",
+            "the table `quota_failures` is of a later version than 1",
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path();
+        spend(state).await;
+        spoil(state, change);
+        for repair in [false, true] {
+            let check = check_store(state, repair).await.unwrap();
+            assert!(check.damage.contains(&told.to_owned()), "{check:?}");
+            assert!(!check.is_sound() && !check.repaired, "{check:?}");
+        }
+    }
+    // What somebody added for themselves is in nobody's way.
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path();
+    spend(state).await;
+    spoil(
+        state,
+        "CREATE INDEX mine ON attempts (agent); CREATE VIEW dear AS SELECT * FROM attempts; ANALYZE",
+    );
+    let check = check_store(state, true).await.unwrap();
+    assert!(check.is_sound() && !check.repaired, "{check:?}");
+}

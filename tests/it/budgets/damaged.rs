@@ -51,3 +51,25 @@ fn a_rotten_row_is_told_and_buys_nothing() {
         assert_eq!(server.chats().len(), if spoilt { 2 } else { 1 });
     }
 }
+
+#[test]
+fn a_store_that_no_run_can_use_is_told() {
+    for statements in [
+        "PRAGMA user_version = 0",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = -3",
+        "DROP TABLE baselines",
+    ] {
+        let (_server, context) = rotten(statements);
+        let check = context.orch(&["check", "--store"]).exits(1);
+        let told = format!("{}{}", check.stdout, check.stderr);
+        assert!(!told.contains("orch check --store"), "{told}");
+        context.orch(&["check", "--store", "--json"]).exits(1);
+    }
+    let (_server, context) = rotten("");
+    let path = context.state().join("orch.db");
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/nonexistent/orch.db", &path).unwrap();
+    let check = context.orch(&["check", "--store"]).exits(1);
+    assert!(check.stderr.contains("leads nowhere"), "{check:#?}");
+}
