@@ -54,6 +54,15 @@ pub fn keeper(kind: FsWord) -> Keeper {
 
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 
+/// Makes a directory that only its owner enters, with those above it that are missing. One that is there keeps the
+/// rights that the user gave it.
+///
+/// # Errors
+/// When it cannot be made, or its name is that of something else.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// A directory that is open, reached without following a link in its last name or below.
 #[derive(Debug)]
 pub struct Directory {
@@ -83,8 +92,7 @@ impl Directory {
     pub fn make(path: &Path) -> io::Result<Self> {
         match Self::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut builder = DirBuilder::new();
-                builder.recursive(true).mode(0o700).create(path)?;
+                private_dir(path)?;
                 Self::open(path)
             }
             result => result,
@@ -267,7 +275,12 @@ mod tests {
         directory.write("f", b"two").unwrap();
         let path = directory.path().join("f");
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(
+            (mode(&home.path().join("a")), mode(directory.path())),
+            (0o700, 0o700)
+        );
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 
         std::fs::create_dir(directory.path().join("d")).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Call, load, run};
 use crate::costs::report::{self, Filter};
@@ -40,7 +40,7 @@ pub(super) fn costs(call: &Call) -> Result<u8, OrchError> {
     }
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(config, run::options(call)?)?;
-    let filter = orchestrator.of_one_run(filter)?;
+    let filter = orchestrator.known(filter)?;
     if call.cli.actions.csv {
         if orchestrator.store().is_none() {
             return Ok(call.print(&report::csv_header()));
@@ -73,13 +73,15 @@ pub(crate) fn costs_export(
     orchestrator: &Orchestrator,
     filter: &Filter,
 ) -> Result<Value, OrchError> {
-    let sums = orchestrator.report(filter)?;
-    let limit = orchestrator.config().document.settings.budget.month_usd;
+    let (budgets, now) = (
+        &orchestrator.config().document.settings.budget,
+        SystemTime::now(),
+    );
     match orchestrator.store() {
         Some(store) => {
-            report::export(store, filter, &sums, limit).map_err(|error| unreadable(&error))
+            report::export(store, filter, budgets, now).map_err(|error| unreadable(&error))
         }
-        None => Ok(json!({"requests": [], "summary": sums, "budget_limit": limit})),
+        None => Ok(report::empty_export(budgets, now)),
     }
 }
 

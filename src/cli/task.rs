@@ -200,10 +200,10 @@ pub(crate) fn runs_text(runs: &[RunInfo]) -> String {
             .get(..19)
             .unwrap_or(&run.started)
             .replace('T', " ");
-        let cost = if run.cost_usd == Usd::ZERO {
-            String::new()
-        } else {
-            format!("  ${}", run.cost_usd)
+        let cost = match (run.cost_usd, run.held_usd) {
+            (Usd::ZERO, Usd::ZERO) => String::new(),
+            (cost, Usd::ZERO) => format!("  ${cost}"),
+            (cost, held) => format!("  ${cost} + ${held} held"),
         };
         // Writing to a string cannot fail.
         _ = writeln!(

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use super::problem::printable;
 use super::{Config, DecidedBy, Env, Origin};
+use crate::files;
 use crate::providers::{ProviderKind, vendors};
 use crate::sandbox::{AgentSandbox, Network, SandboxSettings, Tier};
 
@@ -263,13 +263,10 @@ pub fn is_trusted(trust_dir: &Path, path: &Path, hash: &str) -> bool {
 /// # Errors
 /// When the directory cannot be made or written.
 pub fn trust(trust_dir: &Path, path: &Path, hash: &str) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(trust_dir)?;
+    files::private_dir(trust_dir)?;
     let mut content = place_of(path).into_os_string().into_encoded_bytes();
     content.push(b'\n');
-    crate::files::write_whole(&entry(trust_dir, path, hash), &content, 0o600)
+    files::write_whole(&entry(trust_dir, path, hash), &content, 0o600)
 }
 
 /// Where a file is used: its real directory and its name there. Not where a link in its place leads: what the file names

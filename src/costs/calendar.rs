@@ -39,12 +39,22 @@ impl Day {
         Self(self.0.first_of_month().saturating_add(1.month()))
     }
 
-    /// Its first instant.
+    /// The last day of its month.
+    pub(super) fn last_of_month(self) -> Self {
+        Self(self.0.last_of_month())
+    }
+
+    /// Its first instant. It is counted in days, since the last ones there are have instants that no [`Timestamp`]
+    /// names. One before 1970 counts as the first instant of that year.
     pub(super) fn start(self) -> SystemTime {
-        let start = jiff::tz::Offset::UTC.to_timestamp(self.0.at(0, 0, 0, 0));
-        start.map_or(UNIX_EPOCH, |start| {
-            from_milliseconds(start.as_millisecond())
-        })
+        let since = self.0.duration_since(Date::constant(1970, 1, 1));
+        UNIX_EPOCH + Duration::try_from(since).unwrap_or_default()
+    }
+
+    /// The first instant after it.
+    pub(super) fn end(self) -> SystemTime {
+        let next = self.0.duration_since(Date::constant(1969, 12, 31));
+        UNIX_EPOCH + Duration::try_from(next).unwrap_or_default()
     }
 
     /// `YYYY-MM-DD HH:MM UTC`.

@@ -1,5 +1,9 @@
 //! Whether the store can be trusted, and what of it can be rebuilt.
 
+mod rows;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -8,35 +12,38 @@ use serde::Serialize;
 use super::Holder;
 use super::calendar::rfc3339;
 use super::saturating_sum;
-use crate::store::{Durability, FILE_NAME, Store, StoreError, Transaction, migrations};
+use crate::store::{Durability, FILE_NAME, Store, StoreError, Transaction, migrations, schema};
 use crate::usage::Usd;
 
 /// What every budget should have as its total, from the rows of the ledger.
 fn sums() -> String {
     let (spent, held) = (saturating_sum("cost"), saturating_sum("held"));
     format!(
-        "{CHARGED},
-    sums AS (SELECT scope, {spent} AS spent, {held} AS held FROM charged GROUP BY scope)"
+        "WITH days AS (SELECT *, {} AS day FROM attempts), {CHARGED},
+    sums AS (SELECT scope, {spent} AS spent, {held} AS held FROM charged GROUP BY scope)",
+        rows::DAY
     )
 }
 
-/// What each row of the ledger counts for, and in which budgets.
+/// What each row of the ledger counts for, and in which budgets. What is damaged of one counts for nothing and in
+/// no budget.
 const CHARGED: &str = "
-    WITH counted AS (
-        SELECT id, run_id, session, agent, delegators, cost,
-            CASE state WHEN 'held' THEN held ELSE 0 END AS held,
-            strftime('%Y-%m-%d', started_at / 1000, 'unixepoch') AS day
-        FROM attempts),
+    counted AS (
+        SELECT id, run_id, session, agent, day, max(cost, 0) AS cost,
+            CASE WHEN json_valid(delegators) THEN delegators END AS delegators,
+            CASE state WHEN 'held' THEN max(held, 0) ELSE 0 END AS held
+        FROM days),
     charged (id, scope, cost, held) AS (
-        SELECT id, 'day/' || day, cost, held FROM counted
+        SELECT id, 'day/' || day, cost, held FROM counted WHERE day IS NOT NULL
         UNION ALL SELECT id, 'month/' || substr(day, 1, 7), cost, held FROM counted
+            WHERE day IS NOT NULL
         UNION ALL SELECT id, 'run/' || run_id, cost, held FROM counted
         UNION ALL SELECT id, 'session/' || session, cost, held FROM counted
             WHERE session IS NOT NULL
         UNION ALL SELECT * FROM (
             SELECT id, 'run/' || run_id || '/agent/' || agent, cost, held FROM counted
             UNION SELECT counted.id, 'run/' || run_id || '/agent/' || value, cost, held
-                FROM counted, json_each(counted.delegators)))";
+                FROM counted, json_each(counted.delegators) WHERE type = 'text'))";
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -47,9 +54,10 @@ pub struct StoreCheck {
     pub exists: bool,
     /// The version of its schema.
     pub schema: i64,
-    /// How many attempts the ledger holds.
+    /// How many attempts the ledger holds; 0 where its tables are not those of this version.
     pub attempts: u64,
-    /// Damage that SQLite found; empty when there is none.
+    /// Damage: what SQLite found, tables that are not those of the schema, rows that nobody can have written;
+    /// empty when there is none.
     pub damage: Vec<String>,
     /// Running totals that are not the sum of their rows.
     pub wrong_totals: Vec<WrongTotal>,
@@ -106,11 +114,11 @@ impl StoreCheck {
 }
 
 /// Checks the store of a state directory. Without `repair` no byte of it changes; with it, running
-/// totals and indices are rebuilt from the rows when something is wrong.
+/// totals and indices are rebuilt from the rows when something is wrong and the tables are those that they should be.
+/// Where anything is damaged, what a row has lost may still be in its totals: none becomes less then.
 ///
 /// # Errors
-/// When it cannot be opened, or, with `repair`, written; when its rows themselves are damaged, so
-/// that nothing can be rebuilt from them.
+/// When it cannot be opened, or, with `repair`, written; when its pages are damaged, so that its rows cannot be read.
 pub async fn check_store(state_dir: &Path, repair: bool) -> Result<StoreCheck, StoreError> {
     let path = state_dir.join(FILE_NAME);
     let Some(store) = Store::open_read_only(state_dir)? else {
@@ -119,58 +127,99 @@ pub async fn check_store(state_dir: &Path, repair: bool) -> Result<StoreCheck, S
             ..StoreCheck::default()
         });
     };
-    let mut check = store.read(inspect)?;
+    let (mut check, is_whole) = store.read(inspect)?;
     check.path = path;
     drop(store);
-    if repair && !check.is_sound() {
+    if repair && is_whole && !check.is_sound() {
+        let is_doubtful = !check.damage.is_empty();
         let store = Store::open(state_dir)?;
-        store.write(Durability::Full, rebuild).await?;
-        check.damage_left = store.read(damage)?;
+        let rebuilding = store.write(Durability::Full, move |transaction| {
+            rebuild(transaction, is_doubtful)
+        });
+        rebuilding.await?;
+        check.damage_left = store.read(|connection| Ok(damage(connection)?.0))?;
         store.close().await?;
         check.repaired = true;
     }
     Ok(check)
 }
 
-fn damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection
+/// What is damaged, and whether the tables are those of the schema.
+fn damage(connection: &Connection) -> rusqlite::Result<(Vec<String>, bool)> {
+    let mut damage: Vec<String> = connection
         .prepare("PRAGMA integrity_check(20)")?
         .query_map([], |row| row.get::<_, String>(0))?
         .filter(|line| !line.as_ref().is_ok_and(|line| line == "ok"))
-        .collect()
+        .collect::<rusqlite::Result<_>>()?;
+    let tables = schema::faults(connection)?;
+    let is_whole = tables.is_empty();
+    damage.extend(tables);
+    if is_whole {
+        damage.extend(rows::faults(connection)?);
+    }
+    Ok((damage, is_whole))
 }
 
-fn inspect(connection: &Connection) -> rusqlite::Result<StoreCheck> {
+/// What the store is like, and whether its totals can be rebuilt.
+fn inspect(connection: &Connection) -> rusqlite::Result<(StoreCheck, bool)> {
+    let (damage, is_whole) = damage(connection)?;
     let mut check = StoreCheck {
         exists: true,
         schema: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
+        damage,
         ..StoreCheck::default()
     };
-    check.damage = damage(connection)?;
-    if check.schema < migrations::current_version() {
-        return Ok(check);
+    if !is_whole || check.schema < migrations::current_version() {
+        return Ok((check, is_whole));
     }
     let attempts: i64 =
         connection.query_row("SELECT count(*) FROM attempts", [], |row| row.get(0))?;
     check.attempts = u64::try_from(attempts).unwrap_or(0);
-    check.wrong_totals = wrong_totals(connection)?;
-    sort_holds(connection, &mut check)?;
-    Ok(check)
+    let is_doubtful = !check.damage.is_empty();
+    let found = wrong_totals(connection, is_doubtful).map(|totals| check.wrong_totals = totals);
+    let found = found.and_then(|()| sort_holds(connection, &mut check));
+    let can_rebuild = match found {
+        Err(error) if is_of_a_value(&error) => {
+            check.damage.push(format!(
+                "a value is of another type than its column: {error}"
+            ));
+            false
+        }
+        found => {
+            found?;
+            true
+        }
+    };
+    Ok((check, can_rebuild))
 }
 
-fn wrong_totals(connection: &Connection) -> rusqlite::Result<Vec<WrongTotal>> {
+/// Whether an error is that of one value, and not that of the store.
+fn is_of_a_value(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(
+        error,
+        InvalidColumnType(..) | FromSqlConversionFailure(..) | IntegralValueOutOfRange(..)
+    )
+}
+
+/// The running totals that are not the sum of their rows; where that is doubtful, those that are less than it.
+fn wrong_totals(connection: &Connection, is_doubtful: bool) -> rusqlite::Result<Vec<WrongTotal>> {
     connection
         .prepare(&format!(
-            "{}
-             SELECT coalesce(totals.scope, sums.scope) AS scope, coalesce(totals.spent, 0),
-                 coalesce(sums.spent, 0), coalesce(totals.held, 0), coalesce(sums.held, 0)
-             FROM totals FULL JOIN sums ON totals.scope = sums.scope
-             WHERE coalesce(totals.spent, 0) <> coalesce(sums.spent, 0)
-                 OR coalesce(totals.held, 0) <> coalesce(sums.held, 0)
-             ORDER BY scope",
+            "{},
+             both (scope, spent, held, rows_spent, rows_held) AS (
+                 SELECT coalesce(totals.scope, sums.scope),
+                     coalesce(totals.spent, 0), coalesce(totals.held, 0),
+                     coalesce(sums.spent, 0), coalesce(sums.held, 0)
+                 FROM totals FULL JOIN sums ON totals.scope = sums.scope),
+             compared (scope, spent, held, due, due_held) AS (
+                 SELECT scope, spent, held, max(rows_spent, iif(?1, spent, 0)),
+                     max(rows_held, iif(?1, held, 0)) FROM both)
+             SELECT scope, spent, due, held, due_held FROM compared
+             WHERE spent <> due OR held <> due_held ORDER BY scope",
             sums()
         ))?
-        .query_map([], |row| {
+        .query_map([is_doubtful], |row| {
             Ok(WrongTotal {
                 scope: row.get(0)?,
                 spent_usd: Usd::from_pico(row.get(1)?),
@@ -212,201 +261,21 @@ fn sort_holds(connection: &Connection, check: &mut StoreCheck) -> rusqlite::Resu
     Ok(())
 }
 
-fn rebuild(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+/// Rebuilds indices and totals. Where the rows are doubtful, no total becomes less.
+fn rebuild(transaction: &Transaction<'_>, is_doubtful: bool) -> rusqlite::Result<()> {
+    let forget = if is_doubtful {
+        "UPDATE totals SET spent = max(spent, 0), held = max(held, 0)"
+    } else {
+        "DELETE FROM totals"
+    };
     transaction.execute_batch(&format!(
         "REINDEX;
-         DELETE FROM totals;
+         {forget};
          {}
          INSERT INTO totals (scope, spent, held) SELECT scope, spent, held FROM sums
-             WHERE spent <> 0 OR held <> 0;",
+             WHERE spent <> 0 OR held <> 0
+             ON CONFLICT (scope) DO UPDATE SET
+                 spent = max(spent, excluded.spent), held = max(held, excluded.held);",
         sums()
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::costs::{Attempt, Caps, Ledger, Outcome, PriceOverride, Prices};
-    use crate::usage::{Meter, Usage};
-
-    fn usd(text: &str) -> Usd {
-        text.parse().unwrap()
-    }
-
-    async fn spend(state: &Path) {
-        let ledger = Ledger::new(Store::open(state).unwrap(), Arc::new(Prices::built_in()));
-        let attempt = |agent: &str| Attempt {
-            run_id: "r".into(),
-            session: Some("s".into()),
-            agent: agent.into(),
-            delegators: vec!["lead".into(), "coder".into()],
-            model: "lab/m".to_owned(),
-            price: Some(PriceOverride {
-                input: Usd::ZERO,
-                output: usd("1"),
-                cache_read: None,
-                cache_write: None,
-            }),
-            max_output_tokens: 2_000,
-            ..Attempt::default()
-        };
-        for (agent, outcome) in [("coder", true), ("tester", true), ("tester", false)] {
-            let meter = Arc::new(Meter::default());
-            let attempt = attempt(agent);
-            let hold = ledger
-                .start_attempt(&attempt, &Caps::default(), meter)
-                .await
-                .unwrap();
-            if outcome {
-                let outcome = Outcome {
-                    usage: Some(Usage {
-                        output_tokens: 1_000,
-                        ..Usage::default()
-                    }),
-                    ..Outcome::default()
-                };
-                hold.settle(outcome).await.unwrap();
-            } else {
-                std::mem::forget(hold);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn totals_are_the_sum_of_their_rows_and_are_rebuilt_when_they_are_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = directory.path();
-        let nothing = check_store(state, true).await.unwrap();
-        assert!(!nothing.exists && nothing.is_sound());
-        spend(state).await;
-        let expected = StoreCheck {
-            path: state.join(FILE_NAME),
-            exists: true,
-            schema: crate::store::migrations::current_version(),
-            attempts: 3,
-            live_holds: 1,
-            ..StoreCheck::default()
-        };
-        assert_eq!(check_store(state, false).await, Ok(expected.clone()));
-
-        let store = Store::open(state).unwrap();
-        let spoil = store.write(Durability::Full, |transaction| {
-            transaction.execute_batch(
-                "UPDATE totals SET spent = spent + 5 WHERE scope = 'run/r';
-                 DELETE FROM totals WHERE scope = 'run/r/agent/lead';
-                 INSERT INTO totals VALUES ('run/x', 7, 8);
-                 UPDATE attempts SET process_started = 1 WHERE state = 'held';",
-            )
-        });
-        spoil.await.unwrap();
-        store.close().await.unwrap();
-        let wrong = |scope: &str, spent: [&str; 2], held: [&str; 2]| WrongTotal {
-            scope: scope.to_owned(),
-            spent_usd: usd(spent[0]),
-            should_be_spent_usd: usd(spent[1]),
-            held_usd: usd(held[0]),
-            should_be_held_usd: usd(held[1]),
-        };
-        let check = check_store(state, false).await.unwrap();
-        assert_eq!(
-            check.wrong_totals,
-            [
-                wrong("run/r", ["0.002000000005", "0.002"], ["0.002", "0.002"]),
-                wrong("run/r/agent/lead", ["0", "0.002"], ["0", "0.002"]),
-                wrong("run/x", ["0.000000000007", "0"], ["0.000000000008", "0"]),
-            ]
-        );
-        assert!(!check.is_sound());
-        assert_eq!((check.live_holds, check.dead_holds.len()), (0, 1));
-        let dead = &check.dead_holds[0];
-        assert_eq!(
-            (dead.id, dead.agent.as_str(), dead.held_usd),
-            (3, "tester", usd("0.002"))
-        );
-
-        let repaired = check_store(state, true).await.unwrap();
-        assert!(repaired.repaired && repaired.is_sound());
-        let after = check_store(state, false).await.unwrap();
-        assert_eq!(after.wrong_totals, []);
-        assert_eq!(after.dead_holds, check.dead_holds);
-    }
-
-    #[tokio::test]
-    async fn damage_is_told() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = directory.path();
-        spend(state).await;
-        let path = state.join(FILE_NAME);
-        let other = Connection::open(&path).unwrap();
-        other
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .unwrap();
-        drop(other);
-        let mut bytes = std::fs::read(&path).unwrap();
-        let page = bytes.len() / 4096;
-        assert!(page >= 4);
-        // The second page is the ledger's first: its header and cells become nonsense.
-        bytes[4096..2 * 4096].fill(0x5a);
-        std::fs::write(&path, bytes).unwrap();
-        for repair in [false, true, false] {
-            match check_store(state, repair).await {
-                Ok(check) => assert!(!check.is_sound(), "{check:?}"),
-                Err(error) => assert_eq!(error.kind, crate::store::StoreErrorKind::Corrupt),
-            }
-        }
-    }
-
-    /// Rebuilding totals does not make a damaged page whole: that must not be told as repaired.
-    #[tokio::test]
-    async fn damage_that_stays_is_not_called_repaired() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = directory.path();
-        spend(state).await;
-        let path = state.join(FILE_NAME);
-        let other = Connection::open(&path).unwrap();
-        // A page that no table uses and that is on no list of free ones.
-        other
-            .execute_batch(
-                "CREATE TABLE lost (x); PRAGMA writable_schema = ON;
-                 DELETE FROM sqlite_schema WHERE name = 'lost';
-                 PRAGMA writable_schema = OFF;
-                 UPDATE totals SET spent = 1;",
-            )
-            .unwrap();
-        drop(other);
-        let check = check_store(state, true).await.unwrap();
-        assert!(check.repaired && !check.damage_left.is_empty(), "{check:?}");
-        assert!(!check.is_sound());
-        assert_eq!(check_store(state, false).await.unwrap().wrong_totals, []);
-    }
-
-    /// What a clock before 1970 recorded is found under the same day by the rows and by the totals.
-    #[tokio::test]
-    async fn a_clock_before_1970_leaves_a_sound_store() {
-        let directory = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(
-            Store::open(directory.path()).unwrap(),
-            Arc::new(Prices::built_in()),
-        );
-        let attempt = Attempt {
-            run_id: "r".into(),
-            most: Some(usd("1")),
-            ..Attempt::default()
-        };
-        let long_ago = std::time::UNIX_EPOCH - std::time::Duration::from_hours(500_000);
-        let hold = ledger
-            .start_attempt_at(
-                &attempt,
-                &Caps::default(),
-                Arc::new(Meter::default()),
-                long_ago,
-            )
-            .await
-            .unwrap();
-        std::mem::forget(hold);
-        let check = check_store(directory.path(), false).await.unwrap();
-        assert!(check.is_sound() && check.live_holds == 1, "{check:?}");
-    }
 }

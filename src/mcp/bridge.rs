@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::files;
 use crate::message::{ToolCall, ToolResult, ToolSpec};
 use crate::providers::{BoxFuture, Running, ToolBridge};
 
@@ -53,10 +53,7 @@ impl Bridge {
         run: RunTool,
     ) -> io::Result<Self> {
         let directory = parent.join(format!("b{:016x}", fastrand::u64(..)));
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)?;
+        files::private_dir(&directory)?;
         let socket = directory.join("s");
         let listener = UnixListener::bind(&socket).inspect_err(|_| {
             drop(std::fs::remove_dir(&directory));

@@ -59,7 +59,7 @@ impl Orchestrator {
     ///
     /// # Errors
     /// When there is no such run, or which one is not clear.
-    pub fn of_one_run(&self, filter: Filter) -> Result<Filter, OrchError> {
+    pub(super) fn of_one_run(&self, filter: Filter) -> Result<Filter, OrchError> {
         let Some(id) = filter.run.clone() else {
             return Ok(filter);
         };

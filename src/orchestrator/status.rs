@@ -105,8 +105,28 @@ impl Orchestrator {
         match &self.store {
             Some(store) => report::report(store, filter, budgets, SystemTime::now())
                 .map_err(|error| unreadable(&error)),
-            None => Ok(Report::default()),
+            None => Ok(Report::nothing(budgets, SystemTime::now())),
         }
+    }
+
+    /// A filter as it was asked for, with the whole id of its run.
+    ///
+    /// # Errors
+    /// When there is no such run, or which one is not clear; when its agent is neither configured nor has ever
+    /// spent anything.
+    pub fn known(&self, filter: Filter) -> Result<Filter, OrchError> {
+        if let Some(agent) = &filter.agent
+            && let Err(unknown) = self.settings_of(agent)
+        {
+            let spent = match &self.store {
+                Some(store) => report::knows_agent(store, agent).map_err(|e| unreadable(&e))?,
+                None => false,
+            };
+            if !spent {
+                return Err(unknown);
+            }
+        }
+        self.of_one_run(filter)
     }
 
     /// Begins a new count; no row is deleted and no budget forgets.

@@ -35,8 +35,10 @@ pub struct RunInfo {
     pub state: RunState,
     /// When it began, RFC 3339.
     pub started: String,
-    /// What it has cost so far, what is still held included.
+    /// What it has cost so far.
     pub cost_usd: Usd,
+    /// What its calls hold that are under way, or of which nobody knows what became of them.
+    pub held_usd: Usd,
 }
 
 impl Orchestrator {
@@ -260,7 +262,8 @@ impl Orchestrator {
                     kind: run.kind,
                     name: run.name,
                     started: started.to_string(),
-                    cost_usd: spending.spent + spending.held,
+                    cost_usd: spending.spent,
+                    held_usd: spending.held,
                 })
             })
             .collect()

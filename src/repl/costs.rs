@@ -63,7 +63,7 @@ impl Repl<'_> {
                 self.say("a new count begins; nothing was deleted");
                 return Ok(());
             }
-            Asked::Report(filter, form) => (self.orchestrator.of_one_run(filter)?, form),
+            Asked::Report(filter, form) => (self.orchestrator.known(filter)?, form),
         };
         let from = &self.orchestrator;
         let text = match form {

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 
 use super::complete::{Grey, Known, candidates, hint};
 use crate::error::{ErrorClass, OrchError};
+use crate::files;
 use crate::render::Style;
 
 /// Lines of history that are kept.
@@ -214,10 +215,7 @@ fn new_editor(
 /// The history's file, readable by its owner alone.
 fn prepare(history: &Path) -> std::io::Result<()> {
     if let Some(directory) = history.parent() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+        files::private_dir(directory)?;
     }
     std::fs::OpenOptions::new()
         .create(true)

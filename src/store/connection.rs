@@ -1,7 +1,5 @@
 //! Opening the database: where it lies, who may read it, how its connections behave.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -12,6 +10,7 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use super::index::{self, Index};
 use super::{StoreError, StoreErrorKind, log, migrations};
+use crate::files;
 
 /// How often a locked database is tried again at once: a transaction takes less than a tenth of a millisecond, and to
 /// sleep that long takes longer. With four busy processes an attempt gets its hold a tenth sooner.
@@ -141,7 +140,14 @@ pub(super) fn open_memory() -> Result<Connection, StoreError> {
 /// For processes that have the database open nowhere else: looking at the index drops their locks on it.
 pub(super) fn open_untouched(path: &Path) -> Result<Option<Connection>, StoreError> {
     if !path.try_exists().map_err(|error| StoreError::io(&error))? {
-        return Ok(None);
+        return match path.symlink_metadata() {
+            // No run can make the file that is missing behind it.
+            Ok(_) => Err(StoreError::new(
+                StoreErrorKind::NotWritable,
+                "it is a link that leads nowhere",
+            )),
+            Err(_) => Ok(None),
+        };
     }
     let mut uri = url::Url::from_file_path(
         std::path::absolute(path).map_err(|error| StoreError::io(&error))?,
@@ -214,11 +220,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
     if let Some(directory) = path.parent()
         && !directory.is_dir()
     {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| StoreError::io(&error))?;
+        files::private_dir(directory).map_err(|error| StoreError::io(&error))?;
     }
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::mknodat(CWD, path, FileType::RegularFile, mode, 0) {

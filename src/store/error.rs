@@ -115,6 +115,12 @@ impl StoreError {
         Self::new(StoreErrorKind::NewerSchema, detail)
     }
 
+    pub(super) fn no_schema(found: i64) -> Self {
+        let detail =
+            format!("it says that its schema is {found}, which has no tables, and it has some");
+        Self::new(StoreErrorKind::Corrupt, detail)
+    }
+
     pub(super) fn io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         let kind = match error.kind() {

@@ -48,15 +48,23 @@ fn judge(connection: &Connection) -> Result<i64, StoreError> {
     }
     let application: i64 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let is_empty = || -> rusqlite::Result<bool> {
+    let is_ours = application == APPLICATION_ID;
+    if version > 0 {
+        return if is_ours {
+            Ok(version)
+        } else {
+            Err(StoreError::foreign())
+        };
+    }
+    // Nothing of ours has tables before the first step, which says in one transaction that it was made.
+    let is_empty: bool =
         connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
             row.get(0)
-        })
-    };
-    if application == APPLICATION_ID || (version == 0 && is_empty()?) {
-        Ok(version)
-    } else {
-        Err(StoreError::foreign())
+        })?;
+    match (is_ours, is_empty && version == 0) {
+        (_, true) => Ok(version),
+        (true, false) => Err(StoreError::no_schema(version)),
+        (false, false) => Err(StoreError::foreign()),
     }
 }
 
@@ -69,6 +77,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     apply(&transaction, done, STEPS.len())
         .and_then(|()| transaction.commit())
         .map_err(StoreError::from)
+}
+
+/// Makes the schema of a version in an empty database.
+pub(super) fn make(connection: &Connection, version: i64) -> rusqlite::Result<()> {
+    apply(connection, 0, usize::try_from(version).unwrap_or(0))
 }
 
 /// Takes the schema from one version to another.

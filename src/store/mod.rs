@@ -10,6 +10,7 @@ mod error;
 mod index;
 mod log;
 pub mod migrations;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -229,7 +230,8 @@ impl Store {
         self.inner.writer.submit(writer::Job { durability, work });
     }
 
-    /// Reads on a connection of its own: sees everything committed so far, blocks no writer.
+    /// Reads on a connection of its own: sees everything committed so far and nothing that is committed while
+    /// it reads, blocks no writer.
     ///
     /// # Errors
     /// What the query fails with.
@@ -255,7 +257,7 @@ impl Store {
             Some(connection) => connection,
             None => connection::open_reader(path).map_err(|error| error.at(path))?,
         };
-        let result = query(&connection);
+        let result = transaction::read(&connection, query);
         *reader = Some(connection);
         result.map_err(|error| StoreError::from(error).at(path))
     }

@@ -371,6 +371,23 @@ fn what_cannot_be_used_is_told_by_its_kind() {
     let error = Store::open_read_only(&newer).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::NewerSchema);
 
+    // No version is below the first; and a file without one has no tables yet.
+    for version in [0, -3] {
+        let odd = state(&format!("version{version}"));
+        drop(Store::open(&odd).unwrap());
+        let other = Connection::open(odd.join(FILE_NAME)).unwrap();
+        other.pragma_update(None, "user_version", version).unwrap();
+        assert_eq!(kind_of_opening(&odd), StoreErrorKind::Corrupt);
+        let error = Store::open_read_only(&odd).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    }
+
+    let dangling = state("dangling");
+    std::os::unix::fs::symlink("/nonexistent/orch.db", dangling.join(FILE_NAME)).unwrap();
+    assert_eq!(kind_of_opening(&dangling), StoreErrorKind::NotWritable);
+    let error = Store::open_read_only(&dangling).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NotWritable);
+
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     assert_eq!(kind_of_opening(&file), StoreErrorKind::NotWritable);
@@ -453,4 +470,30 @@ async fn a_full_disk_is_told_and_takes_nothing_with_it() {
         }
     };
     assert_eq!(scopes(&store), kept);
+}
+
+/// What others commit between two statements of a query belongs to neither: a report would not add up.
+#[tokio::test]
+async fn a_query_reads_one_state_of_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    store.write(Durability::Full, insert("a", 1)).await.unwrap();
+    let path = directory.path().join(FILE_NAME);
+    let count = |connection: &Connection| -> rusqlite::Result<i64> {
+        connection.query_row("SELECT count(*) FROM totals", [], |row| row.get(0))
+    };
+    let seen = store.read(move |connection| {
+        let before = count(connection)?;
+        let other = Connection::open(&path)?;
+        other.execute("INSERT INTO totals (scope) VALUES ('b')", [])?;
+        Ok((before, count(connection)?))
+    });
+    assert_eq!(seen, Ok((1, 1)));
+    assert_eq!(store.read(count), Ok(2));
+    // One that fails leaves nothing open.
+    store
+        .read(|connection| connection.query_row("SELECT 1 WHERE 0", [], |_| Ok(())))
+        .unwrap_err();
+    store.write(Durability::Full, insert("c", 1)).await.unwrap();
+    assert_eq!(store.read(count), Ok(3));
 }

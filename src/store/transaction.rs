@@ -1,8 +1,20 @@
-//! A transaction.
+//! A transaction, and what is read as one.
 
 use std::ops::Deref;
 
 use rusqlite::Connection;
+
+/// Reads one state of the database, however many statements that takes: what others commit meanwhile is not seen.
+pub(super) fn read<T>(
+    connection: &Connection,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    run(connection, "BEGIN")?;
+    let reading = Transaction { connection };
+    let value = query(&reading)?;
+    reading.commit()?;
+    Ok(value)
+}
 
 /// A transaction that writes; undone when it is dropped without an end. The words that begin and end one are said so
 /// often that their statements are kept: to parse them took longer than to carry them out.

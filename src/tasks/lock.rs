@@ -1,12 +1,14 @@
 //! One process at a time works on a run.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+
+use crate::files;
 
 /// The file in the state directory whose bytes are locked, one a run. It stays empty.
 const FILE_NAME: &str = "runs.lock";
@@ -31,10 +33,7 @@ impl RunLock {
         };
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(state_dir)?;
+                files::private_dir(state_dir)?;
                 open()?
             }
             opened => opened?,

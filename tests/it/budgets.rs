@@ -2,6 +2,7 @@
 //! served.
 
 mod counted;
+mod damaged;
 mod delegated;
 mod disk;
 mod dry_run;

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
-use crate::support::{Context, Stub, agent_config, stub};
+use crate::support::{Context, Stub, agent_config, ran, stub};
 
 #[test]
 fn status_writes_nothing_to_the_disk() {
@@ -53,6 +53,41 @@ fn status_writes_nothing_to_the_disk() {
         json!([{"name": "a", "provider": "stub", "model": "stub-model",
             "tools": ["read", "write", "edit", "glob", "grep", "list_dir"], "servers": []}])
     );
+}
+
+/// Whatever comes first makes the state directory, for its owner alone; one that is there stays as the user made it.
+#[test]
+fn the_state_directory_is_private_whoever_makes_it() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let prices =
+        r#"{"schema": 1, "models": {"lab/m": {"input_per_mtok": 1, "output_per_mtok": 1}}}"#;
+    for args in [
+        &["--config", "orch.yaml", "prices", "--update", "prices.json"][..],
+        &["--config", "orch.yaml", "--agent", "a", "--prompt", "x"],
+        &["trust", "orch.yaml"],
+    ] {
+        let context = Context::with_agent(&server.url(), "");
+        context.write("prices.json", prices);
+        let (state, given) = (context.home().join(".local/state/orch"), context.state());
+        let mut command = context.command(args);
+        command.env_remove("ORCH_STATE_DIR");
+        assert_eq!(ran(command.output().unwrap()).code, 0, "{args:?}");
+        for made in [&state, &context.home().join(".local")] {
+            assert_eq!(mode(made), 0o700, "{args:?}: {}", made.display());
+        }
+        let widely = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&given, widely).unwrap();
+        context.run(args).exits(0);
+        assert_eq!(mode(&given), 0o755, "{args:?}");
+        for entry in std::fs::read_dir(&given).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path) & 0o077, 0, "{args:?}: {}", path.display());
+        }
+    }
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
 }
 
 #[test]

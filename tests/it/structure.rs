@@ -131,3 +131,31 @@ fn nothing_calls_itself_unfinished() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// Directories of the program are for their owner alone, which one function sees to. Others make those of the
+/// workspace, which agents share with the user, and of the sandbox, whose helper may use nothing of the rest.
+#[test]
+fn one_function_makes_directories() {
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let own = ["files.rs", "sandbox/helper/", "tools/workspace/replace.rs"];
+    let tests = |path: &str| path.contains("/tests") || path.ends_with("testing.rs");
+    let mut found = Vec::new();
+    for path in &files {
+        let relative = path.strip_prefix(root().join("src")).unwrap();
+        let relative = relative.to_str().unwrap();
+        if own.iter().any(|own| relative.starts_with(own)) || tests(relative) {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let makes = ["create_dir", "DirBuilder", "mkdirat("];
+        found.extend(
+            makes
+                .into_iter()
+                .filter(|word| code.contains(word))
+                .map(|word| format!("{relative}: {word}")),
+        );
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

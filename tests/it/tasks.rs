@@ -98,7 +98,9 @@ fn a_task_runs_to_its_last_answer() {
     let keys: Vec<&String> = runs[0].as_object().unwrap().keys().collect();
     assert_eq!(
         keys,
-        ["run_id", "kind", "name", "state", "started", "cost_usd"]
+        [
+            "run_id", "kind", "name", "state", "started", "cost_usd", "held_usd"
+        ]
     );
     assert_eq!(
         (&runs[0]["kind"], &runs[0]["name"], &runs[0]["state"]),

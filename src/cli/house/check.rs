@@ -11,6 +11,7 @@ use crate::config::{Config, Origin};
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{Options, Orchestrator};
 use crate::sandbox::{self, SandboxError};
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Validates the configuration and says what holds; exit 0 when all is well.
 pub(in crate::cli) async fn check(
@@ -138,7 +139,7 @@ async fn check_store(call: &Call) -> Result<u8, OrchError> {
         .map_err(|error| {
             OrchError::new(ErrorClass::Failed, "the store is not in order")
                 .caused_by(&error)
-                .with_hint(error.hint())
+                .with_hint(hint(&error))
         })?;
     let value = serde_json::to_value(&check).unwrap_or_default();
     if call.json() {
@@ -147,4 +148,15 @@ async fn check_store(call: &Call) -> Result<u8, OrchError> {
     }
     call.list(&lists::status_text(&value));
     Ok(u8::from(!check.is_sound()))
+}
+
+/// What helps where this check is what elsewhere would help.
+fn hint(error: &StoreError) -> &'static str {
+    match error.kind {
+        StoreErrorKind::Corrupt | StoreErrorKind::Statement | StoreErrorKind::Closed => {
+            "bring its file back from a backup, or move it away: the next run makes a new one"
+        }
+        StoreErrorKind::Io => "check the disk",
+        _ => error.hint(),
+    }
 }

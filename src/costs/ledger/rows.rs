@@ -193,14 +193,14 @@ fn add(
     Ok(())
 }
 
-/// What counts against a scope.
+/// What counts against a scope: never less than nothing, whatever became of the total.
 pub(in crate::costs) fn total(connection: &Connection, scope: &str) -> rusqlite::Result<Spending> {
     let found = connection
         .prepare_cached("SELECT spent, held FROM totals WHERE scope = ?1")?
         .query_row([scope], |row| {
             Ok(Spending {
-                spent: Usd::from_pico(row.get(0)?),
-                held: Usd::from_pico(row.get(1)?),
+                spent: Usd::from_pico(row.get(0)?).at_least_zero(),
+                held: Usd::from_pico(row.get(1)?).at_least_zero(),
             })
         })
         .optional()?;

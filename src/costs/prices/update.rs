@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::litellm;
 use super::row::Row;
 use crate::costs::calendar::Day;
+use crate::files;
 
 /// What is wrong with a price file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,8 +124,8 @@ fn check(path: &Path, file: &PriceFile) -> Result<(), PriceFileError> {
 /// A new file under a temporary name, synced, then renamed over the old one.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    crate::files::write_whole(path, text.as_bytes(), 0o600)
+    files::private_dir(directory)?;
+    files::write_whole(path, text.as_bytes(), 0o600)
 }
 
 fn fault(path: &Path, fault: String) -> PriceFileError {

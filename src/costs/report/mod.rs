@@ -7,7 +7,7 @@ mod tests;
 mod text;
 
 pub use period::{PeriodError, since, until};
-pub use rows::{csv, csv_header, export};
+pub use rows::{csv, csv_header, empty_export, export};
 pub use text::report_text;
 
 use std::collections::BTreeMap;
@@ -117,30 +117,56 @@ pub fn report(
     now: SystemTime,
 ) -> Result<Report, StoreError> {
     let (filter, budgets) = (filter.clone(), *budgets);
+    store.read(move |connection| sum_up(connection, &filter, &budgets, Day::of(now)))
+}
+
+/// The same within what is read already. What a damaged row has below nothing counts as nothing.
+fn sum_up(
+    connection: &Connection,
+    filter: &Filter,
+    budgets: &BudgetSettings,
+    today: Day,
+) -> rusqlite::Result<Report> {
+    let mut report = Report::default();
+    let mut statement = connection.prepare(&format!(
+        "SELECT model_asked, agent, task, started_at / 86400000 AS day, count(*) AS requests,
+             {} AS input, {} AS output, {} AS cache_read, {} AS cost, {} AS held,
+             sum(cost_source IS 'unpriced') AS unpriced, {} AS list
+         FROM attempts WHERE {} GROUP BY model_asked, agent, task, day",
+        saturating_sum("max(input_tokens, 0)"),
+        saturating_sum("max(output_tokens, 0)"),
+        saturating_sum("max(cache_read_tokens, 0)"),
+        saturating_sum("max(cost, 0)"),
+        saturating_sum("CASE state WHEN 'held' THEN max(held, 0) ELSE 0 END"),
+        saturating_sum(
+            "CASE cost_source WHEN 'subscription' THEN max(coalesce(computed, 0), 0) ELSE 0 END"
+        ),
+        rows::MATCHES
+    ))?;
+    let mut groups = rows::query(&mut statement, connection, filter)?;
+    while let Some(row) = groups.next()? {
+        report.add(row)?;
+    }
+    report.last_days = report.last_days(today);
+    for (scope, mut line) in budget_lines(budgets, today) {
+        line.use_up(total(connection, &scope)?);
+        report.budgets.push(line);
+    }
+    Ok(report)
+}
+
+/// Whether an agent of this name ever asked a model, whatever was reset since.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn knows_agent(store: &Store, name: &str) -> Result<bool, StoreError> {
+    let name = name.to_owned();
     store.read(move |connection| {
-        let mut report = Report::default();
-        let mut statement = connection.prepare(&format!(
-            "SELECT model_asked, agent, task, started_at / 86400000 AS day, count(*) AS requests,
-                 {} AS input, {} AS output, {} AS cache_read, {} AS cost, {} AS held,
-                 sum(cost_source IS 'unpriced') AS unpriced, {} AS list
-             FROM attempts WHERE {} GROUP BY model_asked, agent, task, day",
-            saturating_sum("input_tokens"),
-            saturating_sum("output_tokens"),
-            saturating_sum("cache_read_tokens"),
-            saturating_sum("cost"),
-            saturating_sum("CASE state WHEN 'held' THEN held ELSE 0 END"),
-            saturating_sum(
-                "CASE cost_source WHEN 'subscription' THEN coalesce(computed, 0) ELSE 0 END"
-            ),
-            rows::MATCHES
-        ))?;
-        let mut groups = rows::query(&mut statement, connection, &filter)?;
-        while let Some(row) = groups.next()? {
-            report.add(row)?;
-        }
-        report.last_days = report.last_days(Day::of(now));
-        report.budgets = budget_lines(connection, &budgets, Day::of(now))?;
-        Ok(report)
+        connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM attempts WHERE agent = ?1)",
+            [name],
+            |row| row.get(0),
+        )
     })
 }
 
@@ -172,6 +198,16 @@ pub async fn reset(store: &Store, now: SystemTime) -> Result<(), StoreError> {
 }
 
 impl Report {
+    /// A report where no call was ever made.
+    pub fn nothing(budgets: &BudgetSettings, now: SystemTime) -> Self {
+        Self {
+            budgets: budget_lines(budgets, Day::of(now))
+                .map(|(_, line)| line)
+                .into(),
+            ..Self::default()
+        }
+    }
+
     fn last_days(&self, today: Day) -> Vec<Usd> {
         let days = std::iter::successors(Some(today), |day| Some(day.previous()));
         let cost = |day: Day| {
@@ -235,31 +271,33 @@ impl Entry {
     }
 }
 
-fn budget_lines(
-    connection: &Connection,
-    budgets: &BudgetSettings,
-    day: Day,
-) -> rusqlite::Result<Vec<BudgetLine>> {
-    let lines = [
-        ("day", budgets.day_usd, format!("day/{day}"), day.next()),
-        (
-            "month",
-            budgets.month_usd,
-            format!("month/{}", day.month()),
-            day.next_month(),
-        ),
-    ];
-    let line = |(budget, limit_usd, scope, reset): (_, Option<Usd>, String, Day)| {
-        let totals = total(connection, &scope)?;
-        let (used_usd, held_usd) = (totals.spent, totals.held);
-        Ok(BudgetLine {
-            budget,
-            limit_usd,
-            used_usd,
-            held_usd,
-            left_usd: limit_usd.map(|limit| (limit - used_usd - held_usd).at_least_zero()),
-            resets_at: format!("{reset}T00:00:00Z"),
-        })
+/// The budgets of a day and its month with nothing used, each with the key of its running total.
+fn budget_lines(budgets: &BudgetSettings, day: Day) -> [(String, BudgetLine); 2] {
+    let line = |budget, limit_usd: Option<Usd>, reset: Day| BudgetLine {
+        budget,
+        limit_usd,
+        used_usd: Usd::ZERO,
+        held_usd: Usd::ZERO,
+        left_usd: limit_usd,
+        resets_at: format!("{reset}T00:00:00Z"),
     };
-    lines.into_iter().map(line).collect()
+    [
+        (
+            format!("day/{day}"),
+            line("day", budgets.day_usd, day.next()),
+        ),
+        (
+            format!("month/{}", day.month()),
+            line("month", budgets.month_usd, day.next_month()),
+        ),
+    ]
+}
+
+impl BudgetLine {
+    fn use_up(&mut self, spending: Spending) {
+        (self.used_usd, self.held_usd) = (spending.spent, spending.held);
+        self.left_usd = self
+            .limit_usd
+            .map(|limit| (limit - spending.spent - spending.held).at_least_zero());
+    }
 }

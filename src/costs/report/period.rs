@@ -38,7 +38,7 @@ struct Period {
 fn parse(text: &str, now: SystemTime) -> Result<Period, PeriodError> {
     let day = |day: Day| Period {
         from: day.start(),
-        to: day.next().start(),
+        to: day.end(),
     };
     let instant = |time: SystemTime| Period {
         from: time,
@@ -58,7 +58,7 @@ fn parse(text: &str, now: SystemTime) -> Result<Period, PeriodError> {
         let first = Day::from(date);
         return Ok(Period {
             from: first.start(),
-            to: first.next_month().start(),
+            to: first.last_of_month().end(),
         });
     }
     if let Some(time) = text.parse::<Timestamp>().ok().and_then(|time| {
@@ -124,6 +124,19 @@ mod tests {
             "d",
         ] {
             assert_eq!(since(text, now), Err(PeriodError(text.to_owned())));
+        }
+    }
+    /// Neither is a time that the calendar of instants still has.
+    #[test]
+    fn the_last_day_and_month_there_are_end_like_any_other() {
+        let seconds = |seconds| Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let end = 253_402_300_800;
+        for (text, from) in [("9999-12-31", end - 86_400), ("9999-12", end - 31 * 86_400)] {
+            assert_eq!(since(text, SystemTime::UNIX_EPOCH), seconds(from), "{text}");
+            assert_eq!(until(text, SystemTime::UNIX_EPOCH), seconds(end), "{text}");
+        }
+        for text in ["1969-12-31", "0000-01"] {
+            assert_eq!(since(text, SystemTime::UNIX_EPOCH), seconds(0), "{text}");
         }
     }
 }

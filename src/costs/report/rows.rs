@@ -1,10 +1,13 @@
 //! The rows themselves: as CSV, and as the original's tracker exported them.
 
+use std::time::SystemTime;
+
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Statement, named_params};
 use serde_json::{Value, json};
 
-use super::{Filter, Report};
-use crate::costs::calendar::{milliseconds, rfc3339};
+use super::{Filter, Report, sum_up};
+use crate::costs::BudgetSettings;
+use crate::costs::calendar::{Day, milliseconds, rfc3339};
 use crate::store::{Store, StoreError};
 use crate::usage::Usd;
 
@@ -201,18 +204,19 @@ fn push_field(line: &mut String, text: &str) {
 }
 
 /// The JSON that the original's tracker exported: `requests`, `summary`, `budget_limit`; money as
-/// decimal strings. `report` is that of the same filter.
+/// decimal strings. `summary` is the report of the same rows.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn export(
     store: &Store,
     filter: &Filter,
-    report: &Report,
-    budget_limit: Option<Usd>,
+    budgets: &BudgetSettings,
+    now: SystemTime,
 ) -> Result<Value, StoreError> {
-    let wanted = filter.clone();
-    let requests: Vec<Value> = store.read(move |connection| {
+    let (wanted, budgets) = (filter.clone(), *budgets);
+    store.read(move |connection| {
+        let report = sum_up(connection, &wanted, &budgets, Day::of(now))?;
         let mut statement = connection.prepare_cached(&format!(
             "SELECT model_asked, input_tokens, output_tokens, cache_read_tokens, cost, started_at
              FROM attempts WHERE {MATCHES} ORDER BY id"
@@ -229,9 +233,17 @@ pub fn export(
                 "timestamp": rfc3339(row.get(5)?),
             }));
         }
-        Ok(requests)
-    })?;
-    Ok(json!({
+        Ok(export_of(&requests, &report, &budgets))
+    })
+}
+
+/// The export of a ledger in which nothing was spent.
+pub fn empty_export(budgets: &BudgetSettings, now: SystemTime) -> Value {
+    export_of(&[], &Report::nothing(budgets, now), budgets)
+}
+
+fn export_of(requests: &[Value], report: &Report, budgets: &BudgetSettings) -> Value {
+    json!({
         "requests": requests,
         "summary": {
             "total_requests": report.total_requests,
@@ -242,6 +254,6 @@ pub fn export(
             "total_cost_usd": report.total_cost_usd,
             "by_model": report.by_model,
         },
-        "budget_limit": budget_limit,
-    }))
+        "budget_limit": budgets.month_usd,
+    })
 }

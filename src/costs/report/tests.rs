@@ -260,8 +260,12 @@ async fn the_export_has_the_form_of_the_original() {
         until: Some(time("2026-11-23")),
         ..Filter::default()
     };
-    let report = whole(&ledger, &filter);
-    let exported = export(ledger.store(), &filter, &report, Some(usd("10"))).unwrap();
+    let budgets = BudgetSettings {
+        month_usd: Some(usd("10")),
+        ..BudgetSettings::default()
+    };
+    let now = time("2026-11-24T10:00:00Z");
+    let exported = export(ledger.store(), &filter, &budgets, now).unwrap();
     let expected = serde_json::json!({
         "requests": [{
             "model": "lab/a", "input_tokens": 1_000_000, "output_tokens": 100_000,

@@ -206,19 +206,21 @@ fn filled(amount: Usd, most: Usd, columns: usize) -> String {
     "█".repeat(usize::try_from(blocks).unwrap_or(0))
 }
 
-/// `$12.34`, with four decimals below a dollar and six below a cent, rounded.
+/// `$12.34`, with four decimals below a dollar and six below a cent, rounded; `-$0.9800` below zero.
 fn dollars(amount: Usd) -> String {
-    let (decimals, unit) = match amount.pico().unsigned_abs() {
+    let pico = amount.pico().unsigned_abs();
+    let (decimals, unit) = match pico {
         0 => (2, 10_000_000_000),
         pico if pico < 10_000_000_000 => (6, 1_000_000),
         pico if pico < 1_000_000_000_000 => (4, 100_000_000),
         _ => (2, 10_000_000_000),
     };
-    let rounded = (i128::from(amount.pico()) + unit / 2).div_euclid(unit);
-    let per_dollar = 10_i128.pow(decimals);
-    let whole = grouped(u64::try_from(rounded / per_dollar).unwrap_or(0));
+    let rounded = (pico + unit / 2) / unit;
+    let per_dollar = 10_u64.pow(decimals);
+    let whole = grouped(rounded / per_dollar);
     let decimals = usize::try_from(decimals).unwrap_or(0);
-    format!("${whole}.{:0decimals$}", rounded % per_dollar)
+    let sign = if amount < Usd::ZERO { "-" } else { "" };
+    format!("{sign}${whole}.{:0decimals$}", rounded % per_dollar)
 }
 
 /// `1,234,567`.
@@ -248,6 +250,9 @@ mod tests {
             ("0.25", "$0.2500"),
             ("1", "$1.00"),
             ("1234.567", "$1,234.57"),
+            ("-0.98", "-$0.9800"),
+            ("-4.978", "-$4.98"),
+            ("-0.001234", "-$0.001234"),
         ] {
             assert_eq!(dollars(amount.parse().unwrap()), text);
         }

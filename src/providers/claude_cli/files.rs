@@ -1,8 +1,10 @@
 //! The files that one run needs, gone when it is over.
 
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::files::private_dir;
 
 /// A private directory of one run.
 #[derive(Debug)]
@@ -39,12 +41,4 @@ impl Drop for RunFiles {
         // What is left of a run's files harms nobody.
         drop(std::fs::remove_dir_all(&self.0));
     }
-}
-
-/// Makes a directory that only its owner enters, with those above it.
-pub(super) fn private_dir(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }

@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::ZonedDateTime;
 
 use crate::event::{EventKind, Events};
+use crate::files::private_dir;
 use crate::providers::{
     BoxFuture, Endpoint, FaultKind, Provider, ProviderError, Reply, Request, Seat,
 };
@@ -223,7 +224,7 @@ impl ClaudeCli {
             request.own_loop.workspace.clone()
         } else {
             let empty = home.join("empty");
-            files::private_dir(&empty).map_err(|error| self.internal(&error))?;
+            private_dir(&empty).map_err(|error| self.internal(&error))?;
             empty
         };
         let prompt = prompt::escape(&attempt.start.prompt, |path| directory.join(path).exists());
@@ -232,7 +233,7 @@ impl ClaudeCli {
             argv::fixed_environment(request.max_output_tokens, clock::TOOL_SECONDS);
         let config = if self.spec.brings_login() {
             let own = home.join("config");
-            files::private_dir(&own).map_err(|error| self.internal(&error))?;
+            private_dir(&own).map_err(|error| self.internal(&error))?;
             let path = own.to_string_lossy().into_owned();
             environment.push(("CLAUDE_CONFIG_DIR".to_owned(), path));
             Some(own)
@@ -368,7 +369,7 @@ impl ClaudeCli {
     /// Where its files are kept.
     fn directory(&self) -> Result<PathBuf, Box<ProviderError>> {
         let directory = self.spec.state_dir.join("claude");
-        files::private_dir(&directory).map_err(|error| self.internal(&error))?;
+        private_dir(&directory).map_err(|error| self.internal(&error))?;
         Ok(directory)
     }
 

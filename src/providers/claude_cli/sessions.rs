@@ -15,13 +15,13 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use crate::files::private_dir;
 use crate::message::{Assistant, Message};
 use crate::providers::Request;
 use crate::store::{Durability, Store, StoreError};
 use crate::usage::{Usage, Usd};
 
 use super::argv::SessionChoice;
-use super::files::private_dir;
 use super::money::{Bill, ModelUsage};
 use super::prompt;
 use super::spec::hex;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::bash::{deadline, refusal, told, without_nul};
 use super::{Server, ToolAnswer, ToolContext, ToolError, params};
+use crate::files;
 use crate::process::Input;
 use crate::sandbox::{Bind, Command, Network, Policy, Program, Tier};
 use argv::{Files, Sharing, arguments, ports};
@@ -255,14 +256,11 @@ fn key(policy: &Policy, server: &Server) -> PathBuf {
 
 /// The user's file of known hosts; made where new hosts are to be added to it.
 fn known_hosts(policy: &Policy) -> std::io::Result<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+    use std::os::unix::fs::OpenOptionsExt as _;
     let directory = policy.home.join(".ssh");
     let file = directory.join("known_hosts");
     if policy.accept_new_hosts && !file.exists() {
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(&directory)?;
+        files::private_dir(&directory)?;
         std::fs::OpenOptions::new()
             .create(true)
             .append(true)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::files;
 use crate::sandbox::{Child, Command};
 
 /// How long a connection may take to stand.
@@ -65,12 +66,7 @@ async fn start(
     directory: PathBuf,
     open: impl FnOnce(&Path) -> Option<Command>,
 ) -> Option<Connection> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(&directory)
-        .ok()?;
+    files::private_dir(&directory).ok()?;
     let mut command = open(&directory)?;
     // The helper removes it when the connection ends, even when this program is killed.
     command.temporary = Some(directory.clone());

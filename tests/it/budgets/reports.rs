@@ -44,6 +44,9 @@ fn reports_are_of_the_time_run_and_agent_that_was_asked_for() {
         (vec!["--since", "1h"], "0.045000"),
         (vec!["--until", "2020-01-01"], "0.000000"),
         (vec!["--since", "2999-01-01"], "0.000000"),
+        (vec!["--since", "9999-12-31"], "0.000000"),
+        (vec!["--until", "9999-12-31"], "0.045000"),
+        (vec!["--until", "9999-12"], "0.045000"),
         (vec!["--since", "2020-01", "--until", "2998"], ""),
         (vec!["--run", &runs[1]], "0.015000"),
         (vec!["--run", &runs[1][..runs[1].len() - 1]], "0.015000"),
@@ -159,6 +162,82 @@ fn a_session_shows_and_resets_costs_and_caps_itself() {
     session.send_line("/quit").unwrap();
     session.expect(Eof).unwrap();
     assert_eq!(server.chats().len(), 5);
+}
+
+/// An agent of the configuration or of the ledger can be asked for; one of neither is a slip of the finger.
+#[test]
+fn agents_that_are_gone_are_still_reported_and_unknown_ones_are_refused() {
+    let (server, context, _) = three_runs();
+    let now = priced(&server.url(), 0.0, 3000.0, "", "max_output_tokens: 5")
+        + "  fresh: {role: R, provider: stub, model: m}\n";
+    context.write("orch.yaml", now);
+    for (agent, cost) in [("a", "0.030000"), ("b", "0.015000"), ("fresh", "0.000000")] {
+        let costs = context.orch(&["--costs", "--json", "--agent", agent]);
+        assert_eq!(costs.exits(0).json()["total_cost_usd"], cost, "{agent}");
+    }
+    for form in [&["--json"][..], &["--csv"], &["--export"], &[]] {
+        let args = [&["--costs", "--agent", "fresch"], form].concat();
+        let refused = context.orch(&args).exits(2);
+        let told = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(told.contains("there is no agent `fresch`"), "{refused:#?}");
+        assert!(told.contains("did you mean `fresh`?"), "{refused:#?}");
+    }
+}
+
+#[test]
+fn the_budgets_are_told_before_anything_was_spent() {
+    let context = Context::new();
+    let budget = "budget: {day_usd: 5, month_usd: 50}";
+    context.write(
+        "orch.yaml",
+        priced("http://127.0.0.1:9/v1", 0.0, 1.0, budget, ""),
+    );
+    let costs = context.orch(&["--costs", "--json"]).exits(0).json();
+    for (at, budget, limit) in [(0, "day", "5.000000"), (1, "month", "50.000000")] {
+        let line = &costs["budgets"][at];
+        assert_eq!(line["budget"], budget);
+        assert_eq!(
+            (&line["limit_usd"], &line["left_usd"]),
+            (&json!(limit), &json!(limit))
+        );
+        assert_eq!(
+            (&line["used_usd"], &line["held_usd"]),
+            (&json!("0.000000"), &json!("0.000000"))
+        );
+    }
+    let text = context.orch(&["--costs"]).exits(0).stdout;
+    assert!(
+        text.contains("today       $0.00 of $5.00, $5.00 left"),
+        "{text}"
+    );
+    context.orch(&["--costs", "--agent", "nobody"]).exits(2);
+    assert!(!context.state().join("orch.db").exists());
+}
+
+/// What a call that failed in the dark holds is no cost: it is listed apart.
+#[test]
+fn the_list_of_runs_tells_what_was_spent_and_what_is_held() {
+    let server = Stub::start(|seen| match seen.last_text() {
+        text if text.contains("fail") => vec![stub::Do::Reset],
+        _ => stub::text("ok"),
+    });
+    let context = Context::new();
+    let yaml = priced(&server.url(), 0.0, 3000.0, "", "max_output_tokens: 5");
+    context.write("orch.yaml", yaml);
+    context.orch(&["--agent", "a", "--prompt", "go"]).exits(0);
+    context.orch(&["--agent", "a", "--prompt", "fail"]).exits(5);
+    let runs = context.orch(&["--runs", "--json"]).exits(0).json();
+    for (at, cost, held) in [(0, "0.000000", "0.015000"), (1, "0.015000", "0.000000")] {
+        let money = (&runs[at]["cost_usd"], &runs[at]["held_usd"]);
+        assert_eq!(money, (&json!(cost), &json!(held)), "{runs:#}");
+    }
+    let text = context.orch(&["--runs"]).exits(0).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].ends_with(" a  $0.000000 + $0.015000 held"),
+        "{text}"
+    );
+    assert!(lines[1].ends_with(" a  $0.015000"), "{text}");
 }
 
 /// Two sessions side by side under one cap of the day: together they do not pass it.
