@@ -132,6 +132,9 @@ impl Rates {
     }
 }
 
+/// Turns that are priced one by one: more than any run needs, and few enough to be counted at once.
+const TURNS_COUNTED: u64 = 1_000;
+
 /// Sums in full precision, so that only the end is rounded.
 fn per_million<const N: usize>(items: [(u64, Usd); N]) -> Usd {
     let millionths: i128 = items
@@ -180,7 +183,8 @@ impl Price {
         (worst.output_tokens, self.worst_case(worst))
     }
 
-    /// The most that so many turns can cost, of which the first is the smallest.
+    /// The most that so many turns can cost, of which the first is the smallest. Turns of which the prompt still grows
+    /// are counted one by one up to a thousand; those behind them as if each had the prompt of the last.
     pub fn worst_turns(&self, first: WorstCase, turns: u64, growth: Growth) -> Usd {
         let turn = |turn: u64| {
             let input_tokens = first
@@ -191,7 +195,14 @@ impl Price {
                 ..first
             })
         };
-        (0..turns).map(turn).sum()
+        let counted = turns.min(TURNS_COUNTED);
+        let rest = turns - counted;
+        let behind = if rest == 0 {
+            Usd::ZERO
+        } else {
+            turn(turns - 1).times(rest)
+        };
+        (0..counted).map(turn).sum::<Usd>() + behind
     }
 
     /// How many output tokens `amount` pays for beside the input of `worst`; `None` for any number.

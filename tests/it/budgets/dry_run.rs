@@ -209,3 +209,12 @@ fn a_model_that_no_budget_can_cover_is_refused_as_by_the_run() {
         context.orch(&args).exits(0);
     }
 }
+
+#[test]
+fn any_number_of_turns_is_planned_at_once() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let context = place(&server, "", "max_turns: 4000000000, tools: [glob]");
+    let told = plan(&context);
+    assert_eq!(told["max_turns"], 4_000_000_000_u64);
+    assert!(money(&told["highest_usd"]) > 4_000_000_000, "{told}");
+}
