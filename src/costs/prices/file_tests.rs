@@ -1,6 +1,95 @@
 //! What a price file of the user's own may say, and what comes of one that is wrong.
 
+use std::time::{Duration, SystemTime};
+
 use super::*;
+use crate::usage::Usage;
+
+fn usd(text: &str) -> Usd {
+    text.parse().unwrap()
+}
+
+/// The prices of a file that lists one model.
+fn with_row(row: &str) -> Prices {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("prices.json");
+    let text = format!(r#"{{"schema": 1, "models": {{"openai/gpt-4o": {row}}}}}"#);
+    std::fs::write(&file, text).unwrap();
+    Prices::with_user_file(&file).unwrap()
+}
+
+/// Some vendors raise their prices at some hours: nothing says that off-peak is cheaper.
+#[test]
+fn the_worst_case_is_that_of_the_dearest_hour() {
+    let always =
+        r#""windows_utc": [{"hours_utc": "00:00-00:00", "weekdays": [1, 2, 3, 4, 5, 6, 7]}]"#;
+    for (off_peak, dearest) in [
+        // 1000 × 2 + 100 × 3 USD per million at ordinary hours.
+        (r#""input_per_mtok": 500, "output_per_mtok": 700"#, "0.57"),
+        (r#""input_per_mtok": 500"#, "0.5003"),
+        (r#""output_per_mtok": 700"#, "0.072"),
+        (r#""cache_read_per_mtok": 50"#, "0.0503"),
+        (r#""input_per_mtok": 1, "output_per_mtok": 1"#, "0.0023"),
+    ] {
+        let row = format!(
+            r#"{{"input_per_mtok": 2, "output_per_mtok": 3, "off_peak": {{{off_peak}, {always}}}}}"#
+        );
+        let prices = with_row(&row);
+        let Pricing::Known(price) = prices.price(Asked {
+            model: "openai/gpt-4o",
+            provider: "openai",
+            local: false,
+            configured: None,
+        }) else {
+            panic!("a price: {row}");
+        };
+        let worst = WorstCase {
+            input_tokens: 1_000,
+            output_tokens: 100,
+            one_hour_cache: false,
+        };
+        assert_eq!(price.worst_case(worst), usd(dearest), "{off_peak}");
+        let now = SystemTime::now();
+        for cache_read_tokens in [0, 1_000] {
+            let usage = Usage {
+                input_tokens: 1_000,
+                output_tokens: 100,
+                cache_read_tokens,
+                ..Usage::default()
+            };
+            assert!(price.cost(&usage, now, now) <= usd(dearest), "{off_peak}");
+        }
+        let affordable = price.affordable_output(usd(dearest), worst).unwrap();
+        let with = |output_tokens| WorstCase {
+            output_tokens,
+            ..worst
+        };
+        assert!(price.worst_case(with(affordable)) <= usd(dearest));
+    }
+}
+
+/// Of a call that began in dear hours and ended out of them nobody knows which prices its vendor takes.
+#[test]
+fn the_dearer_end_of_a_call_counts() {
+    let row = r#"{"input_per_mtok": 2, "output_per_mtok": 2, "off_peak": {"input_per_mtok": 5,
+        "windows_utc": [{"hours_utc": "01:00-02:00", "weekdays": [1, 2, 3, 4, 5, 6, 7]}]}}"#;
+    let row: Row = serde_json::from_str(row).unwrap();
+    let price = row.price(PriceSource::User, "").unwrap();
+    let million = Usage {
+        input_tokens: 1_000_000,
+        ..Usage::default()
+    };
+    let at = |minute| SystemTime::UNIX_EPOCH + Duration::from_mins(minute);
+    for (began, ended, dollars) in [
+        (0, 59, "2"),
+        (59, 60, "5"),
+        (119, 120, "5"),
+        (120, 121, "2"),
+    ] {
+        let cost = price.cost(&million, at(began), at(ended));
+        assert_eq!(cost, usd(dollars), "{began} to {ended}");
+    }
+}
 
 /// A run may have four thousand million turns; what they cost is told at once, and never too little.
 #[test]

@@ -29,7 +29,7 @@ pub struct Tier {
     pub rates: Rates,
 }
 
-/// Lower prices at certain hours.
+/// Other prices at certain hours: lower ones at most vendors, but nothing says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffPeak {
     /// Its prices.
@@ -146,11 +146,11 @@ fn per_million<const N: usize>(items: [(u64, Usd); N]) -> Usd {
 }
 
 impl Price {
-    /// What a finished call costs. Lower prices of certain hours apply when it began and ended in
-    /// them: vendors do not say which of the two counts, and the ledger must not say too little.
+    /// What a finished call costs. Of one that began in hours with other prices and ended out of them, or the other
+    /// way round, the dearer prices count: vendors do not say which, and the ledger must not say too little.
     pub fn cost(&self, usage: &Usage, began: SystemTime, ended: SystemTime) -> Usd {
-        self.rates(usage.input_tokens, Some((began, ended)))
-            .cost(usage)
+        let at = |time| self.rates(usage.input_tokens, time).cost(usage);
+        at(began).max(at(ended))
     }
 
     /// The most that a call can cost with this much input and output, at any hour.
@@ -221,17 +221,17 @@ impl Price {
             .min()
     }
 
-    /// The prices that may apply to a prompt of at most this size.
+    /// The prices that may apply to a prompt of at most this size, at any hour.
     fn reachable(&self, input_tokens: u64) -> impl Iterator<Item = Rates> {
         let tiers = self.tiers.iter();
-        std::iter::once(self.base).chain(
-            tiers
-                .filter(move |tier| self.reaches(tier, input_tokens))
-                .map(|tier| tier.rates),
-        )
+        let tiers = tiers.filter(move |tier| self.reaches(tier, input_tokens));
+        let hours = self.off_peak.iter().map(|off_peak| off_peak.rates);
+        std::iter::once(self.base)
+            .chain(tiers.map(|tier| tier.rates))
+            .chain(hours)
     }
 
-    fn rates(&self, input_tokens: u64, times: Option<(SystemTime, SystemTime)>) -> Rates {
+    fn rates(&self, input_tokens: u64, time: SystemTime) -> Rates {
         let tier = self
             .tiers
             .iter()
@@ -239,12 +239,8 @@ impl Price {
         if let Some(tier) = tier {
             return tier.rates;
         }
-        match (&self.off_peak, times) {
-            (Some(off_peak), Some((began, ended)))
-                if off_peak.covers(began) && off_peak.covers(ended) =>
-            {
-                off_peak.rates
-            }
+        match &self.off_peak {
+            Some(off_peak) if off_peak.covers(time) => off_peak.rates,
             _ => self.base,
         }
     }
