@@ -91,6 +91,25 @@ fn the_dearer_end_of_a_call_counts() {
     }
 }
 
+#[test]
+fn a_model_that_is_listed_twice_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("new.json");
+    let installed = directory.path().join("prices.json");
+    let row = r#"{"input_per_mtok": 1, "output_per_mtok": 1}"#;
+    let theirs = r#"{"litellm_provider": "openai", "mode": "chat",
+        "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06}"#;
+    for text in [
+        format!(r#"{{"schema": 1, "models": {{"a/b": {row}, "c/d": {row}, "a/b": {row}}}}}"#),
+        format!(r#"{{"a/b": {theirs}, "c/d": {theirs}, "a/b": {theirs}}}"#),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = update(&file, &installed).unwrap_err();
+        assert_eq!(error.fault, "lists the model `a/b` twice");
+        assert!(!installed.exists());
+    }
+}
+
 /// A run may have four thousand million turns; what they cost is told at once, and never too little.
 #[test]
 fn any_number_of_turns_is_priced_at_once() {

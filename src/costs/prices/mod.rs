@@ -5,6 +5,7 @@
 //! tokens as decimal strings. Its rows are those of `tests/fixtures/model-prices.json`, which tells
 //! where they come from (LiteLLM's price list, MIT licence, checked against models.dev).
 
+mod entries;
 #[cfg(test)]
 mod file_tests;
 mod litellm;
