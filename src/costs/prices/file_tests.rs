@@ -91,6 +91,55 @@ fn the_dearer_end_of_a_call_counts() {
     }
 }
 
+/// A vendor's model behind a gateway of this machine is paid for; a row that cannot be read says nothing of what.
+#[test]
+fn a_faulty_row_is_no_price_wherever_the_model_is_served() {
+    for (row, priced) in [
+        (r#"{"input_per_mtok": 3, "output_per_mtok": 3}"#, true),
+        (r#"{"input_per_mtok": -3, "output_per_mtok": 3}"#, false),
+        (
+            r#"{"input_per_mtok": 3, "output_per_mtok": 3, "note": "x"}"#,
+            false,
+        ),
+        (r#"{"input_per_mtok": 3}"#, false),
+        (r#""free""#, false),
+        (
+            r#"{"input_per_mtok": 3, "output_per_mtok": 3, "price_suspect": true}"#,
+            false,
+        ),
+    ] {
+        let prices = with_row(row);
+        for local in [true, false] {
+            for model in ["gpt-4o", "openai/gpt-4o", "openai/gpt-4o-2031-01-02"] {
+                let pricing = prices.price(Asked {
+                    model,
+                    provider: "openai",
+                    local,
+                    configured: None,
+                });
+                match pricing {
+                    Pricing::Known(_) if priced => {}
+                    Pricing::Unpriced if !priced => {}
+                    other => panic!("{row} {model} local {local}: {other:?}"),
+                }
+            }
+            // What no table lists is the gateway's own.
+            let own = prices.price(Asked {
+                model: "my-model",
+                provider: "openai",
+                local,
+                configured: None,
+            });
+            let expected = if local {
+                Pricing::Local
+            } else {
+                Pricing::Unpriced
+            };
+            assert_eq!(own, expected);
+        }
+    }
+}
+
 #[test]
 fn a_model_that_is_listed_twice_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
