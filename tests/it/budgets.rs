@@ -8,6 +8,7 @@ mod lies;
 mod local;
 mod processes;
 mod reports;
+mod spelled;
 mod stopped;
 
 use std::process::Stdio;
