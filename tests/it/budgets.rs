@@ -7,6 +7,7 @@ mod dry_run;
 mod lies;
 mod local;
 mod processes;
+mod recorded;
 mod reports;
 mod spelled;
 mod stopped;
