@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
 use super::resolve::no_agents;
@@ -62,7 +63,8 @@ impl Health {
 
 impl Orchestrator {
     /// Checks every agent, or one, side by side; in configuration order. A deep check asks the model, which
-    /// costs; the other spends nothing and asks each provider once.
+    /// costs; the other spends nothing and asks each provider once. Deep checks are one run to the budgets, and
+    /// where one of those covers it they are made in turn, so that none is refused what another only holds.
     ///
     /// # Errors
     /// When there is no such agent, or none at all.
@@ -86,10 +88,14 @@ impl Orchestrator {
             return Err(no_agents(&self.config));
         }
         if deep {
+            let run_id = new_run_id();
             let checks = agents
                 .iter()
-                .map(|(name, settings)| self.ask_model(name, settings, cancel));
-            let healths = join_all(checks).await;
+                .map(|(name, settings)| self.ask_model(&run_id, name, settings, cancel));
+            let is_capped = self.options.budget.is_some()
+                || self.config.document.settings.budget.run_usd.is_some();
+            let at_once = if is_capped { 1 } else { agents.len() };
+            let healths: Vec<Health> = stream::iter(checks).buffered(at_once).collect().await;
             return Ok(agents
                 .iter()
                 .map(|(name, _)| (*name).to_owned())
@@ -159,7 +165,13 @@ impl Orchestrator {
         (!failed.is_empty()).then(|| Health::bad(ErrorClass::Failed, failed.join("; "), None))
     }
 
-    async fn ask_model(&self, name: &str, settings: &AgentSettings, cancel: &Cancel) -> Health {
+    async fn ask_model(
+        &self,
+        run_id: &Arc<str>,
+        name: &str,
+        settings: &AgentSettings,
+        cancel: &Cancel,
+    ) -> Health {
         let mut agent = match self.resolve(name, settings) {
             Ok((agent, _)) => agent,
             Err(error) => return Health::bad(error.class, error.message, error.hint.as_deref()),
@@ -169,7 +181,7 @@ impl Orchestrator {
         agent.max_turns = 1;
         agent.log = None;
         let ask = Ask {
-            run_id: new_run_id(),
+            run_id: Arc::clone(run_id),
             prompt: QUESTION.to_owned(),
             purpose: Purpose::Health,
             deadline: deadline(self.config.document.settings.timeout.limit()),
