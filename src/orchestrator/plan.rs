@@ -74,6 +74,13 @@ impl Plan {
         self.budgets.iter().min_by_key(|budget| budget.left)
     }
 
+    /// What is left of the budget of the agent itself.
+    pub(super) fn own_left(&self) -> Option<Usd> {
+        let own = |budget: &&BudgetLeft| matches!(budget.scope, Scope::Agent(_));
+        let left = self.budgets.iter().filter(own).map(|budget| budget.left);
+        left.min()
+    }
+
     /// What is left of the budgets that it shares with the other agents of its run.
     pub fn shared_left(&self) -> Option<Usd> {
         let shared =

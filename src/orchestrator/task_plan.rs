@@ -33,6 +33,9 @@ pub struct TaskPlan {
     /// The most that the first call of such a step holds at least.
     #[serde(skip)]
     pub least_held: Usd,
+    /// The agents of such steps whose own budgets do not pay for the cheapest outcome.
+    #[serde(skip)]
+    pub over: Vec<String>,
 }
 
 /// What a step would cost.
@@ -49,20 +52,27 @@ pub struct StepPlan {
 }
 
 /// The cheapest and the dearest outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Range {
     lowest: Usd,
     highest: Option<Usd>,
+    /// What those agents of the cheapest outcome spend in it without whom the task fails.
+    needed: BTreeMap<String, Usd>,
 }
 
 impl Range {
     const NOTHING: Self = Self {
         lowest: Usd::ZERO,
         highest: Some(Usd::ZERO),
+        needed: BTreeMap::new(),
     };
 
-    fn and(self, other: Self) -> Self {
+    fn and(mut self, other: Self) -> Self {
+        for (agent, lowest) in other.needed {
+            *self.needed.entry(agent).or_default() += lowest;
+        }
         Self {
+            needed: self.needed,
             lowest: self.lowest + other.lowest,
             highest: self
                 .highest
@@ -73,7 +83,11 @@ impl Range {
 
     /// So many times; `None` for a number that is not known.
     fn times(self, least: u64, most: Option<u64>) -> Self {
+        let needed = self.needed.into_iter();
         Self {
+            needed: needed
+                .map(|(agent, lowest)| (agent, lowest.times(least)))
+                .collect(),
             lowest: self.lowest.times(least),
             highest: self
                 .highest
@@ -98,9 +112,12 @@ impl Orchestrator {
             is_needed: true,
             refused: None,
             least_held: Usd::ZERO,
+            own: BTreeMap::new(),
         };
         let whole = pricing.block(&plan.steps, "")?;
+        let over = pricing.over(&whole.needed);
         Ok(TaskPlan {
+            over,
             task: plan.task.clone(),
             lowest_usd: whole.lowest,
             highest_usd: match (whole.highest, pricing.left) {
@@ -126,9 +143,27 @@ struct Pricing<'a> {
     is_needed: bool,
     refused: Option<Refused>,
     least_held: Usd,
+    /// The agents that are needed and have a budget of their own.
+    own: BTreeMap<String, OwnBudget>,
+}
+
+/// What the budget of an agent leaves, and what its first call holds at least.
+#[derive(Clone, Copy, Debug)]
+struct OwnBudget {
+    left: Usd,
+    least_held: Usd,
 }
 
 impl Pricing<'_> {
+    /// The agents whose own budgets do not pay for what they spend at least.
+    fn over(&self, needed: &BTreeMap<String, Usd>) -> Vec<String> {
+        let is_over = |(agent, own): (&String, &OwnBudget)| {
+            let lowest = needed.get(agent).copied().unwrap_or_default();
+            (own.least_held.max(lowest) > own.left).then(|| agent.clone())
+        };
+        self.own.iter().filter_map(is_over).collect()
+    }
+
     fn block(&mut self, steps: &[Step], label: &str) -> Result<Range, OrchError> {
         let mut whole = Range::NOTHING;
         for step in steps {
@@ -187,9 +222,12 @@ impl Pricing<'_> {
 
     fn candidates(&mut self, asked: &Candidates) -> Result<Range, OrchError> {
         let mut whole = Range::NOTHING;
+        // Where one is refused others may answer; then there may be nothing to judge.
+        let is_needed = std::mem::replace(&mut self.is_needed, false);
         for agent in &asked.agents {
             whole = whole.and(self.agent(agent, &asked.prompt)?);
         }
+        self.is_needed = is_needed && matches!(asked.join, Join::Synthesise { .. });
         Ok(match &asked.join {
             Join::Vote => whole,
             // Where one answer alone holds there is nothing to judge.
@@ -213,9 +251,18 @@ impl Pricing<'_> {
         };
         let plan = self.orchestrator.plan_with(name, settings, talk)?;
         self.left = [self.left, plan.shared_left()].into_iter().flatten().min();
+        let lowest = plan.lowest_usd.unwrap_or(Usd::ZERO);
+        let mut needed = BTreeMap::new();
         if self.is_needed {
+            let least_held = plan.least_held.unwrap_or(Usd::ZERO);
+            if let Some(left) = plan.own_left() {
+                let own = self.own.entry(name.to_owned());
+                let own = own.or_insert(OwnBudget { left, least_held });
+                own.least_held = own.least_held.max(least_held);
+            }
             self.refused = self.refused.take().or(plan.refused);
-            self.least_held = self.least_held.max(plan.least_held.unwrap_or(Usd::ZERO));
+            self.least_held = self.least_held.max(least_held);
+            needed.insert(name.to_owned(), lowest);
         }
         for notice in plan.notices {
             if !self.notices.contains(&notice) {
@@ -223,31 +270,28 @@ impl Pricing<'_> {
             }
         }
         Ok(Range {
-            lowest: plan.lowest_usd.unwrap_or(Usd::ZERO),
+            lowest,
             highest: plan.highest_usd,
+            needed,
         })
     }
 }
 
-/// Whether a task fails when what a step asks for is refused: it is done, and its failure ends the task. Of candidates
-/// others may answer.
+/// Whether a task fails when what a step asks for is refused: it is done, and its failure ends the task.
 fn must_work(step: &Step) -> bool {
     let is_done = match &step.for_each {
         None => true,
         Some(ForEach::Items(items)) => !items.is_empty(),
         Some(ForEach::Template(_)) => false,
     };
-    is_done
-        && step.when.is_none()
-        && step.on_failure == OnFailure::Stop
-        && !matches!(step.work, Work::Candidates(_))
+    is_done && step.when.is_none() && step.on_failure == OnFailure::Stop
 }
 
 /// The costs of every step by its name, in words.
 impl TaskPlan {
     /// Whether not even the cheapest outcome is affordable.
     pub fn is_over_budget(&self) -> bool {
-        self.left_usd.is_some_and(|left| self.least() > left)
+        !self.over.is_empty() || self.left_usd.is_some_and(|left| self.least() > left)
     }
 
     /// What must be left of the budgets: the cheapest outcome, and what each call that is needed holds at least.
