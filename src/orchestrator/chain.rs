@@ -58,9 +58,11 @@ impl Orchestrator {
             .facts(&resolved.canonical, &resolved.vendor)
             .as_ref()
             .map(model_facts);
-        if let Some(window) = own.and_then(|own| own.windows.get(&resolved.model)) {
-            facts.get_or_insert_default().max_input_tokens = Some(*window);
+        if let Some(window) = own.and_then(|own| own.window_of(resolved)) {
+            facts.get_or_insert_default().max_input_tokens = Some(window);
         }
+        // What is recorded was paid for when it was recorded.
+        let is_recorded = provider.is_recorded();
         let place = match resolved.vendor.as_str() {
             "ollama" => Place::Ollama,
             "claude" => Place::AgentCli,
@@ -77,8 +79,11 @@ impl Orchestrator {
             max_output_tokens: agent
                 .max_output_tokens
                 .or(document.settings.max_output_tokens),
-            price: own.and_then(|own| own.prices.get(&resolved.model)).copied(),
-            is_free: provider.endpoint().loopback && own.is_none_or(|own| own.prices.is_empty()),
+            price: own
+                .and_then(|own| own.price_of(resolved))
+                .filter(|_| !is_recorded),
+            is_free: is_recorded
+                || provider.endpoint().loopback && own.is_none_or(|own| own.prices.is_empty()),
             model: resolved.model.clone(),
             canonical: resolved.canonical.clone(),
             facts,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -70,7 +71,8 @@ impl Health {
 impl Orchestrator {
     /// Checks every agent, or one, side by side; in configuration order. A deep check asks the model, which
     /// costs; the other spends nothing and asks each provider once. What has not answered by the deadline is
-    /// unhealthy.
+    /// unhealthy. Deep checks are one run to the budgets, and where one of those covers it they are made in turn, so
+    /// that none is refused what another only holds.
     ///
     /// # Errors
     /// When there is no such agent, or none at all.
@@ -95,10 +97,14 @@ impl Orchestrator {
             return Err(no_agents(&self.config));
         }
         if deep {
+            let run_id = new_run_id();
             let checks = agents
                 .iter()
-                .map(|(name, settings)| self.ask_model(name, settings, deadline, cancel));
-            let healths = join_all(checks).await;
+                .map(|(name, settings)| self.ask_model(&run_id, (name, settings), deadline, cancel));
+            let is_capped = self.options.budget.is_some()
+                || self.config.document.settings.budget.run_usd.is_some();
+            let at_once = if is_capped { 1 } else { agents.len() };
+            let healths: Vec<Health> = stream::iter(checks).buffered(at_once).collect().await;
             return Ok(agents
                 .iter()
                 .map(|(name, _)| (*name).to_owned())
@@ -170,8 +176,8 @@ impl Orchestrator {
 
     async fn ask_model(
         &self,
-        name: &str,
-        settings: &AgentSettings,
+        run_id: &Arc<str>,
+        (name, settings): (&str, &AgentSettings),
         until: Option<Instant>,
         cancel: &Cancel,
     ) -> Health {
@@ -185,7 +191,7 @@ impl Orchestrator {
         agent.log = None;
         let own = deadline(self.config.document.settings.timeout.limit());
         let ask = Ask {
-            run_id: new_run_id(),
+            run_id: Arc::clone(run_id),
             prompt: QUESTION.to_owned(),
             purpose: Purpose::Health,
             deadline: own.into_iter().chain(until).min(),

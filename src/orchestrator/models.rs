@@ -115,7 +115,7 @@ impl Orchestrator {
     pub(super) fn is_listed(&self, resolved: &Resolved) -> bool {
         let own = self.config.document.providers.get(&resolved.vendor);
         let own = own.is_some_and(|own| {
-            own.prices.contains_key(&resolved.model) || own.windows.contains_key(&resolved.model)
+            own.price_of(resolved).is_some() || own.window_of(resolved).is_some()
         });
         let (name, vendor) = (&resolved.canonical, &resolved.vendor);
         own || self.prices.facts(name, vendor).is_some()

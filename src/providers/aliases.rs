@@ -20,6 +20,13 @@ pub struct Resolved {
     pub notice: Option<String>,
 }
 
+impl Resolved {
+    /// Whether both are the same model of the same provider.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.vendor, &self.canonical) == (&other.vendor, &other.canonical)
+    }
+}
+
 /// An alias that can be written for a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::aliases::{Resolved, resolve};
 use crate::costs::PriceOverride;
 
 /// A time span written as a number of seconds; 0 means no limit where a limit is meant.
@@ -134,4 +135,25 @@ pub struct ProviderSettings {
     pub native_tools: Option<bool>,
     /// `replay`: the recording.
     pub recording: Option<String>,
+}
+
+impl ProviderSettings {
+    /// The price of a model that this provider answers for, under whichever of its names it is written.
+    pub fn price_of(&self, model: &Resolved) -> Option<PriceOverride> {
+        named(&self.prices, model).copied()
+    }
+
+    /// The tokens that a model of this provider holds, under whichever of its names they are written.
+    pub fn window_of(&self, model: &Resolved) -> Option<u64> {
+        named(&self.windows, model).copied()
+    }
+}
+
+/// What a table of a provider says of a model. Its keys are models as an agent of that provider may write them.
+fn named<'t, T>(table: &'t BTreeMap<String, T>, model: &Resolved) -> Option<&'t T> {
+    table.get(&model.model).or_else(|| {
+        let mut entries = table.iter();
+        let found = entries.find(|(name, _)| resolve(&model.vendor, name).is_same(model));
+        found.map(|(_, value)| value)
+    })
 }

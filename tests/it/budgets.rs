@@ -1,6 +1,8 @@
 //! No surprise bill: caps hold over parallel calls, processes, kills; the ledger never says less than was
 //! served.
 
+mod at_most;
+mod checks;
 mod counted;
 mod damaged;
 mod delegated;
@@ -9,8 +11,10 @@ mod dry_run;
 mod lies;
 mod local;
 mod processes;
+mod recorded;
 mod reports;
 mod resumed;
+mod spelled;
 mod stopped;
 mod warned;
 

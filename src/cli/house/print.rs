@@ -96,7 +96,7 @@ pub(in crate::cli) fn prices(
         model: &resolved.canonical,
         provider: &resolved.vendor,
         local: false,
-        configured: own.and_then(|own| own.prices.get(&resolved.model)),
+        configured: own.and_then(|own| own.price_of(&resolved)).as_ref(),
     });
     let value = match &pricing {
         Pricing::Known(price) => json!({"model": resolved.canonical, "priced": true,

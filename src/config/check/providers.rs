@@ -1,5 +1,7 @@
 //! The sections `providers:`, `servers:` and `mcp_servers:`.
 
+use std::collections::BTreeMap;
+
 use url::Url;
 
 use super::Checker;
@@ -7,7 +9,7 @@ use super::settings::BY_PREFIX;
 use crate::config::node::{Key, Node};
 use crate::config::problem::Problem;
 use crate::mcp::McpServer;
-use crate::providers::{ProviderKind, ProviderSettings, vendors};
+use crate::providers::{self, ProviderKind, ProviderSettings, vendors};
 use crate::tools::Server;
 
 impl Checker<'_> {
@@ -64,6 +66,31 @@ impl Checker<'_> {
                 ] {
                     self.findings.refuse_negative(price, key, value);
                 }
+            }
+        }
+        for table in ["prices", "windows"] {
+            self.names_once(&key.text, table, node);
+        }
+    }
+
+    /// Reports models that stand twice in a table of a provider, under two of their names: which entry holds?
+    fn names_once(&mut self, provider: &str, table: &str, node: &Node<'_>) {
+        let entries = node.get(table).map(Node::entries).unwrap_or_default();
+        let mut known: BTreeMap<String, &str> = BTreeMap::new();
+        for (key, _) in entries {
+            let model = providers::resolve(provider, &key.text);
+            let first = *known
+                .entry(format!("{} {}", model.vendor, model.canonical))
+                .or_insert(&key.text);
+            // The same word twice is told of as any other key.
+            if first != key.text {
+                let message = format!(
+                    "`{first}` and `{}` are one model, listed twice in `{table}`",
+                    key.text
+                );
+                let hint = "keep one of them".to_owned();
+                self.findings
+                    .add(Problem::new(key.at, message).with_hint(hint));
             }
         }
     }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::VENDORS;
+use super::entries::Entries;
 
 /// A line of their list: every field as it is written, so that no number passes through a float.
 type Entry<'a> = BTreeMap<String, &'a RawValue>;
@@ -41,26 +42,36 @@ const LACKS: &[(&str, &str)] = &[
 
 /// Our price file with the models of their list that talk, of the vendors that are known here; `None`
 /// where the text is no such list.
-pub(super) fn convert(text: &str, today: &str) -> Option<String> {
-    let list: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-    let mut models = BTreeMap::new();
-    for (name, entry) in &list {
+///
+/// # Errors
+/// The name of a model that stands twice in it.
+pub(super) fn convert(text: &str, today: &str) -> Result<Option<String>, String> {
+    let Ok(Entries(list)) = serde_json::from_str::<Entries<&RawValue>>(text) else {
+        return Ok(None);
+    };
+    let mut rows = Vec::new();
+    for (name, entry) in list {
         let Ok(entry) = serde_json::from_str::<Entry<'_>>(entry.get()) else {
             continue;
         };
-        models.extend(row(name, &entry));
+        if let Some(row) = row(&name, &entry) {
+            rows.push((name, row));
+        }
     }
+    // In the order of their names: of two of one model, that with the vendor's prefix holds.
+    let rows = Entries(rows).each_once()?;
+    let models: BTreeMap<String, Value> = rows.into_values().collect();
     // One model a line: a file to look into.
     let lines: Vec<String> = models
         .into_iter()
         .map(|(name, row)| format!("{}: {row}", Value::from(name)))
         .collect();
-    (!lines.is_empty()).then(|| {
+    Ok((!lines.is_empty()).then(|| {
         format!(
             "{{\"schema\": 1, \"updated\": \"litellm {today}\", \"models\": {{\n{}\n}}}}\n",
             lines.join(",\n")
         )
-    })
+    }))
 }
 
 fn row(name: &str, entry: &Entry<'_>) -> Option<(String, Value)> {
@@ -263,12 +274,12 @@ mod tests {
                 "max_input_tokens": 922_000, "max_output_tokens": 128_000,
                 "system_messages": false, "deprecation_date": "2027-01-14"}), abilities(true)),
         });
-        let text = convert(list, "2026-11-24").unwrap();
+        let text = convert(list, "2026-11-24").unwrap().unwrap();
         let document: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document["models"], expected);
         assert_eq!(document["updated"], "litellm 2026-11-24");
         assert_eq!(text.lines().count(), 6);
-        assert_eq!(convert(r#"{"a": 1}"#, ""), None);
-        assert_eq!(convert("[]", ""), None);
+        assert_eq!(convert(r#"{"a": 1}"#, ""), Ok(None));
+        assert_eq!(convert("[]", ""), Ok(None));
     }
 }

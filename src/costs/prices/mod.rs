@@ -5,6 +5,9 @@
 //! tokens as decimal strings. Its rows are those of `tests/fixtures/model-prices.json`, which tells
 //! where they come from (LiteLLM's price list, MIT licence, checked against models.dev).
 
+mod entries;
+#[cfg(test)]
+mod file_tests;
 mod litellm;
 #[cfg(test)]
 mod peer_tests;
@@ -113,19 +116,21 @@ impl Prices {
             return Pricing::Local;
         }
         match self.find(asked.provider, asked.model) {
-            Some(found) => found
+            Listing::Row(found) => found
                 .row
                 .price(found.source, found.version)
                 .map_or(Pricing::Unpriced, |price| Pricing::Known(Arc::new(price))),
-            None if asked.local => Pricing::Local,
-            None => Pricing::Unpriced,
+            Listing::None if asked.local => Pricing::Local,
+            Listing::None | Listing::Faulty => Pricing::Unpriced,
         }
     }
 
     /// What the tables say about a model beside its price.
     pub fn facts(&self, model: &str, provider: &str) -> Option<ListedModel> {
-        let found = self.find(provider, model)?;
-        Some(found.row.listed(&found.name))
+        match self.find(provider, model) {
+            Listing::Row(found) => Some(found.row.listed(&found.name)),
+            Listing::None | Listing::Faulty => None,
+        }
     }
 
     /// The names of all models with a price, sorted.
@@ -140,7 +145,7 @@ impl Prices {
         names
     }
 
-    fn find(&self, provider: &str, model: &str) -> Option<Found<'_>> {
+    fn find(&self, provider: &str, model: &str) -> Listing<'_> {
         // The first that is listed counts, even where its row turns out to be wrong.
         let listed = listed_names(provider, model).into_iter().find_map(|name| {
             if let Some(row) = self.user.get(&name) {
@@ -150,15 +155,29 @@ impl Prices {
             let row = built_in(&name)?;
             Some((name, PriceSource::BuiltIn, TABLE_VERSION, row))
         });
-        let (name, source, version, text) = listed?;
-        let row: Row = serde_json::from_str(text).ok()?;
-        row.fault().is_none().then_some(Found {
-            row,
-            source,
-            version,
-            name,
-        })
+        let Some((name, source, version, text)) = listed else {
+            return Listing::None;
+        };
+        match serde_json::from_str::<Row>(text) {
+            Ok(row) if row.fault().is_none() => Listing::Row(Box::new(Found {
+                row,
+                source,
+                version,
+                name,
+            })),
+            _ => Listing::Faulty,
+        }
     }
+}
+
+/// What the tables say about a model.
+enum Listing<'a> {
+    /// Nothing.
+    None,
+    /// A row that is wrong. The model is one that costs something, and nobody knows what.
+    Faulty,
+    /// A row.
+    Row(Box<Found<'a>>),
 }
 
 struct Found<'a> {

@@ -29,7 +29,7 @@ pub struct Tier {
     pub rates: Rates,
 }
 
-/// Lower prices at certain hours.
+/// Other prices at certain hours: lower ones at most vendors, but nothing says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffPeak {
     /// Its prices.
@@ -132,6 +132,9 @@ impl Rates {
     }
 }
 
+/// Turns that are priced one by one: more than any run needs, and few enough to be counted at once.
+const TURNS_COUNTED: u64 = 1_000;
+
 /// Sums in full precision, so that only the end is rounded.
 fn per_million<const N: usize>(items: [(u64, Usd); N]) -> Usd {
     let millionths: i128 = items
@@ -143,11 +146,11 @@ fn per_million<const N: usize>(items: [(u64, Usd); N]) -> Usd {
 }
 
 impl Price {
-    /// What a finished call costs. Lower prices of certain hours apply when it began and ended in
-    /// them: vendors do not say which of the two counts, and the ledger must not say too little.
+    /// What a finished call costs. Of one that began in hours with other prices and ended out of them, or the other
+    /// way round, the dearer prices count: vendors do not say which, and the ledger must not say too little.
     pub fn cost(&self, usage: &Usage, began: SystemTime, ended: SystemTime) -> Usd {
-        self.rates(usage.input_tokens, Some((began, ended)))
-            .cost(usage)
+        let at = |time| self.rates(usage.input_tokens, time).cost(usage);
+        at(began).max(at(ended))
     }
 
     /// The most that a call can cost with this much input and output, at any hour.
@@ -180,7 +183,8 @@ impl Price {
         (worst.output_tokens, self.worst_case(worst))
     }
 
-    /// The most that so many turns can cost, of which the first is the smallest.
+    /// The most that so many turns can cost, of which the first is the smallest. Turns of which the prompt still grows
+    /// are counted one by one up to a thousand; those behind them as if each had the prompt of the last.
     pub fn worst_turns(&self, first: WorstCase, turns: u64, growth: Growth) -> Usd {
         let turn = |turn: u64| {
             let input_tokens = first
@@ -191,7 +195,14 @@ impl Price {
                 ..first
             })
         };
-        (0..turns).map(turn).sum()
+        let counted = turns.min(TURNS_COUNTED);
+        let rest = turns - counted;
+        let behind = if rest == 0 {
+            Usd::ZERO
+        } else {
+            turn(turns - 1).times(rest)
+        };
+        (0..counted).map(turn).sum::<Usd>() + behind
     }
 
     /// How many output tokens `amount` pays for beside the input of `worst`; `None` for any number.
@@ -210,17 +221,17 @@ impl Price {
             .min()
     }
 
-    /// The prices that may apply to a prompt of at most this size.
+    /// The prices that may apply to a prompt of at most this size, at any hour.
     fn reachable(&self, input_tokens: u64) -> impl Iterator<Item = Rates> {
         let tiers = self.tiers.iter();
-        std::iter::once(self.base).chain(
-            tiers
-                .filter(move |tier| self.reaches(tier, input_tokens))
-                .map(|tier| tier.rates),
-        )
+        let tiers = tiers.filter(move |tier| self.reaches(tier, input_tokens));
+        let hours = self.off_peak.iter().map(|off_peak| off_peak.rates);
+        std::iter::once(self.base)
+            .chain(tiers.map(|tier| tier.rates))
+            .chain(hours)
     }
 
-    fn rates(&self, input_tokens: u64, times: Option<(SystemTime, SystemTime)>) -> Rates {
+    fn rates(&self, input_tokens: u64, time: SystemTime) -> Rates {
         let tier = self
             .tiers
             .iter()
@@ -228,12 +239,8 @@ impl Price {
         if let Some(tier) = tier {
             return tier.rates;
         }
-        match (&self.off_peak, times) {
-            (Some(off_peak), Some((began, ended)))
-                if off_peak.covers(began) && off_peak.covers(ended) =>
-            {
-                off_peak.rates
-            }
+        match &self.off_peak {
+            Some(off_peak) if off_peak.covers(time) => off_peak.rates,
             _ => self.base,
         }
     }

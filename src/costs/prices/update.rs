@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::entries::Entries;
 use super::litellm;
 use super::row::Row;
 use crate::costs::calendar::Day;
@@ -55,7 +56,7 @@ struct Document {
     schema: u32,
     #[serde(default)]
     updated: String,
-    models: BTreeMap<String, Box<RawValue>>,
+    models: Entries<Box<RawValue>>,
 }
 
 /// Reads a price file; `None` where there is none.
@@ -77,7 +78,8 @@ pub fn update(file: &Path, installed: &Path) -> Result<Updated, PriceFileError> 
     let text = std::fs::read_to_string(file)
         .map_err(|error| fault(file, format!("cannot be read: {error}")))?;
     let today = Day::of(std::time::SystemTime::now()).to_string();
-    let text = litellm::convert(&text, &today).unwrap_or(text);
+    let converted = litellm::convert(&text, &today).map_err(|name| listed_twice(file, &name))?;
+    let text = converted.unwrap_or(text);
     let checked = parse(file, &text)?;
     check(file, &checked)?;
     replace(installed, &text)
@@ -96,10 +98,16 @@ fn parse(path: &Path, text: &str) -> Result<PriceFile, PriceFileError> {
         let schema = document.schema;
         return Err(fault(path, format!("has schema {schema}, only 1 is known")));
     }
+    let models = document.models.each_once();
     Ok(PriceFile {
         updated: document.updated,
-        models: document.models,
+        models: models.map_err(|name| listed_twice(path, &name))?,
     })
+}
+
+/// Of two rows for one model nobody knows which holds.
+fn listed_twice(path: &Path, name: &str) -> PriceFileError {
+    fault(path, format!("lists the model `{name}` twice"))
 }
 
 /// Everything that is wrong with the rows of a file.

@@ -209,3 +209,74 @@ fn a_model_that_no_budget_can_cover_is_refused_as_by_the_run() {
         context.orch(&args).exits(0);
     }
 }
+
+/// What an agent may spend in a run covers all its steps, and a task whose step would be refused fails.
+#[test]
+fn the_budget_of_an_agent_is_held_against_the_steps_of_a_task() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let context = Context::new();
+    let (cheap, small) = (
+        "max_output_tokens: 5",
+        "max_output_tokens: 5, budget_usd: 0.0049",
+    );
+    let agent = |name: &str, more: &str| {
+        format!("  {name}: {{role: R, provider: stub, model: m, {more}}}\n")
+    };
+    let yaml = priced(&server.url(), 0.0, 1000.0, "", cheap)
+        + &agent("b", cheap)
+        + &agent("small", small)
+        + &agent("twice", "max_output_tokens: 5, budget_usd: 0.006")
+        + "tasks:\n";
+    let with =
+        |steps: &str| context.write("orch.yaml", format!("{yaml}  t: {{steps: [{steps}]}}\n"));
+    for (steps, code) in [
+        // Five tokens at a tenth of a cent are what a call holds.
+        ("{agent: a, prompt: x}", 0),
+        ("{agent: small, prompt: x}", 7),
+        ("{agent: a, prompt: x}, {agent: small, prompt: x}", 8),
+        ("{steps: [{agent: small, prompt: x}]}", 7),
+        ("{agent: small, prompt: x, for_each: [1]}", 7),
+        ("{agent: small, prompt: x, when: \"false\"}", 0),
+        (
+            "{agent: small, prompt: x, on_failure: continue}, {agent: a, prompt: x}",
+            8,
+        ),
+        ("{candidates: [small, a], vote: true, prompt: x}", 0),
+        ("{candidates: [a, b], synthesise: small, prompt: x}", 7),
+        // Each call holds what is left; together they are too much.
+        ("{agent: twice, prompt: x}", 0),
+    ] {
+        with(steps);
+        let task = ["--task", "t"];
+        let ran = context.orch(&task).exits(code);
+        let planned = context.orch(&[&task[..], &["--dry-run"]].concat());
+        // What may go on with other steps is no reason to refuse it.
+        let may_fail = steps.contains("continue");
+        let expected = if code == 0 || may_fail { 0 } else { 7 };
+        assert_eq!(planned.code, expected, "{steps}: {planned:#?} {ran:#?}");
+        if expected == 7 {
+            let words = "above what the budget of an agent leaves";
+            assert!(planned.stderr.contains(words), "{planned:#?}");
+        }
+    }
+    // The least of several steps of one agent, of one token each.
+    for (count, code) in [(6, 0), (7, 7)] {
+        let steps = vec!["{agent: twice, prompt: x}"; count].join(", ");
+        with(&steps);
+        context.orch(&["--task", "t", "--dry-run"]).exits(code);
+        with(&format!(
+            "{{agent: twice, prompt: x, for_each: [{}]}}",
+            vec!["1"; count].join(", ")
+        ));
+        context.orch(&["--task", "t", "--dry-run"]).exits(code);
+    }
+}
+
+#[test]
+fn any_number_of_turns_is_planned_at_once() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let context = place(&server, "", "max_turns: 4000000000, tools: [glob]");
+    let told = plan(&context);
+    assert_eq!(told["max_turns"], 4_000_000_000_u64);
+    assert!(money(&told["highest_usd"]) > 4_000_000_000, "{told}");
+}

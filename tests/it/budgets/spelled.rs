@@ -1,0 +1,82 @@
+//! A model has several names; a price that is written under any of them is its price.
+
+use serde_json::Value;
+
+use crate::support::{Context, Stub, stub};
+
+const NAMES: [&str; 3] = ["gpt4o", "gpt-4o", "openai/gpt-4o"];
+
+/// The answer of a run of a model for which this is configured.
+fn cost(server: &Stub, model: &str, configured: &str) -> Value {
+    let context = Context::new();
+    context.write(".env", "OPENAI_API_KEY=sk-test-0123456789abcdef\n");
+    let yaml = format!(
+        "providers:\n  openai: {{base_url: \"{}\", {configured}}}\n\
+         agents:\n  a: {{role: R, provider: openai, model: {model}, tools: []}}\n",
+        server.url()
+    );
+    context.write("orch.yaml", yaml);
+    let args = ["--agent", "a", "--prompt", "x", "--json"];
+    let answer = context.orch(&args).exits(0).json();
+    let told = context.orch(&["prices", model, "--json"]).exits(0).json();
+    let is_configured = configured.starts_with("prices");
+    assert_eq!(told["source"] == "config", is_configured, "{told}");
+    answer
+}
+
+#[test]
+fn a_price_counts_under_every_name_of_its_model() {
+    // Ten tokens in and five out, at a tenth of a cent each.
+    let server = Stub::start(|_| stub::text("ok"));
+    for key in NAMES {
+        for model in NAMES {
+            let prices = format!("prices: {{{key}: {{input: 1000, output: 1000}}}}");
+            let answer = cost(&server, model, &prices);
+            assert_eq!(answer["cost_usd"], "0.015000", "{key} for {model}");
+        }
+    }
+}
+
+#[test]
+fn a_window_counts_under_every_name_of_its_model() {
+    let server = Stub::start(|_| stub::text("ok"));
+    for key in NAMES {
+        let context = Context::new();
+        context.write(".env", "OPENAI_API_KEY=sk-test-0123456789abcdef\n");
+        // The last of the turns in a conversation that fills its window is no larger than that.
+        let yaml = |key: &str| {
+            format!(
+                "providers:\n  openai: {{base_url: \"{}\", prices: {{gpt-4o: {{input: 1000, output: 0}}}}, \
+                 windows: {{{key}: 2000}}}}\n\
+                 agents:\n  a: {{role: R, provider: openai, model: gpt-4o, tools: [glob], max_turns: 9}}\n",
+                server.url()
+            )
+        };
+        let highest = |key: &str| {
+            context.write("orch.yaml", yaml(key));
+            let args = ["--agent", "a", "--prompt", "x", "--dry-run", "--json"];
+            let plan = context.orch(&args).exits(0).json()["plan"].clone();
+            super::money(&plan["highest_usd"])
+        };
+        assert_eq!(highest(key), highest("gpt-4o"), "{key}");
+    }
+}
+
+#[test]
+fn two_names_of_one_model_in_one_table_are_refused() {
+    for (table, value) in [("prices", "{input: 1, output: 1}"), ("windows", "1000")] {
+        let context = Context::new();
+        context.write(
+            "orch.yaml",
+            format!(
+                "providers:\n  openai:\n    {table}:\n      gpt4o: {value}\n      gpt-4.1: {value}\n      \
+                 openai/gpt-4o: {value}\nagents:\n  a: {{role: R, provider: openai, model: gpt-4o}}\n"
+            ),
+        );
+        let refused = context.orch(&["check"]).exits(3);
+        let words = format!(
+            "orch.yaml:6:7: `gpt4o` and `openai/gpt-4o` are one model, listed twice in `{table}`"
+        );
+        assert!(refused.stderr.contains(&words), "{refused:#?}");
+    }
+}
