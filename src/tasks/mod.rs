@@ -21,6 +21,7 @@ mod run;
 pub mod runs;
 mod scope;
 mod settings;
+mod shell;
 mod step;
 mod template;
 #[cfg(test)]
