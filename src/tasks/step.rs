@@ -37,6 +37,7 @@ pub(super) async fn run(
         if !out.skipped {
             (around.finished)(&place.label, &out.result);
         }
+        block::show_inner(around, step, &out.result, &place.scope.board);
         return Ok(out);
     }
     let events = around.events.for_step(&place.label);
@@ -49,6 +50,7 @@ pub(super) async fn run(
             events.notice("skipped").await;
             let out = block::skipped(around, step);
             place.journal.keep(Durability::Normal, &out).await?;
+            block::show_inner(around, step, &out.result, &place.scope.board);
             return Ok(out);
         }
         Err(error) => failed(
@@ -76,6 +78,7 @@ pub(super) async fn run(
         _ => Durability::Normal,
     };
     place.journal.keep(durability, &out).await?;
+    block::show_inner(around, step, &out.result, &place.scope.board);
     let ok = out.result.ok;
     events.emit(EventKind::StepFinished { ok }).await;
     (around.finished)(&place.label, &out.result);
