@@ -53,6 +53,9 @@ pub(super) struct Place {
     /// The name of what the step lies in, for people; empty at the top.
     pub(super) label: String,
     pub(super) deadline: Option<Instant>,
+    /// An earlier process failed here and its run is gone on with: what is finished counts, and what
+    /// failed is done again.
+    pub(super) again: bool,
 }
 
 impl Place {
@@ -71,6 +74,7 @@ impl Place {
             journal: around.journal.clone(),
             label: String::new(),
             deadline: around.deadline,
+            again: false,
         }
     }
 
@@ -84,6 +88,7 @@ impl Place {
         Self {
             journal: self.journal.under(id),
             label,
+            again: false,
             ..self.clone()
         }
     }

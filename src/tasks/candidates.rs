@@ -8,7 +8,7 @@ use super::around::{Around, Halt, Halted, Place, failed};
 use super::block::add_up;
 use super::command::{self, Ran};
 use super::judge::{self, Candidate};
-use super::work::{self, Asked};
+use super::work::{self, Asked, Part};
 use super::{Candidates, Join, OnBadVerdict, Step, template};
 use crate::agents::journal::Recorded;
 use crate::agents::{ErrorReport, RunResult};
@@ -114,7 +114,7 @@ pub(super) async fn run(
                 purpose: Purpose::Synthesis,
             };
             let place = place.marked(".synthesis");
-            let mut result = work::ask(around, asked, &place).await?;
+            let mut result = last_word(around, asked, &place).await?;
             result.step = Some(place.label);
             results.push(result.clone());
             // Its cost stands among the parts.
@@ -138,9 +138,10 @@ async fn one(
     check: Option<&str>,
     place: Place,
 ) -> Result<RunResult, Halted> {
-    if let Recorded::Done(result) = place.journal.recall()? {
-        return Ok(result);
-    }
+    let place = match work::part(&place)? {
+        Part::Done(result) => return Ok(*result),
+        Part::Open(place) => place,
+    };
     let mut result = work::ask(around, asked, &place).await?;
     result.step = Some(place.label.clone());
     if let Some(check) = check
@@ -153,6 +154,24 @@ async fn one(
         }
     }
     place.journal.keep(Durability::Normal, &result).await?;
+    Ok(result)
+}
+
+/// Asks a judge or a synthesiser. Its answer is kept turn by turn; that it was no good is kept as well, so
+/// that whoever goes on with the step asks it anew.
+async fn last_word(
+    around: &Around<'_>,
+    asked: Asked<'_>,
+    place: &Place,
+) -> Result<RunResult, Halted> {
+    let place = match work::part(place)? {
+        Part::Done(result) => return Ok(*result),
+        Part::Open(place) => place,
+    };
+    let result = work::ask(around, asked, &place).await?;
+    if !result.ok {
+        place.journal.keep(Durability::Normal, &result).await?;
+    }
     Ok(result)
 }
 
@@ -315,7 +334,7 @@ impl Bench<'_> {
             purpose: Purpose::Judge,
         };
         let place = place.marked(".judge");
-        let mut said = match work::ask(around, asked, &place).await {
+        let mut said = match last_word(around, asked, &place).await {
             Ok(said) => said,
             Err(halt) => return Err(stopped(halt, results)),
         };

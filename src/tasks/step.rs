@@ -212,43 +212,102 @@ async fn one_item(
 /// Does a step until it works out, as often as it may. Attempts of an earlier process count, but leave
 /// one more: whoever continues a run wants what failed to be tried again.
 async fn attempts(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunResult, Halted> {
-    let mut spent = RunResult::empty(around.run_id, "agent", "", "");
-    let mut left = step.retries.saturating_add(1);
-    for attempt in 1_u32.. {
+    let mut before = before(step, place)?;
+    loop {
+        let attempt = before.attempt;
         let mark = format!("#{attempt}");
         let record = place.journal.beside(&mark);
-        if let Recorded::Done(before) = record.recall::<RunResult>()? {
-            add_up(&mut spent, &[before]);
-            left = left.saturating_sub(1).max(1);
-            continue;
-        }
-        let at = if attempt == 1 {
+        let mut at = if attempt == 1 {
             place.clone()
         } else {
+            // So that a later process does not go on with the attempt before.
+            record.begin(Durability::Normal).await?;
             place.marked(&mark)
         };
+        at.again = std::mem::take(&mut before.again);
         let limit = step.timeout.and_then(Seconds::limit);
         let at = at.until(limit.and_then(|limit| Instant::now().checked_add(limit)));
         let mut result = rounds(around, step, &at).await?;
-        left -= 1;
+        before.left = before.left.saturating_sub(1);
         if !result.ok {
-            // Of what failed, only that it did and what it cost is kept.
+            // Of what failed, only that it did and what it cost is kept here; its parts keep themselves.
             record.keep(Durability::Normal, &result).await?;
-            if left > 0 && result.error.as_ref().is_some_and(is_worth_trying_again) {
+            let is_worth_it = result.error.as_ref().is_some_and(is_worth_trying_again);
+            if before.left > 0 && is_worth_it {
                 let words = result
                     .error
                     .as_ref()
                     .map_or("it failed", |error| &error.message);
                 let words = format!("attempt {attempt} failed, trying again: {words}");
                 around.events.for_step(&place.label).notice(words).await;
-                add_up(&mut spent, &[result]);
+                add_up(&mut before.spent, &[result]);
+                before.attempt = attempt.saturating_add(1);
                 continue;
             }
         }
-        add_up(&mut result, &[spent]);
+        add_up(&mut result, &[before.spent]);
         return Ok(result);
     }
-    Ok(spent)
+}
+
+/// What is known of the attempts at a step that came before.
+struct Before {
+    /// What those have spent that are not gone on with.
+    spent: RunResult,
+    /// How many attempts are left.
+    left: u32,
+    /// The attempt that is next.
+    attempt: u32,
+    /// It failed and is gone on with.
+    again: bool,
+}
+
+/// The attempts of earlier processes.
+fn before(step: &Step, place: &Place) -> Result<Before, Halted> {
+    let mut before = Before {
+        spent: RunResult::empty("", "agent", "", ""),
+        left: step.retries.saturating_add(1),
+        attempt: 1,
+        again: false,
+    };
+    let mut last = None;
+    loop {
+        let record = place.journal.beside(&format!("#{}", before.attempt));
+        match record.recall::<RunResult>()? {
+            Recorded::Done(failed) => {
+                add_up(&mut before.spent, last.replace(failed).as_slice());
+                before.left = before.left.saturating_sub(1).max(1);
+                before.attempt = before.attempt.saturating_add(1);
+            }
+            Recorded::Begun => {
+                add_up(&mut before.spent, last.as_slice());
+                return Ok(before);
+            }
+            Recorded::Never => break,
+        }
+    }
+    match last {
+        // What it finished is neither done nor paid again, and stands in the result of the next.
+        Some(failed) if !must_begin_anew(step, &failed) => {
+            before.attempt = before.attempt.saturating_sub(1);
+            before.again = true;
+        }
+        failed => add_up(&mut before.spent, failed.as_slice()),
+    }
+    Ok(before)
+}
+
+/// Whether going on with a failed attempt would end as it did: an answer or a loop was finished and no
+/// good. Blocks, tasks and candidates keep what is finished part by part.
+fn must_begin_anew(step: &Step, failed: &RunResult) -> bool {
+    match (&step.work, &step.repeat) {
+        (Work::Agent { .. }, _) => work::is_no_good(failed),
+        (_, Some(_)) => {
+            let class = failed.error.as_ref().map(|error| error.class);
+            class == Some(ErrorClass::Failed)
+        }
+        (_, None) => false,
+    }
 }
 
 /// Whether a new attempt may end otherwise.
@@ -286,12 +345,18 @@ async fn rounds(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunRe
         } else {
             place.marked(&format!("~{round}"))
         };
-        let mut result = work::run(around, step, &at).await?;
-        let out = StepOut {
+        // A round that was followed by another one is finished, however it ended.
+        let record = place.journal.beside(&format!("~{round}"));
+        let mut result = match record.recall::<RunResult>()? {
+            Recorded::Done(result) => result,
+            _ => work::run(around, step, &at).await?,
+        };
+        let out = Arc::new(StepOut {
             skipped: false,
             result: result.clone(),
-        };
-        place.scope.board.put(&step.id, Arc::new(out));
+        });
+        block::show_inner(around, step, &out.result, &place.scope.board);
+        place.scope.board.put(&step.id, Arc::clone(&out));
         let is_met = template::condition(&repeat.until, &place.scope);
         add_up(&mut result, std::slice::from_ref(&before));
         let hopeless = result
@@ -318,6 +383,7 @@ async fn rounds(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunRe
                 return Ok(unusable(result, words));
             }
             Ok(false) => {
+                record.keep(Durability::Normal, &out.result).await?;
                 before = RunResult::empty(around.run_id, "agent", "", "");
                 add_up(&mut before, &[result]);
             }

@@ -1,5 +1,6 @@
 //! Whole runs in one process, with models that follow a script.
 
+mod again;
 mod candidates;
 mod graph;
 mod resume;

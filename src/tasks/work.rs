@@ -180,6 +180,38 @@ pub(super) async fn ask(
     }
 }
 
+/// A part of a step that an agent is asked for, as earlier processes have left it.
+pub(super) enum Part {
+    /// It is finished.
+    Done(Box<RunResult>),
+    /// It is asked for here.
+    Open(Place),
+}
+
+/// How a part of a step stands whose result is kept in this place. Where the step is gone on with after a
+/// failure, a part that has led to no good answer is asked for anew, beside what it was.
+pub(super) fn part(place: &Place) -> Result<Part, Halted> {
+    let mut at = place.clone();
+    for number in 2_u32.. {
+        match at.journal.recall::<RunResult>()? {
+            Recorded::Done(result) if result.ok || !place.again => {
+                return Ok(Part::Done(Box::new(result)));
+            }
+            Recorded::Done(failed) if is_no_good(&failed) => {
+                at.journal = place.journal.beside(&format!("#{number}"));
+            }
+            _ => break,
+        }
+    }
+    Ok(Part::Open(at))
+}
+
+/// Whether an agent answered, but not as it should: what is kept of it leads there again.
+pub(super) fn is_no_good(failed: &RunResult) -> bool {
+    let class = failed.error.as_ref().map(|error| error.class);
+    matches!(class, Some(ErrorClass::Failed | ErrorClass::TurnLimit))
+}
+
 /// What an agent said as later steps, the journal and the results see it: without known secrets.
 fn masked(mut result: RunResult, redactor: &Redactor) -> RunResult {
     result.output = redactor.mask_owned(result.output);
@@ -199,7 +231,7 @@ async fn run_command(
     let record = place.journal.under("run");
     let mut warnings = Vec::new();
     let ran = match record.recall::<Ran>()? {
-        Recorded::Done(ran) => ran,
+        Recorded::Done(ran) if ran.failure.is_none() || !place.again => ran,
         known => {
             if known == Recorded::Begun {
                 let words = format!(
@@ -219,7 +251,7 @@ async fn run_command(
                 }
                 warnings.push(format!("{words}; it was run again"));
             }
-            record.begin().await?;
+            record.begin(Durability::Full).await?;
             let events = around.events.for_step(&place.label);
             let ran = stoppable(around, async {
                 command::run(around.commands, script, None, place.deadline, &events).await

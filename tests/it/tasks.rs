@@ -1,5 +1,6 @@
 //! Tasks from the command line: run, parked, continued, drawn, refused.
 
+mod again;
 mod agents;
 mod all;
 mod kill;
