@@ -115,7 +115,7 @@ impl Orchestrator {
             return Ok(result);
         }
         let _lock = lock;
-        let plan: Plan = serde_json::from_str(&run.plan).map_err(|error| {
+        let mut plan: Plan = serde_json::from_str(&run.plan).map_err(|error| {
             OrchError::new(ErrorClass::Failed, "the plan of the run cannot be read")
                 .caused_by(&error)
                 .with_hint("it was made by another version of the program")
@@ -127,7 +127,12 @@ impl Orchestrator {
                 tasks::PLAN_VERSION
             )));
         }
-        self.tell_changes(&plan.agents, &Clone::clone, events).await;
+        // Those of a plan that an earlier version made may name no model.
+        for settings in plan.agents.values_mut() {
+            *settings = self.settled(settings);
+        }
+        self.tell_changes(&plan.agents, &|settings| self.settled(settings), events)
+            .await;
         runs::set_state(store, &run_id, RunState::Running, None, Durability::Full)
             .await
             .map_err(|error| not_kept(&error))?;

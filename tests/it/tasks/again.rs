@@ -44,3 +44,38 @@ fn what_was_done_before_a_failure_is_not_done_again() {
     assert_eq!(context.read("log.txt"), "pushed\nworked\n");
     assert_eq!(server.chats().len(), 3);
 }
+
+#[test]
+fn a_run_goes_on_with_the_models_that_it_began_with() {
+    for (args, now) in [
+        // The model of the command line.
+        (&["--model", "other"][..], "one"),
+        // The model of the settings, which name another one by now.
+        (&[], "two"),
+    ] {
+        let server = Stub::start(|seen| stub::text(&seen.last_text()));
+        let context = Context::new();
+        let tasks =
+            "  t: {steps: [{agent: a, prompt: x}, {run: 'test -e go'}, {agent: b, prompt: y}]}\n";
+        let with = |model: &str| {
+            let settings = format!("settings: {{default_model: {model}, ");
+            let text = config(&server.url(), tasks).replace(", model: stub-model", "");
+            context.write("orch.yaml", text.replace("settings: {", &settings));
+        };
+        with("one");
+        context.orch(&[&["--task", "t"], args].concat()).exits(8);
+        context.write("go", "");
+        with(now);
+        let ran = context.orch(&["--resume", &run_id(&context)]).exits(0);
+        let models: Vec<_> = server
+            .chats()
+            .iter()
+            .map(|chat| chat.body["model"].as_str().unwrap().to_owned())
+            .collect();
+        let expected = args.last().copied().unwrap_or("one");
+        assert_eq!(models, [expected, expected]);
+        let notice =
+            "the configuration of `b` has changed; the run goes on with what it began with";
+        assert!(ran.stderr.contains(notice), "{}", ran.stderr);
+    }
+}
