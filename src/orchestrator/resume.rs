@@ -14,6 +14,7 @@ use crate::costs::report::Filter;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::providers::Delivery;
+use crate::redact::MASK;
 use crate::store::{Durability, StoreError};
 use crate::tasks::runs::{self, StoredRun};
 use crate::tasks::{self, Plan, RunLock, RunState};
@@ -127,6 +128,9 @@ impl Orchestrator {
                 tasks::PLAN_VERSION
             )));
         }
+        if run.plan.contains(MASK) {
+            self.unmask(&mut plan);
+        }
         // Those of a plan that an earlier version made may name no model.
         for settings in plan.agents.values_mut() {
             *settings = self.settled(settings);
@@ -137,6 +141,15 @@ impl Orchestrator {
             .await
             .map_err(|error| not_kept(&error))?;
         Box::pin(self.work_on(&run_id, &plan, (lost, options.deadline), events, cancel)).await
+    }
+
+    /// Puts the secrets back into the texts of a plan that was kept, from the configuration as it is now.
+    fn unmask(&self, plan: &mut Plan) {
+        let now = self.plan_of(&plan.task, plan.inputs.clone()).ok();
+        let masked = now
+            .as_ref()
+            .and_then(|now| serde_json::from_str(&self.redactor.json(now)).ok());
+        tasks::unmask(plan, now.as_ref(), masked.as_ref(), MASK);
     }
 
     async fn resume_agents(

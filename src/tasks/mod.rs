@@ -34,7 +34,9 @@ pub use around::{Around, Halt};
 pub use graph::{Done, is_stopped, ready};
 pub use lock::RunLock;
 pub use outcome::StepOut;
-pub use plan::{Candidates, Join, PLAN_VERSION, Plan, PlanError, Sources, Step, Work, walk};
+pub use plan::{
+    Candidates, Join, PLAN_VERSION, Plan, PlanError, Sources, Step, Work, unmask, walk,
+};
 pub use run::{Ended, run};
 pub use runs::RunState;
 pub use settings::{

@@ -59,6 +59,19 @@ pub(super) async fn run(
             work::name(&step.work),
             ErrorReport::new(ErrorClass::Failed, format!("`when`: {error}")),
         ),
+        Ok(true) if step.is_masked => failed(
+            around,
+            work::kind(&step.work),
+            work::name(&step.work),
+            ErrorReport {
+                hint: Some("start the task anew".to_owned()),
+                ..ErrorReport::new(
+                    ErrorClass::Config,
+                    "the step was kept without the secret in its text, and the configuration has \
+                     another text for it now",
+                )
+            },
+        ),
         Ok(true) => {
             events.emit(EventKind::StepStarted {}).await;
             match &step.for_each {

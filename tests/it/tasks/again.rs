@@ -79,3 +79,35 @@ fn a_run_goes_on_with_the_models_that_it_began_with() {
         assert!(ran.stderr.contains(notice), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn no_other_command_is_run_because_a_secret_was_masked() {
+    let server = Stub::replies([]);
+    let context = Context::new();
+    let tasks = "  t:
+    steps:
+      - {run: 'test -e go'}
+      - {id: blk, steps: [{id: url, run: \"printf %s 'postgres://test:test1234@localhost/db' > url\"}]}
+";
+    let text = config(&server.url(), tasks);
+    context.write("orch.yaml", &text);
+    context.orch(&["--task", "t"]).exits(1);
+    let id = run_id(&context);
+    context.write("go", "");
+    // Which text was meant cannot be told from another one.
+    context.write("orch.yaml", text.replace("> url", "> other"));
+    let refused = context.orch(&["--resume", &id]).exits(8);
+    assert!(
+        refused
+            .stderr
+            .contains("the step was kept without the secret in its text"),
+        "{}",
+        refused.stderr
+    );
+    for file in ["url", "other"] {
+        assert!(!context.work().join(file).exists(), "{file}");
+    }
+    context.write("orch.yaml", &text);
+    context.orch(&["--resume", &id]).exits(0);
+    assert_eq!(context.read("url"), "postgres://test:test1234@localhost/db");
+}
