@@ -52,6 +52,8 @@ pub(super) struct Place {
     pub(super) journal: Journal,
     /// The name of what the step lies in, for people; empty at the top.
     pub(super) label: String,
+    /// The same as results name it, whichever round or attempt they are of.
+    pub(super) name: String,
     pub(super) deadline: Option<Instant>,
     /// An earlier process failed here and its run is gone on with: what is finished counts, and what
     /// failed is done again.
@@ -73,6 +75,7 @@ impl Place {
             },
             journal: around.journal.clone(),
             label: String::new(),
+            name: String::new(),
             deadline: around.deadline,
             again: false,
         }
@@ -80,21 +83,29 @@ impl Place {
 
     /// The place of a step of this block.
     pub(super) fn of_step(&self, id: &str) -> Self {
-        let label = if self.label.is_empty() {
-            id.to_owned()
-        } else {
-            format!("{}/{id}", self.label)
+        let below = |place: &str| match place {
+            "" => id.to_owned(),
+            place => format!("{place}/{id}"),
         };
         Self {
             journal: self.journal.under(id),
-            label,
+            label: below(&self.label),
+            name: below(&self.name),
             again: false,
             ..self.clone()
         }
     }
 
-    /// The same place for one item, round, candidate or attempt of it.
+    /// The same place for one item or candidate of it.
     pub(super) fn marked(&self, mark: &str) -> Self {
+        Self {
+            name: format!("{}{mark}", self.name),
+            ..self.repeated(mark)
+        }
+    }
+
+    /// The same place for another round or attempt.
+    pub(super) fn repeated(&self, mark: &str) -> Self {
         Self {
             journal: self.journal.beside(mark),
             label: format!("{}{mark}", self.label),
@@ -138,11 +149,21 @@ impl Halted {
         Self { why, so_far: None }
     }
 
-    pub(super) fn with(self, so_far: RunResult) -> Self {
+    /// With what there is, which is not all of it.
+    pub(super) fn with(self, mut so_far: RunResult) -> Self {
+        so_far.ok = false;
         Self {
             so_far: Some(Box::new(so_far)),
             ..self
         }
+    }
+
+    /// The same as a part of this step.
+    pub(super) fn of_step(mut self, name: &str) -> Self {
+        if let Some(so_far) = &mut self.so_far {
+            so_far.step = Some(name.to_owned());
+        }
+        self
     }
 }
 

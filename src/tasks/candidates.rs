@@ -93,7 +93,10 @@ pub(super) async fn run(
                 .map(|text| template::text(text, &place.scope));
             let criteria = match criteria.transpose() {
                 Ok(criteria) => criteria,
-                Err(error) => return Ok(work::bad_template(around, step, "criteria", &error)),
+                Err(error) => {
+                    let failed = work::bad_template(around, step, "criteria", &error);
+                    return Ok(with_parts(failed, results));
+                }
             };
             let bench = Bench {
                 agent,
@@ -114,8 +117,7 @@ pub(super) async fn run(
                 purpose: Purpose::Synthesis,
             };
             let place = place.marked(".synthesis");
-            let mut result = last_word(around, asked, &place).await?;
-            result.step = Some(place.label);
+            let result = last_word(around, asked, &place).await?;
             results.push(result.clone());
             // Its cost stands among the parts.
             RunResult {
@@ -143,7 +145,6 @@ async fn one(
         Part::Open(place) => place,
     };
     let mut result = work::ask(around, asked, &place).await?;
-    result.step = Some(place.label.clone());
     if let Some(check) = check
         && result.ok
     {
@@ -338,7 +339,6 @@ impl Bench<'_> {
             Ok(said) => said,
             Err(halt) => return Err(stopped(halt, results)),
         };
-        said.step = Some(place.label.clone());
         let verdict = match (&said.error, &said.structured) {
             (None, Some(value)) => shown.verdict(value),
             (None, None) => Err("it is no JSON".to_owned()),

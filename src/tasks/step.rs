@@ -74,10 +74,11 @@ pub(super) async fn run(
         ),
         Ok(true) => {
             events.emit(EventKind::StepStarted {}).await;
-            match &step.for_each {
-                None => attempts(around, step, &place).await?,
-                Some(each) => items(around, step, each, &place).await?,
-            }
+            let done = match &step.for_each {
+                None => attempts(around, step, &place).await,
+                Some(each) => items(around, step, each, &place).await,
+            };
+            done.map_err(|halt| halt.of_step(&step.id))?
         }
     };
     result.step = Some(step.id.clone());
@@ -105,6 +106,7 @@ async fn items(
     each: &ForEach,
     place: &Place,
 ) -> Result<RunResult, Halted> {
+    let start = Instant::now();
     let mut whole = RunResult::empty(around.run_id, "all", work::name(&step.work), "");
     let items = match each {
         ForEach::Items(items) => items.clone(),
@@ -163,10 +165,13 @@ async fn items(
             results.len(),
             first.message
         );
+        let mut classes = bad.iter().filter_map(|result| result.error.as_ref());
         let class = if bad.len() < results.len() {
             ErrorClass::Partial
-        } else {
+        } else if classes.all(|error| error.class == first.class) {
             first.class
+        } else {
+            ErrorClass::Failed
         };
         whole.error = Some(ErrorReport {
             hint: first.hint.clone(),
@@ -184,6 +189,7 @@ async fn items(
     };
     whole.structured = Some(results.iter().map(value).collect());
     whole.results = Some(results);
+    whole.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     match halted {
         None => Ok(whole),
         Some(halt) => Err(halt.with(whole)),
@@ -214,8 +220,10 @@ async fn one_item(
     place.scope.board = Board::above(&place.scope.board);
     let events = around.events.for_step(&place.label);
     events.emit(EventKind::StepStarted {}).await;
-    let mut result = attempts(around, step, &place).await?;
-    result.step = Some(format!("{}[{index}]", step.id));
+    let name = format!("{}[{index}]", step.id);
+    let done = attempts(around, step, &place).await;
+    let mut result = done.map_err(|halt| halt.of_step(&name))?;
+    result.step = Some(name);
     place.journal.keep(Durability::Normal, &result).await?;
     let ok = result.ok;
     events.emit(EventKind::StepFinished { ok }).await;
@@ -235,7 +243,7 @@ async fn attempts(around: &Around<'_>, step: &Step, place: &Place) -> Result<Run
         } else {
             // So that a later process does not go on with the attempt before.
             record.begin(Durability::Normal).await?;
-            place.marked(&mark)
+            place.repeated(&mark)
         };
         at.again = std::mem::take(&mut before.again);
         let limit = step.timeout.and_then(Seconds::limit);
@@ -356,7 +364,7 @@ async fn rounds(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunRe
         let at = if round == 1 {
             place.clone()
         } else {
-            place.marked(&format!("~{round}"))
+            place.repeated(&format!("~{round}"))
         };
         // A round that was followed by another one is finished, however it ended.
         let record = place.journal.beside(&format!("~{round}"));

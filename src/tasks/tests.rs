@@ -3,6 +3,7 @@
 mod again;
 mod candidates;
 mod graph;
+mod results;
 mod resume;
 
 use std::collections::BTreeMap;

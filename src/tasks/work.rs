@@ -100,6 +100,7 @@ pub(super) async fn run(
                 let place = Place {
                     journal: place.journal.clone(),
                     label: place.label.clone(),
+                    name: place.name.clone(),
                     ..Place::top(around, task, inputs)
                 }
                 .until(place.deadline);
@@ -173,7 +174,8 @@ pub(super) async fn ask(
     let team = Team::new(around.resolve, around.delegation);
     let events = around.events.for_step(&place.label).for_agent(&agent.name);
     let finished = agents::run(agent, ask, around.resilience, &team, &events, around.cancel).await;
-    let result = masked(finished.result, &agent.tools.redactor);
+    let mut result = masked(finished.result, &agent.tools.redactor);
+    result.step = Some(place.name.clone());
     match around.cancel.cause() {
         Some(cause) if !result.ok => Err(Halted::new(Halt::Stopped(cause)).with(result)),
         _ => Ok(result),
