@@ -126,12 +126,12 @@ impl Journal {
         })
     }
 
-    /// Notes that what stands under this key begins now: done when it is on the disk.
+    /// Notes that what stands under this key begins now: done when it is as durable as asked.
     ///
     /// # Errors
     /// When it could not be written.
-    pub async fn begin(&self) -> Result<(), StoreError> {
-        self.write(Durability::Full, None).await
+    pub async fn begin(&self, durability: Durability) -> Result<(), StoreError> {
+        self.write(durability, None).await
     }
 
     /// Keeps what came of it; done when it is as durable as asked.
@@ -201,12 +201,12 @@ mod tests {
         let turn = journal.under("test").beside("#2").under("t1");
         assert_eq!(turn.key(), "r1/test#2/t1");
         assert_eq!(turn.recall::<u32>().unwrap(), Recorded::Never);
-        turn.begin().await.unwrap();
+        turn.begin(Durability::Full).await.unwrap();
         assert_eq!(turn.recall::<u32>().unwrap(), Recorded::Begun);
         turn.keep(Durability::Full, &7).await.unwrap();
         assert_eq!(turn.recall::<u32>().unwrap(), Recorded::Done(7));
         // Beginning it again does not lose what came of it.
-        turn.begin().await.unwrap();
+        turn.begin(Durability::Full).await.unwrap();
         assert_eq!(turn.recall::<u32>().unwrap(), Recorded::Done(7));
         assert_eq!(
             journal.under("test").recall::<u32>().unwrap(),
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(turn.anew().recall::<u32>().unwrap(), Recorded::Never);
 
         let none = Journal::default().under("x");
-        none.begin().await.unwrap();
+        none.begin(Durability::Full).await.unwrap();
         none.keep(Durability::Full, &1).await.unwrap();
         assert_eq!(none.recall::<u32>().unwrap(), Recorded::Never);
     }

@@ -309,7 +309,7 @@ async fn ask_model(
                 text: CUT_OFF.to_owned(),
             });
         }
-        journal.begin().await.map_err(lost)?;
+        journal.begin(Durability::Full).await.map_err(lost)?;
     }
     let said = Said::default();
     let heard = around.events.keeping(&said);

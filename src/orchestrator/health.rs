@@ -98,9 +98,9 @@ impl Orchestrator {
         }
         if deep {
             let run_id = new_run_id();
-            let checks = agents
-                .iter()
-                .map(|(name, settings)| self.ask_model(&run_id, (name, settings), deadline, cancel));
+            let checks = agents.iter().map(|(name, settings)| {
+                self.ask_model(&run_id, (name, settings), deadline, cancel)
+            });
             let is_capped = self.options.budget.is_some()
                 || self.config.document.settings.budget.run_usd.is_some();
             let at_once = if is_capped { 1 } else { agents.len() };

@@ -104,7 +104,7 @@ impl Orchestrator {
     }
 
     /// The settings of an agent with the provider and the model that it has in this call.
-    fn settled(&self, settings: &AgentSettings) -> AgentSettings {
+    pub(super) fn settled(&self, settings: &AgentSettings) -> AgentSettings {
         let general = &self.config.document.settings;
         let provider = settings.provider.as_deref();
         AgentSettings {

@@ -15,6 +15,7 @@ use crate::costs::{Earlier, Ledger};
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::providers::Delivery;
+use crate::redact::MASK;
 use crate::store::{Durability, StoreError};
 use crate::tasks::runs::{self, StoredRun};
 use crate::tasks::{self, Plan, RunLock, RunState};
@@ -138,7 +139,7 @@ impl Orchestrator {
             return Ok(result);
         }
         let _lock = lock;
-        let plan: Plan = serde_json::from_str(&run.plan).map_err(|error| {
+        let mut plan: Plan = serde_json::from_str(&run.plan).map_err(|error| {
             OrchError::new(ErrorClass::Failed, "the plan of the run cannot be read")
                 .caused_by(&error)
                 .with_hint("it was made by another version of the program")
@@ -150,12 +151,29 @@ impl Orchestrator {
                 tasks::PLAN_VERSION
             )));
         }
-        self.tell_changes(&plan.agents, &Clone::clone, events).await;
+        if run.plan.contains(MASK) {
+            self.unmask(&mut plan);
+        }
+        // Those of a plan that an earlier version made may name no model.
+        for settings in plan.agents.values_mut() {
+            *settings = self.settled(settings);
+        }
+        self.tell_changes(&plan.agents, &|settings| self.settled(settings), events)
+            .await;
         runs::set_state(store, &run_id, RunState::Running, None, Durability::Full)
             .await
             .map_err(|error| not_kept(&error))?;
         let before = (lost, earlier, options.deadline);
         Box::pin(self.work_on(&run_id, &plan, before, events, cancel)).await
+    }
+
+    /// Puts the secrets back into the texts of a plan that was kept, from the configuration as it is now.
+    fn unmask(&self, plan: &mut Plan) {
+        let now = self.plan_of(&plan.task, plan.inputs.clone()).ok();
+        let masked = now
+            .as_ref()
+            .and_then(|now| serde_json::from_str(&self.redactor.json(now)).ok());
+        tasks::unmask(plan, now.as_ref(), masked.as_ref(), MASK);
     }
 
     async fn resume_agents(

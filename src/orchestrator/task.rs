@@ -83,18 +83,29 @@ impl Orchestrator {
         let mut given = serde_json::Value::Object(given);
         self.redactor.mask_json(&mut given);
         let given = given.as_object().cloned().unwrap_or_default();
+        self.plan_of(name, given).map_err(|error| match error {
+            PlanError::Inputs(error) => refused(error),
+            error => OrchError::new(ErrorClass::Config, error.to_string()),
+        })
+    }
+
+    /// The plan of a task, whose agents have the providers and models of this call.
+    pub(super) fn plan_of(
+        &self,
+        name: &str,
+        given: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Plan, PlanError> {
+        let document = &self.config.document;
         let sources = Sources {
             task: &|name| document.tasks.get(name),
             agent: &|name| document.agents.get(name),
         };
-        let plan = Plan::new(name, sources, given).map_err(|error| match error {
-            PlanError::Inputs(error) => refused(error),
-            error => OrchError::new(ErrorClass::Config, error.to_string()),
-        })?;
-        Ok(Plan {
-            budget: self.options.budget,
-            ..plan
-        })
+        let mut plan = Plan::new(name, sources, given)?;
+        plan.budget = self.options.budget;
+        for settings in plan.agents.values_mut() {
+            *settings = self.settled(settings);
+        }
+        Ok(plan)
     }
 
     /// Runs a task from its plan.

@@ -57,9 +57,14 @@ pub(super) struct Place {
     pub(super) journal: Journal,
     /// The name of what the step lies in, for people; empty at the top.
     pub(super) label: String,
+    /// The same as results name it, whichever round or attempt they are of.
+    pub(super) name: String,
     pub(super) deadline: Option<Instant>,
     /// The account of all attempts here, also of those of which nobody hears any more.
     pub(super) spent: Arc<Spent>,
+    /// An earlier process failed here and its run is gone on with: what is finished counts, and what
+    /// failed is done again.
+    pub(super) again: bool,
 }
 
 impl Place {
@@ -77,21 +82,24 @@ impl Place {
             },
             journal: around.journal.clone(),
             label: String::new(),
+            name: String::new(),
             deadline: around.deadline,
             spent: Spent::after(around.earlier.whole()),
+            again: false,
         }
     }
 
     /// The place of a step of this block.
     pub(super) fn of_step(&self, around: &Around<'_>, id: &str) -> Self {
-        let label = if self.label.is_empty() {
-            id.to_owned()
-        } else {
-            format!("{}/{id}", self.label)
+        let below = |place: &str| match place {
+            "" => id.to_owned(),
+            place => format!("{place}/{id}"),
         };
         let place = Self {
             journal: self.journal.under(id),
-            label,
+            label: below(&self.label),
+            name: below(&self.name),
+            again: false,
             ..self.clone()
         };
         place.with_account(around)
@@ -99,7 +107,11 @@ impl Place {
 
     /// The same place for one item or candidate of it, which is told of by itself.
     pub(super) fn part(&self, around: &Around<'_>, mark: &str) -> Self {
-        self.marked(mark).with_account(around)
+        let place = Self {
+            name: format!("{}{mark}", self.name),
+            ..self.repeated(mark)
+        };
+        place.with_account(around)
     }
 
     fn with_account(self, around: &Around<'_>) -> Self {
@@ -108,8 +120,8 @@ impl Place {
         Self { spent, ..self }
     }
 
-    /// The same place for one round or attempt of it.
-    pub(super) fn marked(&self, mark: &str) -> Self {
+    /// The same place for another round or attempt.
+    pub(super) fn repeated(&self, mark: &str) -> Self {
         Self {
             journal: self.journal.beside(mark),
             label: format!("{}{mark}", self.label),
@@ -185,11 +197,21 @@ impl Halted {
         self
     }
 
-    pub(super) fn with(self, so_far: RunResult) -> Self {
+    /// With what there is, which is not all of it.
+    pub(super) fn with(self, mut so_far: RunResult) -> Self {
+        so_far.ok = false;
         Self {
             so_far: Some(Box::new(so_far)),
             ..self
         }
+    }
+
+    /// The same as a part of this step.
+    pub(super) fn of_step(mut self, name: &str) -> Self {
+        if let Some(so_far) = &mut self.so_far {
+            so_far.step = Some(name.to_owned());
+        }
+        self
     }
 }
 

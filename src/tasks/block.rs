@@ -8,7 +8,8 @@ use futures_util::stream::FuturesUnordered;
 
 use super::around::{Around, Halted, Place};
 use super::graph::{Done, is_stopped, ready};
-use super::{Step, StepOut, step};
+use super::scope::Board;
+use super::{Step, StepOut, Work, step};
 use crate::agents::RunResult;
 use crate::providers::BoxFuture;
 
@@ -135,5 +136,26 @@ pub(super) fn skipped(around: &Around<'_>, step: &Step) -> StepOut {
     StepOut {
         skipped: true,
         result,
+    }
+}
+
+/// Shows the steps of a block that has ended to those behind it: what its result says of them, and that
+/// the others were left out. Those of one item are seen in `items` only.
+pub(super) fn show_inner(around: &Around<'_>, step: &Step, result: &RunResult, board: &Board) {
+    let (Work::Block { steps }, None) = (&step.work, &step.for_each) else {
+        return;
+    };
+    for inner in steps {
+        let parts = result.results.iter().flatten();
+        let mut of_inner = parts.filter(|part| part.step.as_deref() == Some(&inner.id));
+        let out = match of_inner.next() {
+            Some(part) => StepOut {
+                skipped: false,
+                result: part.clone(),
+            },
+            None => skipped(around, inner),
+        };
+        show_inner(around, inner, &out.result, board);
+        board.put(&inner.id, Arc::new(out));
     }
 }

@@ -8,7 +8,7 @@ use super::around::{Around, Halt, Halted, Place, failed};
 use super::block::add_up;
 use super::command::{self, Ran};
 use super::judge::{self, Candidate};
-use super::work::{self, Asked};
+use super::work::{self, Asked, Part};
 use super::{Candidates, Join, OnBadVerdict, Step, template};
 use crate::agents::journal::Recorded;
 use crate::agents::{ErrorReport, RunResult};
@@ -93,7 +93,10 @@ pub(super) async fn run(
                 .map(|text| template::text(text, &place.scope));
             let criteria = match criteria.transpose() {
                 Ok(criteria) => criteria,
-                Err(error) => return Ok(work::bad_template(around, step, "criteria", &error)),
+                Err(error) => {
+                    let failed = work::bad_template(around, step, "criteria", &error);
+                    return Ok(with_parts(failed, results));
+                }
             };
             let bench = Bench {
                 agent,
@@ -114,11 +117,10 @@ pub(super) async fn run(
                 purpose: Purpose::Synthesis,
             };
             let place = place.part(around, ".synthesis");
-            let mut result = match work::ask(around, asked, &place).await {
+            let result = match last_word(around, asked, &place).await {
                 Ok(result) => result,
                 Err(halt) => return Err(stopped(halt, &results)),
             };
-            result.step = Some(place.label);
             results.push(result.clone());
             // What it took stands among the parts.
             RunResult {
@@ -138,11 +140,11 @@ async fn one(
     check: Option<&str>,
     place: Place,
 ) -> Result<RunResult, Halted> {
-    if let Recorded::Done(result) = place.journal.recall()? {
-        return Ok(result);
-    }
+    let place = match work::part(&place)? {
+        Part::Done(result) => return Ok(*result),
+        Part::Open(place) => place,
+    };
     let mut result = work::ask(around, asked, &place).await?;
-    result.step = Some(place.label.clone());
     if let Some(check) = check
         && result.ok
     {
@@ -156,6 +158,24 @@ async fn one(
         }
     }
     place.journal.keep(Durability::Normal, &result).await?;
+    Ok(result)
+}
+
+/// Asks a judge or a synthesiser. Its answer is kept turn by turn; that it was no good is kept as well, so
+/// that whoever goes on with the step asks it anew.
+async fn last_word(
+    around: &Around<'_>,
+    asked: Asked<'_>,
+    place: &Place,
+) -> Result<RunResult, Halted> {
+    let place = match work::part(place)? {
+        Part::Done(result) => return Ok(*result),
+        Part::Open(place) => place,
+    };
+    let result = work::ask(around, asked, &place).await?;
+    if !result.ok {
+        place.journal.keep(Durability::Normal, &result).await?;
+    }
     Ok(result)
 }
 
@@ -318,11 +338,10 @@ impl Bench<'_> {
             purpose: Purpose::Judge,
         };
         let place = place.part(around, ".judge");
-        let mut said = match work::ask(around, asked, &place).await {
+        let mut said = match last_word(around, asked, &place).await {
             Ok(said) => said,
             Err(halt) => return Err(stopped(halt, results)),
         };
-        said.step = Some(place.label.clone());
         let verdict = match (&said.error, &said.structured) {
             (None, Some(value)) => shown.verdict(value),
             (None, None) => Err("it is no JSON".to_owned()),

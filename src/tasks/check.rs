@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::references::{Form, references};
+use super::references::{Form, misplaced, references};
 use super::{ForEach, StepSettings, TaskSettings, default_step_id, scope, template};
 use crate::agents::AgentSettings;
 
@@ -218,17 +218,19 @@ impl Checker<'_> {
         for (key, text) in [
             ("prompt", &step.prompt),
             ("criteria", &step.criteria),
-            ("run", &step.run),
             ("gate", &step.gate),
         ] {
             if let Some(text) = text {
                 self.template(text, Form::Text, &joined(path, &[key]), &within);
             }
         }
+        if let Some(run) = &step.run {
+            self.command(run, &joined(path, &["run"]), &within);
+        }
         if let Some(check) = &step.check {
             let mut within = within.clone();
             within.also = Some("answer");
-            self.template(check, Form::Text, &joined(path, &["check"]), &within);
+            self.command(check, &joined(path, &["check"]), &within);
         }
         for (name, value) in &step.inputs {
             self.values(value, &joined(path, &["inputs", name]), &within);
@@ -266,6 +268,15 @@ impl Checker<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A template in which every value must be an argument.
+    fn command(&mut self, source: &str, path: &[String], visible: &Visible) {
+        self.template(source, Form::Text, path, visible);
+        if let Some(misplaced) = misplaced(source) {
+            let hint = Hint::Words(misplaced.hint().to_owned());
+            self.add(path, misplaced.to_string(), hint);
         }
     }
 

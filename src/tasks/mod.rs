@@ -22,6 +22,7 @@ mod run;
 pub mod runs;
 mod scope;
 mod settings;
+mod shell;
 mod step;
 mod template;
 #[cfg(test)]
@@ -36,7 +37,9 @@ pub use judge::{judge_words, synthesis_words};
 pub use lock::RunLock;
 pub use mentions::{Mention, Mentions, mentions};
 pub use outcome::StepOut;
-pub use plan::{Candidates, Join, PLAN_VERSION, Plan, PlanError, Sources, Step, Work, walk};
+pub use plan::{
+    Candidates, Join, PLAN_VERSION, Plan, PlanError, Sources, Step, Work, unmask, walk,
+};
 pub use run::{Ended, run};
 pub use runs::RunState;
 pub use settings::{

@@ -58,6 +58,9 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// What it does.
     pub work: Work,
+    /// A secret in its text was masked when it was kept, and nobody knows the text any more.
+    #[serde(skip)]
+    pub is_masked: bool,
 }
 
 /// What a step does.
@@ -212,6 +215,71 @@ pub fn walk<'p>(task: &'p str, steps: &'p [Step], visit: &mut impl FnMut(&'p str
     }
 }
 
+/// Puts the texts of a plan of now into one that was kept, in which secrets were masked: where a step and
+/// an agent of now, `masked` in the same way, is what was kept. The steps that differ are marked.
+pub fn unmask(kept: &mut Plan, now: Option<&Plan>, masked: Option<&Plan>, mask: &str) {
+    let steps = |plan: Option<&Plan>| plan.map_or_else(Vec::new, |plan| plan.steps.clone());
+    unmask_steps(&mut kept.steps, &steps(now), &steps(masked), mask);
+    for (name, settings) in &mut kept.agents {
+        let same = masked.and_then(|masked| masked.agents.get(name)) == Some(&*settings);
+        let now = now.and_then(|now| now.agents.get(name));
+        if let Some(now) = now.filter(|_| same) {
+            settings.clone_from(now);
+        }
+    }
+}
+
+fn unmask_steps(kept: &mut [Step], now: &[Step], masked: &[Step], mask: &str) {
+    for step in kept {
+        let inner = step.inner_mut().map(std::mem::take);
+        let found = now
+            .iter()
+            .zip(masked)
+            .find(|(_, masked)| masked.id == step.id);
+        let of_now = found.map_or((&[][..], &[][..]), |(now, masked)| {
+            (now.inner(), masked.inner())
+        });
+        let text = serde_json::to_string(step).unwrap_or_default();
+        if text.contains(mask) {
+            let same = found.filter(|(_, masked)| masked.alone() == *step);
+            match same {
+                Some((now, _)) => *step = now.alone(),
+                None => step.is_masked = true,
+            }
+        }
+        if let (Some(mut inner), Some(place)) = (inner, step.inner_mut()) {
+            unmask_steps(&mut inner, of_now.0, of_now.1, mask);
+            *place = inner;
+        }
+    }
+}
+
+impl Step {
+    /// The steps within.
+    fn inner(&self) -> &[Self] {
+        match &self.work {
+            Work::Block { steps } | Work::Task { steps, .. } => steps,
+            _ => &[],
+        }
+    }
+
+    fn inner_mut(&mut self) -> Option<&mut Vec<Self>> {
+        match &mut self.work {
+            Work::Block { steps } | Work::Task { steps, .. } => Some(steps),
+            _ => None,
+        }
+    }
+
+    /// The same without the steps within.
+    fn alone(&self) -> Self {
+        let mut alone = self.clone();
+        if let Some(steps) = alone.inner_mut() {
+            steps.clear();
+        }
+        alone
+    }
+}
+
 struct Compiler<'a> {
     sources: Sources<'a>,
     /// The tasks that call each other down to here.
@@ -260,6 +328,7 @@ impl Compiler<'_> {
                 retries: settings.retries,
                 on_failure: settings.on_failure,
                 work: self.work(settings, &id)?,
+                is_masked: false,
                 id,
             });
         }

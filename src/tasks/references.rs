@@ -6,6 +6,7 @@ use minijinja::ErrorKind;
 use minijinja::machinery::{ast, parse, parse_expr};
 use minijinja::syntax::SyntaxConfig;
 
+use super::shell::{self, Misplaced};
 use super::template::{self, ENVIRONMENT};
 
 /// What a template names.
@@ -47,6 +48,36 @@ pub(super) fn references(source: &str, form: Form) -> Result<References, String>
         .paths
         .retain(|path| path.first().is_none_or(|name| !walk.own.contains(name)));
     Ok(walk.found)
+}
+
+/// Why a value of a command may not stand where it does, as far as that can be told before the command
+/// is rendered: for all conditions true and all false, and loops gone through once.
+pub(super) fn misplaced(source: &str) -> Option<Misplaced> {
+    let parsed = parse(source, "command", SyntaxConfig::default()).ok()?;
+    [true, false].into_iter().find_map(|truth| {
+        let mut line = String::new();
+        outline(std::slice::from_ref(&parsed), truth, &mut line);
+        shell::check(&line).err()
+    })
+}
+
+/// The text of a command with a mark for every value.
+fn outline(statements: &[ast::Stmt<'_>], truth: bool, line: &mut String) {
+    use ast::Stmt;
+    for statement in statements {
+        match statement {
+            Stmt::Template(template) => outline(&template.children, truth, line),
+            Stmt::EmitRaw(raw) => line.push_str(&raw.raw.replace(shell::VALUE, "")),
+            Stmt::EmitExpr(_) | Stmt::FilterBlock(_) => line.push(shell::VALUE),
+            Stmt::ForLoop(each) if truth => outline(&each.body, truth, line),
+            Stmt::ForLoop(each) => outline(&each.else_body, truth, line),
+            Stmt::IfCond(condition) if truth => outline(&condition.true_body, truth, line),
+            Stmt::IfCond(condition) => outline(&condition.false_body, truth, line),
+            Stmt::WithBlock(with) => outline(&with.body, truth, line),
+            Stmt::AutoEscape(escape) => outline(&escape.body, truth, line),
+            Stmt::Set(_) | Stmt::SetBlock(_) | Stmt::Do(_) => {}
+        }
+    }
 }
 
 #[derive(Default)]
@@ -324,6 +355,29 @@ mod tests {
         ] {
             let error = references(source, form).unwrap_err();
             assert!(error.starts_with("the template cannot be used"), "{error}");
+        }
+    }
+    #[test]
+    fn misplaced_values_are_found_in_both_branches() {
+        for (source, expected) in [
+            ("git tag {{ v }} '{% raw %}{{ v }}{% endraw %}'", None),
+            ("git tag '{{ v }}'", Some(Misplaced::Quoted)),
+            (
+                "ls '{% if a %}x{% else %}{{ v }}{% endif %}'",
+                Some(Misplaced::Quoted),
+            ),
+            (
+                "ls '{% for f in a %}{{ f }}{% endfor %}'",
+                Some(Misplaced::Quoted),
+            ),
+            (
+                "ls {% if a %}-l{% endif %} {% for f in a %} {{ f }}{% endfor %}",
+                None,
+            ),
+            ("{{ v }} -l", Some(Misplaced::Command)),
+            ("ls {{ v", None),
+        ] {
+            assert_eq!(misplaced(source), expected, "{source}");
         }
     }
 }

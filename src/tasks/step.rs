@@ -37,6 +37,7 @@ pub(super) async fn run(
         if !out.skipped {
             (around.finished)(&place.label, &out.result);
         }
+        block::show_inner(around, step, &out.result, &place.scope.board);
         return Ok(out);
     }
     let events = around.events.for_step(&place.label);
@@ -49,6 +50,7 @@ pub(super) async fn run(
             events.notice("skipped").await;
             let out = block::skipped(around, step);
             place.journal.keep(Durability::Normal, &out).await?;
+            block::show_inner(around, step, &out.result, &place.scope.board);
             return Ok(out);
         }
         Err(error) => failed(
@@ -57,13 +59,27 @@ pub(super) async fn run(
             work::name(&step.work),
             ErrorReport::new(ErrorClass::Failed, format!("`when`: {error}")),
         ),
+        Ok(true) if step.is_masked => failed(
+            around,
+            work::kind(&step.work),
+            work::name(&step.work),
+            ErrorReport {
+                hint: Some("start the task anew".to_owned()),
+                ..ErrorReport::new(
+                    ErrorClass::Config,
+                    "the step was kept without the secret in its text, and the configuration has \
+                     another text for it now",
+                )
+            },
+        ),
         Ok(true) => {
             events.emit(EventKind::StepStarted {}).await;
             let worked = match &step.for_each {
                 None => attempts(around, step, &place).await,
                 Some(each) => items(around, step, each, &place).await,
             };
-            place.charged(worked, || nothing(around, step, &step.id))?
+            let worked = place.charged(worked, || nothing(around, step, &step.id));
+            worked.map_err(|halt| halt.of_step(&step.id))?
         }
     };
     result.step = Some(step.id.clone());
@@ -77,6 +93,7 @@ pub(super) async fn run(
         _ => Durability::Normal,
     };
     place.journal.keep(durability, &out).await?;
+    block::show_inner(around, step, &out.result, &place.scope.board);
     let ok = out.result.ok;
     events.emit(EventKind::StepFinished { ok }).await;
     (around.finished)(&place.label, &out.result);
@@ -90,6 +107,7 @@ async fn items(
     each: &ForEach,
     place: &Place,
 ) -> Result<RunResult, Halted> {
+    let start = Instant::now();
     let mut whole = RunResult::empty(around.run_id, "all", work::name(&step.work), "");
     let items = match each {
         ForEach::Items(items) => items.clone(),
@@ -144,10 +162,13 @@ async fn items(
             results.len(),
             first.message
         );
+        let mut classes = bad.iter().filter_map(|result| result.error.as_ref());
         let class = if bad.len() < results.len() {
             ErrorClass::Partial
-        } else {
+        } else if classes.all(|error| error.class == first.class) {
             first.class
+        } else {
+            ErrorClass::Failed
         };
         whole.error = Some(ErrorReport {
             hint: first.hint.clone(),
@@ -165,6 +186,7 @@ async fn items(
     };
     whole.structured = Some(results.iter().map(value).collect());
     whole.results = Some(results);
+    whole.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     match halted {
         None => Ok(whole),
         Some(halt) => Err(halt.with(whole)),
@@ -200,8 +222,10 @@ async fn one_item(
     place.scope.board = Board::above(&place.scope.board);
     let events = around.events.for_step(&place.label);
     events.emit(EventKind::StepStarted {}).await;
+    let name = format!("{}[{index}]", step.id);
     let worked = attempts(around, step, &place).await;
-    let mut result = place.charged(worked, || nothing(around, step, &name))?;
+    let worked = place.charged(worked, || nothing(around, step, &name));
+    let mut result = worked.map_err(|halt| halt.of_step(&name))?;
     result.step = Some(name);
     place.journal.keep(Durability::Normal, &result).await?;
     let ok = result.ok;
@@ -220,46 +244,105 @@ fn nothing(around: &Around<'_>, step: &Step, name: &str) -> RunResult {
 /// Does a step until it works out, as often as it may. Attempts of an earlier process count, but leave
 /// one more: whoever continues a run wants what failed to be tried again.
 async fn attempts(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunResult, Halted> {
-    let mut spent = RunResult::empty(around.run_id, "agent", "", "");
-    let mut left = step.retries.saturating_add(1);
-    for attempt in 1_u32.. {
+    let mut before = before(step, place)?;
+    loop {
+        let attempt = before.attempt;
         let mark = format!("#{attempt}");
         let record = place.journal.beside(&mark);
-        if let Recorded::Done(before) = record.recall::<RunResult>()? {
-            add_up(&mut spent, &[before]);
-            left = left.saturating_sub(1).max(1);
-            continue;
-        }
-        let at = if attempt == 1 {
+        let mut at = if attempt == 1 {
             place.clone()
         } else {
-            place.marked(&mark)
+            // So that a later process does not go on with the attempt before.
+            record.begin(Durability::Normal).await?;
+            place.repeated(&mark)
         };
+        at.again = std::mem::take(&mut before.again);
         let limit = step.timeout.and_then(Seconds::limit);
         let at = at.until(limit.and_then(|limit| Instant::now().checked_add(limit)));
         let mut result = match rounds(around, step, &at).await {
             Ok(result) => result,
-            Err(halt) => return Err(halt.after(&spent)),
+            Err(halt) => return Err(halt.after(&before.spent)),
         };
-        left -= 1;
+        before.left = before.left.saturating_sub(1);
         if !result.ok {
-            // Of what failed, only that it did and what it cost is kept.
+            // Of what failed, only that it did and what it cost is kept here; its parts keep themselves.
             record.keep(Durability::Normal, &result).await?;
-            if left > 0 && result.error.as_ref().is_some_and(is_worth_trying_again) {
+            let is_worth_it = result.error.as_ref().is_some_and(is_worth_trying_again);
+            if before.left > 0 && is_worth_it {
                 let words = result
                     .error
                     .as_ref()
                     .map_or("it failed", |error| &error.message);
                 let words = format!("attempt {attempt} failed, trying again: {words}");
                 around.events.for_step(&place.label).notice(words).await;
-                add_up(&mut spent, &[result]);
+                add_up(&mut before.spent, &[result]);
+                before.attempt = attempt.saturating_add(1);
                 continue;
             }
         }
-        add_up(&mut result, &[spent]);
+        add_up(&mut result, &[before.spent]);
         return Ok(result);
     }
-    Ok(spent)
+}
+
+/// What is known of the attempts at a step that came before.
+struct Before {
+    /// What those have spent that are not gone on with.
+    spent: RunResult,
+    /// How many attempts are left.
+    left: u32,
+    /// The attempt that is next.
+    attempt: u32,
+    /// It failed and is gone on with.
+    again: bool,
+}
+
+/// The attempts of earlier processes.
+fn before(step: &Step, place: &Place) -> Result<Before, Halted> {
+    let mut before = Before {
+        spent: RunResult::empty("", "agent", "", ""),
+        left: step.retries.saturating_add(1),
+        attempt: 1,
+        again: false,
+    };
+    let mut last = None;
+    loop {
+        let record = place.journal.beside(&format!("#{}", before.attempt));
+        match record.recall::<RunResult>()? {
+            Recorded::Done(failed) => {
+                add_up(&mut before.spent, last.replace(failed).as_slice());
+                before.left = before.left.saturating_sub(1).max(1);
+                before.attempt = before.attempt.saturating_add(1);
+            }
+            Recorded::Begun => {
+                add_up(&mut before.spent, last.as_slice());
+                return Ok(before);
+            }
+            Recorded::Never => break,
+        }
+    }
+    match last {
+        // What it finished is neither done nor paid again, and stands in the result of the next.
+        Some(failed) if !must_begin_anew(step, &failed) => {
+            before.attempt = before.attempt.saturating_sub(1);
+            before.again = true;
+        }
+        failed => add_up(&mut before.spent, failed.as_slice()),
+    }
+    Ok(before)
+}
+
+/// Whether going on with a failed attempt would end as it did: an answer or a loop was finished and no
+/// good. Blocks, tasks and candidates keep what is finished part by part.
+fn must_begin_anew(step: &Step, failed: &RunResult) -> bool {
+    match (&step.work, &step.repeat) {
+        (Work::Agent { .. }, _) => work::is_no_good(failed),
+        (_, Some(_)) => {
+            let class = failed.error.as_ref().map(|error| error.class);
+            class == Some(ErrorClass::Failed)
+        }
+        (_, None) => false,
+    }
 }
 
 /// Whether a new attempt may end otherwise.
@@ -295,17 +378,23 @@ async fn rounds(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunRe
         let at = if round == 1 {
             place.clone()
         } else {
-            place.marked(&format!("~{round}"))
+            place.repeated(&format!("~{round}"))
         };
-        let mut result = match work::run(around, step, &at).await {
-            Ok(result) => result,
-            Err(halt) => return Err(halt.after(&before)),
+        // A round that was followed by another one is finished, however it ended.
+        let record = place.journal.beside(&format!("~{round}"));
+        let mut result = match record.recall::<RunResult>()? {
+            Recorded::Done(result) => result,
+            _ => match work::run(around, step, &at).await {
+                Ok(result) => result,
+                Err(halt) => return Err(halt.after(&before)),
+            },
         };
-        let out = StepOut {
+        let out = Arc::new(StepOut {
             skipped: false,
             result: result.clone(),
-        };
-        place.scope.board.put(&step.id, Arc::new(out));
+        });
+        block::show_inner(around, step, &out.result, &place.scope.board);
+        place.scope.board.put(&step.id, Arc::clone(&out));
         let is_met = template::condition(&repeat.until, &place.scope);
         add_up(&mut result, std::slice::from_ref(&before));
         let hopeless = result
@@ -332,6 +421,7 @@ async fn rounds(around: &Around<'_>, step: &Step, place: &Place) -> Result<RunRe
                 return Ok(unusable(result, words));
             }
             Ok(false) => {
+                record.keep(Durability::Normal, &out.result).await?;
                 before = RunResult::empty(around.run_id, "agent", "", "");
                 add_up(&mut before, &[result]);
             }

@@ -5,16 +5,20 @@
 use std::sync::LazyLock;
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Deserialize;
 
 use super::scope::Scope;
+use super::shell;
 
 /// How much a template may do: about so many instructions, or 64 times as many bytes of text.
 const FUEL: u64 = 1_000_000;
 
 /// The name of templates whose values become words of a shell line.
 const COMMAND: &str = "command";
+
+/// Begins and ends a value in a command that is being rendered; neither is a character.
+const VALUE: [char; 2] = [shell::VALUE, '\u{fdd1}'];
 
 /// Why a template gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,17 +31,16 @@ pub(super) static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(||
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.set_debug(false);
-    environment.set_auto_escape_callback(|name| match name {
-        COMMAND => AutoEscape::Custom(COMMAND.into()),
-        _ => AutoEscape::None,
-    });
     environment.set_formatter(|out, state, value| {
         if value.is_undefined() {
             return Err(Error::from(ErrorKind::UndefinedError));
         }
-        let text = text_of(value);
-        let quoted = matches!(state.auto_escape(), AutoEscape::Custom(_)) && !value.is_safe();
-        let text = if quoted { shell_word(&text) } else { text };
+        let mut text = text_of(value);
+        // Whatever a value calls itself: in a command it is a value.
+        if state.name() == COMMAND {
+            let [begin, end] = VALUE;
+            text = format!("{begin}{}{end}", text.replace(VALUE, ""));
+        }
         out.write_str(&text).map_err(Error::from)
     });
     environment
@@ -73,12 +76,26 @@ pub(super) fn text(source: &str, scope: &Scope) -> Result<String, TemplateError>
     render("prompt", source, scope)
 }
 
-/// Renders a shell line: every value in it is one word, unless it is marked `|safe`.
+/// Renders a shell line: every value in it is one word, or a part of one.
 ///
 /// # Errors
-/// When it is no template, or names what is not there.
+/// When it is no template, names what is not there, or a value stands where it would be no word.
 pub(super) fn command(source: &str, scope: &Scope) -> Result<String, TemplateError> {
-    render(COMMAND, source, scope)
+    let rendered = render(COMMAND, &source.replace(VALUE, ""), scope)?;
+    let [begin, end] = VALUE;
+    let (mut line, mut filled) = (String::new(), String::new());
+    for (index, part) in rendered.split(begin).enumerate() {
+        let (value, literal) = part.split_once(end).unwrap_or(("", part));
+        if index > 0 {
+            line.push(begin);
+            filled.push_str(&shell_word(value));
+        }
+        line.push_str(literal);
+        filled.push_str(literal);
+    }
+    shell::check(&line)
+        .map_err(|misplaced| TemplateError(format!("{misplaced}; {}", misplaced.hint())))?;
+    Ok(filled)
 }
 
 fn render(name: &str, source: &str, scope: &Scope) -> Result<String, TemplateError> {

@@ -17,5 +17,6 @@ pub(super) fn step(id: &str, needs: &[&str]) -> Step {
         work: Work::Run {
             command: "true".to_owned(),
         },
+        is_masked: false,
     }
 }

@@ -1,7 +1,9 @@
 //! Whole runs in one process, with models that follow a script.
 
+mod again;
 mod candidates;
 mod graph;
+mod results;
 mod resume;
 
 use std::collections::BTreeMap;

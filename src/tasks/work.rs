@@ -101,6 +101,7 @@ pub(super) async fn run(
                     journal: place.journal.clone(),
                     label: place.label.clone(),
                     spent: Arc::clone(&place.spent),
+                    name: place.name.clone(),
                     ..Place::top(around, task, inputs)
                 }
                 .until(place.deadline);
@@ -175,11 +176,44 @@ pub(super) async fn ask(
     let team = Team::new(around.resolve, around.delegation);
     let events = around.events.for_step(&place.label).for_agent(&agent.name);
     let finished = agents::run(agent, ask, around.resilience, &team, &events, around.cancel).await;
-    let result = masked(finished.result, &agent.tools.redactor);
+    let mut result = masked(finished.result, &agent.tools.redactor);
+    result.step = Some(place.name.clone());
     match around.cancel.cause() {
         Some(cause) if !result.ok => Err(Halted::new(Halt::Stopped(cause)).with(result)),
         _ => Ok(result),
     }
+}
+
+/// A part of a step that an agent is asked for, as earlier processes have left it.
+pub(super) enum Part {
+    /// It is finished.
+    Done(Box<RunResult>),
+    /// It is asked for here.
+    Open(Place),
+}
+
+/// How a part of a step stands whose result is kept in this place. Where the step is gone on with after a
+/// failure, a part that has led to no good answer is asked for anew, beside what it was.
+pub(super) fn part(place: &Place) -> Result<Part, Halted> {
+    let mut at = place.clone();
+    for number in 2_u32.. {
+        match at.journal.recall::<RunResult>()? {
+            Recorded::Done(result) if result.ok || !place.again => {
+                return Ok(Part::Done(Box::new(result)));
+            }
+            Recorded::Done(failed) if is_no_good(&failed) => {
+                at.journal = place.journal.beside(&format!("#{number}"));
+            }
+            _ => break,
+        }
+    }
+    Ok(Part::Open(at))
+}
+
+/// Whether an agent answered, but not as it should: what is kept of it leads there again.
+pub(super) fn is_no_good(failed: &RunResult) -> bool {
+    let class = failed.error.as_ref().map(|error| error.class);
+    matches!(class, Some(ErrorClass::Failed | ErrorClass::TurnLimit))
 }
 
 /// What an agent said as later steps, the journal and the results see it: without known secrets.
@@ -201,7 +235,7 @@ async fn run_command(
     let record = place.journal.under("run");
     let mut warnings = Vec::new();
     let ran = match record.recall::<Ran>()? {
-        Recorded::Done(ran) => ran,
+        Recorded::Done(ran) if ran.failure.is_none() || !place.again => ran,
         known => {
             if known == Recorded::Begun {
                 let words = format!(
@@ -221,7 +255,7 @@ async fn run_command(
                 }
                 warnings.push(format!("{words}; it was run again"));
             }
-            record.begin().await?;
+            record.begin(Durability::Full).await?;
             let events = around.events.for_step(&place.label);
             let ran = stoppable(around, async {
                 command::run(around.commands, script, None, place.deadline, &events).await

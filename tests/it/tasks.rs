@@ -1,5 +1,6 @@
 //! Tasks from the command line: run, parked, continued, drawn, refused.
 
+mod again;
 mod agents;
 mod all;
 mod kill;
@@ -328,6 +329,27 @@ fn what_a_model_said_never_becomes_a_command() {
         "x; touch owned; echo $(touch owned) `touch owned` 'q'\n"
     );
     assert!(!context.work().join("owned").exists());
+    // Where it would not be an argument it is refused before anything is asked.
+    for command in [
+        "run: \"echo '{{ steps.say.output }}'\"",
+        "run: 'echo \"{{ steps.say.output | tojson }}\"'",
+        "run: \"cat <<E\\n{{ steps.say.output }}\\nE\"",
+        "run: '{{ steps.say.output }}'",
+        "candidates: [a, b], vote: true, prompt: x, check: 'echo \"{{ answer }}\"'",
+    ] {
+        let tasks = format!(
+            "  t: {{steps: [{{id: say, agent: a, prompt: x}}, {{id: show, {command}}}]}}\n"
+        );
+        context.write("orch.yaml", config(&server.url(), &tasks));
+        let refused = context.orch(&["--task", "t"]).exits(3);
+        assert!(
+            refused.stderr.contains("a value stands "),
+            "{}",
+            refused.stderr
+        );
+        context.orch(&["check"]).exits(3);
+    }
+    assert_eq!(server.chats().len(), 1);
 }
 
 #[test]

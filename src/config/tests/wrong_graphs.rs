@@ -124,7 +124,7 @@ fn templates_that_name_what_is_not_there_are_found_at_their_place() {
             "the step `step2` may not have ended when this is needed",
         ),
         (
-            "- {for_each: [1], steps: [{run: §\"{{ itm }}\"}]}",
+            "- {for_each: [1], steps: [{run: §\"ls {{ itm }}\"}]}",
             "`itm` is not known here",
         ),
         (
@@ -181,7 +181,7 @@ fn what_follows_from_a_fault_of_a_task_is_not_told() {
     for (steps, expected) in [
         // What a mistyped key would have said.
         (
-            "- {idd: one, run: ls}\n    - {run: '{{ steps.one.output }}', needs: [one]}",
+            "- {idd: one, run: ls}\n    - {run: 'ls {{ steps.one.output }}', needs: [one]}",
             &["6:8: unknown key `idd`"][..],
         ),
         (
@@ -189,15 +189,15 @@ fn what_follows_from_a_fault_of_a_task_is_not_told() {
             &["6:8: unknown key `foreach`"],
         ),
         (
-            "- {id: one, runn: ls}\n    - {run: '{{ steps.one.exit_code }}'}",
+            "- {id: one, runn: ls}\n    - {run: 'ls {{ steps.one.exit_code }}'}",
             &["6:17: unknown key `runn`"],
         ),
         (
-            "- {id: one, agent: a, prompt: x, output_shcema: {}}\n    - {run: '{{ steps.one.structured.x }}'}",
+            "- {id: one, agent: a, prompt: x, output_shcema: {}}\n    - {run: 'ls {{ steps.one.structured.x }}'}",
             &["6:38: unknown key `output_shcema`"],
         ),
         (
-            "- {id: one, agent: b, prompt: x}\n    - {run: '{{ steps.one.structured.x }}'}",
+            "- {id: one, agent: b, prompt: x}\n    - {run: 'ls {{ steps.one.structured.x }}'}",
             &[],
         ),
         (
@@ -205,22 +205,22 @@ fn what_follows_from_a_fault_of_a_task_is_not_told() {
             &["6:17: `repeat` needs `max`"],
         ),
         (
-            "- {id: [one], run: ls}\n    - {run: '{{ steps.one.output }}', needs: [one]}",
+            "- {id: [one], run: ls}\n    - {run: 'ls {{ steps.one.output }}', needs: [one]}",
             &["6:12: `id` must be a text, not a list"],
         ),
         // Whom it waits for is not known.
         (
-            "- {id: one, run: ls}\n    - {id: two, run: ls, needs: []}\n    - {run: '{{ steps.one.ok }}', needs: [onne]}",
-            &["8:43: unknown step `onne`"],
+            "- {id: one, run: ls}\n    - {id: two, run: ls, needs: []}\n    - {run: 'ls {{ steps.one.ok }}', needs: [onne]}",
+            &["8:46: unknown step `onne`"],
         ),
         (
-            "- {id: one, run: ls}\n    - {id: two, run: ls, needs: one}\n    - {run: '{{ steps.one.ok }}', needs: [two]}",
+            "- {id: one, run: ls}\n    - {id: two, run: ls, needs: one}\n    - {run: 'ls {{ steps.one.ok }}', needs: [two]}",
             &["7:33: `needs` must be a list, not `one`"],
         ),
         // One of two is meant, and nobody knows which.
         (
             "- {id: one, run: ls, needs: [two]}\n    - {id: two, run: ls, needs: []}\n    - {id: one, agent: a, prompt: x}\n    \
-             - {run: '{{ steps.one.exit_code }}', needs: [one]}\n    - {id: two, run: ls, needs: [one]}",
+             - {run: 'ls {{ steps.one.exit_code }}', needs: [one]}\n    - {id: two, run: ls, needs: [one]}",
             &[
                 "8:12: two steps have the id `one`",
                 "10:12: two steps have the id `two`",
@@ -228,7 +228,7 @@ fn what_follows_from_a_fault_of_a_task_is_not_told() {
         ),
         // Who answers is not known.
         (
-            "- {id: one, agent: c, prompt: x}\n    - {run: '{{ steps.one.structured.x }}'}",
+            "- {id: one, agent: c, prompt: x}\n    - {run: 'ls {{ steps.one.structured.x }}'}",
             &["6:24: unknown agent `c`"],
         ),
         // A refused value stands for nothing.
@@ -242,7 +242,7 @@ fn what_follows_from_a_fault_of_a_task_is_not_told() {
     ] {
         steps_say(&format!("    {steps}\n"), expected);
     }
-    let inputs = "tasks: {t: {input: {q: {}}, steps: [{run: '{{ inputs.q }}'}]}}";
+    let inputs = "tasks: {t: {input: {q: {}}, steps: [{run: 'ls {{ inputs.q }}'}]}}";
     assert_eq!(messages(inputs), ["1:13: unknown key `input`"]);
 }
 

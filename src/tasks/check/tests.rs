@@ -57,28 +57,39 @@ steps:
 fn templates_that_name_what_is_not_there_are_found() {
     for (steps, expected) in [
         (
-            "[{run: '{{ inputs.w }}'}]",
+            "[{run: 'ls {{ inputs.w }}'}]",
             "steps.0.run: the task has no input `w`",
         ),
-        ("[{run: '{{ x }}'}]", "steps.0.run: `x` is not known here"),
         (
-            "[{run: '{{ item }}'}]",
+            "[{run: 'ls {{ x }}'}]",
+            "steps.0.run: `x` is not known here",
+        ),
+        (
+            "[{run: 'echo \"{{ inputs.v }}\"'}]",
+            "steps.0.run: a value stands inside quotes",
+        ),
+        (
+            "[{candidates: [a, typed], vote: true, prompt: x, check: 'echo {{ answer }} \"{{ answer | tojson }}\"'}]",
+            "steps.0.check: a value stands inside quotes",
+        ),
+        (
+            "[{run: 'ls {{ item }}'}]",
             "steps.0.run: there is no `item` here",
         ),
         (
-            "[{run: '{{ answer }}'}]",
+            "[{run: 'ls {{ answer }}'}]",
             "steps.0.run: `answer` is not known here",
         ),
         (
-            "[{run: '{{ run.seed }}'}]",
+            "[{run: 'ls {{ run.seed }}'}]",
             "steps.0.run: `run` has no `seed`",
         ),
         (
-            "[{run: '{{ inputs.v | uper }}'}]",
+            "[{run: 'ls {{ inputs.v | uper }}'}]",
             "steps.0.run: there is no filter `uper`",
         ),
         (
-            "[{run: '{{ inputs.v'}]",
+            "[{run: 'ls {{ inputs.v'}]",
             "steps.0.run: the template cannot be used at `inputs.v`: syntax error: unexpected end of input, expected end of variable block",
         ),
         (
@@ -102,11 +113,11 @@ fn templates_that_name_what_is_not_there_are_found() {
             "steps.1.when: the step `step1` is no command: it has no `exit_code`",
         ),
         (
-            "[{agent: a, prompt: x}, {run: '{{ steps.step1.structured.x }}'}]",
+            "[{agent: a, prompt: x}, {run: 'ls {{ steps.step1.structured.x }}'}]",
             "steps.1.run: the step `step1` has no `output_schema`: there is no `structured`",
         ),
         (
-            "[{agent: typed, prompt: x}, {run: '{{ steps.step1.structured.y }}'}]",
+            "[{agent: typed, prompt: x}, {run: 'ls {{ steps.step1.structured.y }}'}]",
             "steps.1.run: the `output_schema` of the step `step1` has no `y`",
         ),
         (
@@ -114,11 +125,11 @@ fn templates_that_name_what_is_not_there_are_found() {
             "steps.0.for_each: `some` is no list",
         ),
         (
-            "[{for_each: [1], steps: [{id: in, run: x}]}, {run: '{{ steps.in.output }}'}]",
+            "[{for_each: [1], steps: [{id: in, run: x}]}, {run: 'ls {{ steps.in.output }}'}]",
             "steps.1.run: the step `in` may not have ended when this is needed",
         ),
         (
-            "[{id: b, steps: [{run: x}, {run: '{{ steps.b_3.output }}'}, {run: y}]}]",
+            "[{id: b, steps: [{run: x}, {run: 'ls {{ steps.b_3.output }}'}, {run: y}]}]",
             "steps.0.steps.1.run: the step `b_3` may not have ended when this is needed",
         ),
         (

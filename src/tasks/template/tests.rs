@@ -111,10 +111,28 @@ fn values_in_commands_are_single_words() {
     for (source, expected) in [
         ("git tag {{ inputs.n }}", "git tag 4"),
         ("git tag {{ inputs.version }}", "git tag '1.0; rm -rf /'"),
+        // Nothing makes more of a value.
         (
             "git tag {{ inputs.version | safe }}",
-            "git tag 1.0; rm -rf /",
+            "git tag '1.0; rm -rf /'",
         ),
+        (
+            "git tag {{ inputs.version | tojson }}x",
+            "git tag '\"1.0; rm -rf /\"'x",
+        ),
+        (
+            "git tag {% autoescape false %}{{ inputs.version }}{% endautoescape %}",
+            "git tag '1.0; rm -rf /'",
+        ),
+        (
+            "{% set tag %}v{{ inputs.version }}{% endset %}git tag {{ tag }}",
+            "git tag 'v1.0; rm -rf /'",
+        ),
+        (
+            "git tag {% filter upper %}{{ inputs.version }}{% endfilter %}",
+            "git tag '1.0; RM -RF /'",
+        ),
+        ("echo {{ '\u{fdd0}a\u{fdd1};b' }}\u{fdd0}.", "echo 'a;b'."),
         (
             "echo {{ steps.test.structured.failed }}",
             r#"echo '["a","b c"]'"#,
@@ -128,6 +146,28 @@ fn values_in_commands_are_single_words() {
     ] {
         assert_eq!(command(source, &scope).unwrap(), expected, "{source}");
     }
+}
+
+#[test]
+fn values_are_no_commands_wherever_they_stand() {
+    let scope = scope();
+    for source in [
+        "echo '{{ inputs.version }}'",
+        "echo \"{{ inputs.version }}\"",
+        "git log --grep=\"{{ inputs.version }}\"",
+        "cat <<E\n{{ inputs.version | tojson }}\nE",
+        "echo {% for f in steps.test.structured.failed %}'{{ f }}{% endfor %}",
+        "{{ inputs.version }}",
+    ] {
+        let error = command(source, &scope).unwrap_err().to_string();
+        assert!(error.starts_with("a value stands "), "{source}: {error}");
+    }
+    assert_eq!(
+        command("echo '{{ inputs.n }}'", &scope)
+            .unwrap_err()
+            .to_string(),
+        "a value stands inside quotes; leave out the quotes: the value is quoted already"
+    );
 }
 
 #[test]

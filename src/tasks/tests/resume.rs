@@ -175,3 +175,46 @@ async fn a_no_at_a_gate_ends_the_run_until_somebody_goes_on() {
     bench.approver = Approver::Yes;
     assert_eq!(bench.run().await.state, RunState::Done);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_steps_of_a_finished_block_are_seen_by_whoever_goes_on() {
+    let model = Model::says(|request| text(&last_text(request)));
+    let tasks = "t:
+  steps:
+    - id: checks
+      steps:
+        - {id: unit, agent: a, prompt: unit}
+        - {id: deep, steps: [{id: lint, agent: a, prompt: lint}]}
+        - {id: never, when: 'false', steps: [{id: inner, agent: a, prompt: no}]}
+    - {id: go, gate: 'go?'}
+    - {id: end, agent: b, prompt: '{{ steps.unit.output }} {{ steps.lint.output }} {{ steps.inner.skipped }}'}";
+    let bench = Bench::new(tasks, &model);
+    assert_eq!(bench.run().await.state, RunState::Parked);
+    let mut bench = bench.restarted();
+    bench.approver = Approver::Yes;
+    let ended = bench.run().await;
+    assert_eq!(ended.result.output, "unit lint true");
+    assert_eq!(bench.model.askers(), ["a", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_steps_of_a_block_that_was_left_out_were_left_out() {
+    let model = Model::says(|request| text(&last_text(request)));
+    for (block, expected) in [
+        (
+            "when: 'false', steps: [{id: in1, agent: a, prompt: x}]",
+            "[] true",
+        ),
+        // What a failure kept from starting was left out as well.
+        (
+            "on_failure: continue, steps: [{id: bad, gate: '{{ run.id.x.y }}'}, {id: in1, agent: a, prompt: x}]",
+            "[] true",
+        ),
+    ] {
+        let tasks = format!(
+            "t: {{steps: [{{id: blk, {block}}}, {{agent: b, prompt: '[{{{{ steps.in1.output }}}}] {{{{ steps.in1.skipped }}}}'}}]}}"
+        );
+        let ended = Bench::new(&tasks, &model).run().await;
+        assert_eq!(ended.result.output, expected, "{block}");
+    }
+}
