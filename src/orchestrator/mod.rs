@@ -23,6 +23,7 @@ mod step_files;
 mod task;
 mod task_plan;
 mod team;
+mod told;
 
 pub use all::AllOrder;
 pub use health::Health;

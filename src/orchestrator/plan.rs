@@ -5,21 +5,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{AllOrder, Orchestrator, Order};
 use crate::agents::{Agent, AgentSettings};
 use crate::costs::prices::Asked;
 use crate::costs::{
-    Attempt, BudgetLeft, Ledger, OnUnpriced, Price, Pricing, PromptSize, Refused, Scope,
+    Attempt, Budget, BudgetLeft, Ledger, OnUnpriced, Price, Pricing, PromptSize, Refused, Scope,
 };
 use crate::error::{ErrorClass, OrchError};
 use crate::message::Message;
 use crate::resilience::{self, Link};
 use crate::sessions::Session;
 use crate::usage::{Usage, Usd};
-
-/// Cap of generated tokens where nothing says otherwise.
-const OUTPUT_TOKENS: u64 = 8192;
 
 /// What one agent would do.
 #[derive(Clone, Debug, Serialize)]
@@ -36,9 +34,9 @@ pub struct Plan {
     pub prompt_tokens: u64,
     /// One turn with the shortest answer; `None` when no price is known.
     pub lowest_usd: Option<Usd>,
-    /// Every turn with the longest answer and result, each tried as often as may be at every model of the
-    /// chain, and every agent that it may call, as far as the budgets let it; `None` when a price is not
-    /// known.
+    /// Every turn with the longest answer and result, the repair of an answer that misses its schema included,
+    /// each tried as often as may be at every model of the chain, and every agent that it may call, as far as
+    /// the budgets let it; `None` when a price is not known.
     pub highest_usd: Option<Usd>,
     /// The tightest budget that covers it.
     pub budget_usd: Option<Usd>,
@@ -90,13 +88,30 @@ impl Plan {
     }
 }
 
-/// What an agent is asked, and what was said before.
-#[derive(Clone, Copy, Debug)]
+/// What an agent is asked, and what was said before. The default is nothing, in no conversation.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Talk<'a> {
-    /// The conversation; its budget covers the run.
-    pub(super) session: &'a Session,
+    /// The conversation, where there is one; its budget covers the run.
+    pub(super) session: Option<&'a Session>,
     pub(super) history: &'a [Message],
     pub(super) prompt: &'a str,
+    /// JSON Schema of the answer, over the agent's own.
+    pub(super) output_schema: Option<&'a Value>,
+    /// What may come into the prompt before it is asked.
+    pub(super) told: Told,
+}
+
+/// Tokens that may come into a prompt beside its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    AtMost(u64),
+    Unknown,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self::AtMost(0)
+    }
 }
 
 impl Orchestrator {
@@ -109,9 +124,10 @@ impl Orchestrator {
         self.check_model([order.agent.as_str()])?;
         let (session, history) = self.opened(&order.agent, order.conversation.clone())?;
         let talk = Talk {
-            session: &session,
+            session: Some(&session),
             history: &history,
             prompt: &order.prompt,
+            ..Talk::default()
         };
         self.plan_with(&order.agent, settings, talk)
     }
@@ -126,9 +142,10 @@ impl Orchestrator {
             .map(|(name, settings)| {
                 let (session, history) = self.opened(name, order.conversation.clone())?;
                 let talk = Talk {
-                    session: &session,
+                    session: Some(&session),
                     history: &history,
                     prompt: &order.prompt,
+                    ..Talk::default()
                 };
                 self.plan_with(name, settings, talk)
             })
@@ -141,7 +158,10 @@ impl Orchestrator {
         settings: &AgentSettings,
         talk: Talk<'_>,
     ) -> Result<Plan, OrchError> {
-        let (agent, notices) = self.resolve(name, settings)?;
+        let (mut agent, notices) = self.resolve(name, settings)?;
+        if let Some(schema) = talk.output_schema {
+            agent.output_schema = Some(schema.clone());
+        }
         let mut size = size_of(&agent);
         for message in talk.history {
             resilience::add_message(&mut size, message);
@@ -152,8 +172,19 @@ impl Orchestrator {
         let lowest = lowest.min();
         let budgets = self.left_to_run(&agent, talk.session)?;
         let left = budgets.iter().map(|budget| budget.left).min();
-        let own = self.highest(&agent, &size);
-        let highest = own.and_then(|own| Some(own + self.highest_of_called(name, settings)?));
+        let likely_tokens = size.likely_tokens();
+        if let Some(schema) = &agent.output_schema {
+            size.add(&schema.to_string());
+        }
+        let own = match talk.told {
+            Told::AtMost(told) => self.highest(&agent, size.most_tokens().saturating_add(told)),
+            // What is free is free at any size.
+            Told::Unknown => {
+                let most = self.highest(&agent, size.most_tokens());
+                most.filter(|most| *most == Usd::ZERO)
+            }
+        };
+        let highest = own.and_then(|own| Some(own + self.highest_of_called(&agent)?));
         let refused = self.refused(&agent, !budgets.is_empty());
         let least_held = self.least_held(&agent, &size);
         Ok(Plan {
@@ -165,7 +196,7 @@ impl Orchestrator {
                 .collect(),
             tools: agent.specs.iter().map(|spec| spec.name.clone()).collect(),
             max_turns: agent.max_turns,
-            prompt_tokens: size.likely_tokens(),
+            prompt_tokens: likely_tokens,
             highest_usd: highest.map(|highest| {
                 let capped = left.map_or(highest, |left| highest.min(left));
                 capped.max(lowest.unwrap_or(capped))
@@ -213,9 +244,15 @@ impl Orchestrator {
     }
 
     /// What the budgets of an agent leave to a run in a conversation that begins now.
-    fn left_to_run(&self, agent: &Agent, session: &Session) -> Result<Vec<BudgetLeft>, OrchError> {
+    fn left_to_run(
+        &self,
+        agent: &Agent,
+        session: Option<&Session>,
+    ) -> Result<Vec<BudgetLeft>, OrchError> {
         let Some(store) = &self.store else {
-            let untouched = agent.caps.budgets.iter().map(|budget| BudgetLeft {
+            let budgets = agent.caps.budgets.iter();
+            let covers = |budget: &&Budget| budget.scope != Scope::Session || session.is_some();
+            let untouched = budgets.filter(covers).map(|budget| BudgetLeft {
                 scope: budget.scope.clone(),
                 limit: budget.limit,
                 left: budget.limit,
@@ -225,7 +262,7 @@ impl Orchestrator {
         let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
         let attempt = Attempt {
             agent: Arc::clone(&agent.name),
-            session: Some(session.id.as_str().into()),
+            session: session.map(|session| session.id.as_str().into()),
             ..Attempt::default()
         };
         ledger.budgets_left(&attempt, &agent.caps).map_err(|error| {
@@ -233,11 +270,14 @@ impl Orchestrator {
         })
     }
 
-    /// The most that an agent itself can spend; `None` when a price is not known.
-    fn highest(&self, agent: &Agent, size: &PromptSize) -> Option<Usd> {
+    /// The most that an agent itself can spend on a first prompt of so many tokens; `None` when a price is not known.
+    fn highest(&self, agent: &Agent, prompt_tokens: u64) -> Option<Usd> {
+        let turns = most_turns(agent);
         let links = agent.chain.iter().map(|link| {
             let pricing = self.price_of(link)?;
-            let once = charge(&pricing, |price| highest(price, agent, link, size));
+            let once = charge(&pricing, |price| {
+                resilience::worst_of_turns(price, link, prompt_tokens, turns)
+            });
             let tries = u64::from(link.settings.max_retries) + 1;
             Some(once.times(tries))
         });
@@ -245,32 +285,33 @@ impl Orchestrator {
     }
 
     /// The most that the agents which an agent may call can spend, however they call each other.
-    fn highest_of_called(&self, name: &str, settings: &AgentSettings) -> Option<Usd> {
+    fn highest_of_called(&self, caller: &Agent) -> Option<Usd> {
         let agents = &self.config.document.agents;
         let limits = self.config.document.settings.delegation;
         let mut reached = BTreeSet::new();
-        let mut next: Vec<&String> = settings.delegates.iter().collect();
+        let mut next: Vec<&String> = caller.settings.delegates.iter().collect();
         while let Some(called) = next.pop() {
-            if called != name
+            if **called != *caller.name
                 && reached.insert(called)
                 && let Some(settings) = agents.get(called)
             {
                 next.extend(&settings.delegates);
             }
         }
+        // One that cannot be called costs nothing.
+        let resolved = |called: &String| Some(self.resolve(called, agents.get(called)?).ok()?.0);
+        let called: Vec<Agent> = reached.into_iter().filter_map(resolved).collect();
+        // What one is asked is an answer of its caller's model.
+        let asked = called.iter().map(longest_answer).max().unwrap_or(0);
+        let asked = asked.max(longest_answer(caller));
         let mut most = Usd::ZERO;
-        for called in reached {
-            let Some(settings) = agents.get(called) else {
-                continue;
-            };
-            // One that cannot be called costs nothing.
-            let Ok((agent, _)) = self.resolve(called, settings) else {
-                continue;
-            };
-            let mut size = size_of(&agent);
-            // What it is asked is an answer of the caller's model.
-            size.counted_tokens = OUTPUT_TOKENS;
-            most = most.max(self.highest(&agent, &size)?);
+        for agent in &called {
+            let mut size = size_of(agent);
+            if let Some(schema) = &agent.output_schema {
+                size.add(&schema.to_string());
+            }
+            let prompt = size.most_tokens().saturating_add(asked);
+            most = most.max(self.highest(agent, prompt)?);
         }
         Some(most.times(u64::from(limits.max_children)))
     }
@@ -316,11 +357,18 @@ fn lowest(price: &Price, size: &PromptSize) -> Usd {
     price.cost(&usage, now, now)
 }
 
-fn highest(price: &Price, agent: &Agent, link: &Link, size: &PromptSize) -> Usd {
-    let turns = if agent.specs.is_empty() {
-        1
-    } else {
-        agent.max_turns
-    };
-    resilience::worst_of_turns(price, link, size.most_tokens(), turns)
+/// The most turns of an agent: without tools one, and one more where its answer misses its schema.
+pub(super) fn most_turns(agent: &Agent) -> u32 {
+    let has_tools = !agent.specs.is_empty() || !agent.mcp.is_empty();
+    match (has_tools, &agent.output_schema) {
+        (true, _) => agent.max_turns,
+        (false, Some(_)) => agent.max_turns.min(2),
+        (false, None) => 1,
+    }
+}
+
+/// The most tokens of one answer of an agent, whichever model of its chain gives it.
+pub(super) fn longest_answer(agent: &Agent) -> u64 {
+    let answers = agent.chain.iter().map(resilience::max_output_tokens);
+    answers.max().unwrap_or(0)
 }

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use serde_json::Value;
+
 use super::Orchestrator;
-use super::plan::Talk;
+use super::plan::{Talk, Told, longest_answer, most_turns};
+use super::told::Known;
 use crate::costs::Refused;
 use crate::error::OrchError;
-use crate::sessions::Session;
-use crate::tasks::{Candidates, ForEach, Join, OnFailure, Plan, Step, Work};
+use crate::tasks::{
+    Candidates, ForEach, Join, OnFailure, Plan, Step, Work, judge_words, synthesis_words,
+};
 use crate::usage::Usd;
 
 /// What a task would do.
@@ -21,7 +25,8 @@ pub struct TaskPlan {
     pub steps: Vec<StepPlan>,
     /// The cheapest outcome.
     pub lowest_usd: Usd,
-    /// The dearest outcome; `None` where the number of items or a price is not known.
+    /// The dearest outcome; `None` where the number of items or a price is not known. Of what earlier steps say, a
+    /// prompt is counted with the longest answers that their models may give.
     pub highest_usd: Option<Usd>,
     /// What is left of the budgets that cover it, where that is least.
     pub left_usd: Option<Usd>,
@@ -103,7 +108,11 @@ impl Orchestrator {
     /// # Errors
     /// When the run could not begin.
     pub fn price_task(&self, plan: &Plan) -> Result<TaskPlan, OrchError> {
+        let answers = self.answers(plan);
+        let longest = |name: &str, in_all| answers.get(name).map(|answers| answers.longest(in_all));
         let mut pricing = Pricing {
+            known: Known::of(&plan.inputs, &plan.steps, &longest),
+            longest: &longest,
             orchestrator: self,
             plan,
             steps: Vec::new(),
@@ -131,6 +140,38 @@ impl Orchestrator {
             least_held: pricing.least_held,
         })
     }
+
+    /// How much the agents of a plan may answer; those that cannot be asked are left out.
+    fn answers<'p>(&self, plan: &'p Plan) -> BTreeMap<&'p str, Answers> {
+        let agents = plan.agents.iter();
+        agents
+            .filter_map(|(name, settings)| {
+                let (agent, _) = self.resolve(name, settings).ok()?;
+                let answers = Answers {
+                    tokens: longest_answer(&agent),
+                    // A step may bring a schema, and with it one turn more.
+                    turns: most_turns(&agent).max(2),
+                };
+                Some((name.as_str(), answers))
+            })
+            .collect()
+    }
+}
+
+/// How much an agent may answer.
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    /// The tokens of one answer.
+    tokens: u64,
+    /// How many turns it may take.
+    turns: u32,
+}
+
+impl Answers {
+    fn longest(self, in_all_turns: bool) -> u64 {
+        let turns = if in_all_turns { self.turns } else { 1 };
+        self.tokens.saturating_mul(u64::from(turns))
+    }
 }
 
 struct Pricing<'a> {
@@ -145,6 +186,17 @@ struct Pricing<'a> {
     least_held: Usd,
     /// The agents that are needed and have a budget of their own.
     own: BTreeMap<String, OwnBudget>,
+    /// What is known of what templates will hold.
+    known: Known,
+    longest: super::told::Longest<'a>,
+}
+
+/// What an agent is asked in a step.
+struct Asked<'a> {
+    prompt: &'a str,
+    output_schema: Option<&'a Value>,
+    /// Tokens that come into the prompt at most.
+    told: Option<u64>,
 }
 
 /// What the budget of an agent leaves, and what its first call holds at least.
@@ -192,12 +244,36 @@ impl Pricing<'_> {
     fn step(&mut self, step: &Step, label: &str) -> Result<Range, OrchError> {
         let is_needed = self.is_needed;
         self.is_needed = is_needed && must_work(step);
+        let known = self.known.clone();
+        self.known = known.clone().with_items(step.for_each.as_ref());
         let once = match &step.work {
-            Work::Agent { agent, prompt, .. } => self.agent(agent, prompt)?,
+            Work::Agent {
+                agent,
+                prompt,
+                output_schema,
+            } => {
+                let asked = Asked {
+                    told: self.told(prompt),
+                    prompt,
+                    output_schema: output_schema.as_ref(),
+                };
+                self.agent(agent, &asked)?
+            }
             Work::Candidates(asked) => self.candidates(asked)?,
             Work::Run { .. } | Work::Gate { .. } => Range::NOTHING,
-            Work::Block { steps } | Work::Task { steps, .. } => self.block(steps, label)?,
+            Work::Block { steps } => self.block(steps, label)?,
+            Work::Task {
+                inputs,
+                declared,
+                steps,
+                ..
+            } => {
+                let within = self.known.of_inner(inputs, declared, steps, self.longest);
+                self.known = within;
+                self.block(steps, label)?
+            }
         };
+        self.known = known;
         self.is_needed = is_needed;
         let rounds = step
             .repeat
@@ -224,30 +300,77 @@ impl Pricing<'_> {
         let mut whole = Range::NOTHING;
         // Where one is refused others may answer; then there may be nothing to judge.
         let is_needed = std::mem::replace(&mut self.is_needed, false);
+        let told = self.told(&asked.prompt);
+        let question = Asked {
+            prompt: &asked.prompt,
+            output_schema: asked.output_schema.as_ref(),
+            told,
+        };
         for agent in &asked.agents {
-            whole = whole.and(self.agent(agent, &asked.prompt)?);
+            whole = whole.and(self.agent(agent, &question)?);
         }
         self.is_needed = is_needed && matches!(asked.join, Join::Synthesise { .. });
+        // Who joins them is shown the question and every answer.
+        let answers = asked.agents.iter();
+        let shown = answers.fold(told, |told, agent| {
+            Some(told?.saturating_add((self.longest)(agent, false)?))
+        });
+        let count = asked.agents.len();
         Ok(match &asked.join {
             Join::Vote => whole,
             // Where one answer alone holds there is nothing to judge.
-            Join::Judge { agent, .. } => {
-                let judge = self.agent(agent, &asked.prompt)?;
+            Join::Judge {
+                agent, criteria, ..
+            } => {
+                let criteria = criteria.as_deref();
+                let (prompt, schema) = judge_words(&asked.prompt, criteria, count);
+                let of_criteria = self.told(criteria.unwrap_or_default());
+                let judging = Asked {
+                    prompt: &prompt,
+                    output_schema: Some(&schema),
+                    told: shown
+                        .zip(of_criteria)
+                        .map(|(shown, more)| shown.saturating_add(more)),
+                };
+                let judge = self.agent(agent, &judging)?;
                 whole.and(judge.times(0, Some(1)))
             }
-            Join::Synthesise { agent } => whole.and(self.agent(agent, &asked.prompt)?),
+            Join::Synthesise { agent } => {
+                let joining = Asked {
+                    prompt: &synthesis_words(&asked.prompt, count),
+                    told: shown,
+                    ..question
+                };
+                whole.and(self.agent(agent, &joining)?)
+            }
         })
     }
 
-    fn agent(&mut self, name: &str, prompt: &str) -> Result<Range, OrchError> {
+    /// How many tokens may come into a template; says so where that is what earlier steps say.
+    fn told(&mut self, template: &str) -> Option<u64> {
+        let told = self.known.told(template);
+        if told.is_some_and(|told| told > 0) && template.contains("steps") {
+            self.note("what earlier steps say is counted with the longest answers that their models may give");
+        }
+        told
+    }
+
+    fn note(&mut self, words: &str) {
+        if !self.notices.iter().any(|notice| notice == words) {
+            self.notices.push(words.to_owned());
+        }
+    }
+
+    fn agent(&mut self, name: &str, asked: &Asked<'_>) -> Result<Range, OrchError> {
         let Some(settings) = self.plan.agents.get(name) else {
             return Ok(Range::NOTHING);
         };
-        // Every step begins a conversation.
+        // A step is in no conversation that goes on.
         let talk = Talk {
-            session: &Session::begin(name, None),
-            history: &[],
-            prompt,
+            prompt: asked.prompt,
+            output_schema: asked.output_schema,
+            told: asked.told.map_or(Told::Unknown, Told::AtMost),
+            ..Talk::default()
         };
         let plan = self.orchestrator.plan_with(name, settings, talk)?;
         self.left = [self.left, plan.shared_left()].into_iter().flatten().min();
@@ -264,10 +387,11 @@ impl Pricing<'_> {
             self.least_held = self.least_held.max(least_held);
             needed.insert(name.to_owned(), lowest);
         }
-        for notice in plan.notices {
-            if !self.notices.contains(&notice) {
-                self.notices.push(notice);
-            }
+        for notice in &plan.notices {
+            self.note(notice);
+        }
+        if asked.told.is_none() && plan.highest_usd.is_none() {
+            self.note("how much comes into a prompt from what is not known yet cannot be told, nor the most");
         }
         Ok(Range {
             lowest,

@@ -70,6 +70,23 @@ pub(super) fn shown(mut candidates: Vec<Candidate<'_>>, seed: u64) -> Shown<'_> 
     }
 }
 
+/// What a judge is asked of so many answers, but for their words, and JSON Schema of its verdict.
+pub fn judge_words(question: &str, criteria: Option<&str>, answers: usize) -> (String, Value) {
+    let shown = shown(empty(answers), seed_of(question));
+    let schema = shown.verdict_schema();
+    (shown.judge_prompt(question, criteria), schema)
+}
+
+/// What a synthesiser is asked of so many answers, but for their words.
+pub fn synthesis_words(question: &str, answers: usize) -> String {
+    shown(empty(answers), seed_of(question)).synthesis_prompt(question)
+}
+
+fn empty(answers: usize) -> Vec<Candidate<'static>> {
+    let empty = |place| Candidate { place, answer: "" };
+    (0..answers).map(empty).collect()
+}
+
 /// `A`, `B`, …, `Z`, `AA`, `AB`, …
 fn letters(index: usize) -> String {
     let (rest, last) = (index / 26, index % 26);

@@ -14,6 +14,7 @@ mod graph;
 pub mod inputs;
 mod judge;
 mod lock;
+mod mentions;
 mod outcome;
 mod plan;
 mod references;
@@ -31,7 +32,9 @@ mod work;
 
 pub use around::{Around, Halt};
 pub use graph::{Done, is_stopped, ready};
+pub use judge::{judge_words, synthesis_words};
 pub use lock::RunLock;
+pub use mentions::{Mention, Mentions, mentions};
 pub use outcome::StepOut;
 pub use plan::{Candidates, Join, PLAN_VERSION, Plan, PlanError, Sources, Step, Work, walk};
 pub use run::{Ended, run};

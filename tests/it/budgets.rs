@@ -1,6 +1,7 @@
 //! No surprise bill: caps hold over parallel calls, processes, kills; the ledger never says less than was
 //! served.
 
+mod at_most;
 mod checks;
 mod counted;
 mod disk;

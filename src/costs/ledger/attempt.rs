@@ -150,6 +150,12 @@ impl PromptSize {
             .saturating_add(estimate_tokens(self.bytes))
     }
 
+    /// How many tokens its texts can have at most, without what wraps them.
+    pub fn text_tokens(&self) -> u64 {
+        let heavy = self.bytes.saturating_sub(self.light_bytes);
+        heavy.saturating_add(self.light_bytes.div_ceil(2))
+    }
+
     /// How many tokens it can have at most.
     pub fn most_tokens(&self) -> u64 {
         if self.bytes == 0 && self.parts == 0 {
@@ -160,10 +166,8 @@ impl PromptSize {
         } else {
             0
         };
-        let heavy = self.bytes.saturating_sub(self.light_bytes);
         self.counted_tokens
-            .saturating_add(heavy)
-            .saturating_add(self.light_bytes.div_ceil(2))
+            .saturating_add(self.text_tokens())
             .saturating_add(self.parts.saturating_mul(TOKENS_PER_PART))
             .saturating_add(vendor)
     }
