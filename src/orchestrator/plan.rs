@@ -178,7 +178,11 @@ impl Orchestrator {
         }
         let own = match talk.told {
             Told::AtMost(told) => self.highest(&agent, size.most_tokens().saturating_add(told)),
-            Told::Unknown => None,
+            // What is free is free at any size.
+            Told::Unknown => {
+                let most = self.highest(&agent, size.most_tokens());
+                most.filter(|most| *most == Usd::ZERO)
+            }
         };
         let highest = own.and_then(|own| Some(own + self.highest_of_called(&agent)?));
         let refused = self.refused(&agent, !budgets.is_empty());

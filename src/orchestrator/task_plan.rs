@@ -349,19 +349,16 @@ impl Pricing<'_> {
     /// How many tokens may come into a template; says so where that is what earlier steps say.
     fn told(&mut self, template: &str) -> Option<u64> {
         let told = self.known.told(template);
-        let words = match told {
-            None => {
-                "how much comes into a prompt from what is not known yet cannot be told, nor the most"
-            }
-            Some(more) if more > 0 && template.contains("steps") => {
-                "what earlier steps say is counted with the longest answers that their models may give"
-            }
-            Some(_) => return told,
-        };
+        if told.is_some_and(|told| told > 0) && template.contains("steps") {
+            self.note("what earlier steps say is counted with the longest answers that their models may give");
+        }
+        told
+    }
+
+    fn note(&mut self, words: &str) {
         if !self.notices.iter().any(|notice| notice == words) {
             self.notices.push(words.to_owned());
         }
-        told
     }
 
     fn agent(&mut self, name: &str, asked: &Asked<'_>) -> Result<Range, OrchError> {
@@ -390,10 +387,11 @@ impl Pricing<'_> {
             self.least_held = self.least_held.max(least_held);
             needed.insert(name.to_owned(), lowest);
         }
-        for notice in plan.notices {
-            if !self.notices.contains(&notice) {
-                self.notices.push(notice);
-            }
+        for notice in &plan.notices {
+            self.note(notice);
+        }
+        if asked.told.is_none() && plan.highest_usd.is_none() {
+            self.note("how much comes into a prompt from what is not known yet cannot be told, nor the most");
         }
         Ok(Range {
             lowest,
