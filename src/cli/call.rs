@@ -87,11 +87,21 @@ impl Call {
         }
     }
 
-    /// Answers with a text as it is. Programs get it as the `output` of a result.
+    /// The same with lines that hold styles of our own; foreign text in them is plain.
+    pub(super) fn list_styled(&self, text: &str) -> u8 {
+        if self.form == Form::Text {
+            _ = render::styled_stdout(&self.screen.wrapped(text));
+            return 0;
+        }
+        self.print(text)
+    }
+
+    /// Answers with a text as it is, but for what a terminal would obey: it is read by people, behind a pipe too.
+    /// Programs get it as the `output` of a result.
     pub(super) fn print(&self, text: &str) -> u8 {
         if self.form == Form::Text {
             // Whoever closed standard output wants no more.
-            _ = render::stdout(text);
+            _ = render::stdout(&render::plain(text));
             return 0;
         }
         let mut result = self.result();
@@ -179,7 +189,7 @@ impl Call {
     pub(super) fn say(&self, report: &ErrorReport) {
         let text = render::error_text(report, self.screen);
         let text = self.redactor().mask_owned(text);
-        render::stderr_line(&self.screen.wrapped(&text));
+        render::styled_stderr_line(&self.screen.wrapped(&text));
     }
 
     /// Of the secrets that are known by now.

@@ -23,7 +23,7 @@ pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Scr
             .err()
             .filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
         return super::delivered(0, failed, |report| {
-            render::stderr_line(&render::error_text(report, screen));
+            render::styled_stderr_line(&render::error_text(report, screen));
         });
     }
     let told = told(error, args);
@@ -33,7 +33,7 @@ pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Scr
     let report = told.into();
     let redactor = Redactor::new(env.secrets());
     let text = render::error_text(&report, screen);
-    render::stderr_line(&screen.wrapped(&redactor.mask(&text)));
+    render::styled_stderr_line(&screen.wrapped(&redactor.mask(&text)));
     result.error = Some(report);
     if form != Form::Text {
         // Nobody reads: then there is nothing to tell.

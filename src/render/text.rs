@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::{Closed, Screen, View, lines, markdown, stderr_line, stdout};
+use super::{
+    Closed, Screen, View, in_line, lines, markdown, plain, stdout, styled_stderr_line,
+    styled_stdout,
+};
 use crate::agents::{ErrorReport, RunResult};
 use crate::event::{Event, EventKind};
 use crate::redact::Redactor;
@@ -64,7 +67,7 @@ impl View {
                 self.open_line = false;
             }
             let begin = if cut { "\n" } else { "" };
-            stderr_line(&if several {
+            styled_stderr_line(&if several {
                 format!("{begin}[{who}] {line}")
             } else {
                 format!("{begin}{line}")
@@ -90,11 +93,11 @@ impl View {
         for warning in result.warnings.iter().filter(new) {
             let warning = self.masks.text(warning);
             let line = self.screen.err.yellow(&format!("warning: {warning}"));
-            stderr_line(&self.screen.wrapped(&line));
+            styled_stderr_line(&self.screen.wrapped(&line));
         }
         if let Some(error) = &result.error {
             let text = self.masks.text(&error_text(error, self.screen));
-            stderr_line(&self.screen.wrapped(&text));
+            styled_stderr_line(&self.screen.wrapped(&text));
         }
         if !self.screen.quiet && result.attempts > 0 {
             super::aside(self.screen, &summary(result));
@@ -136,36 +139,39 @@ pub(super) fn who(event: &Event) -> &str {
 /// When standard output is closed.
 pub fn answer(result: &RunResult, screen: Screen, redactor: &Redactor) -> Result<(), Closed> {
     let heading = screen.out.bold(&format!("── {} ", result.agent));
-    let mut output = redactor.mask(&result.output).into_owned();
-    if screen.live {
-        output = markdown::rendered(&output, screen.out, super::width());
-    }
-    let end = if output.ends_with('\n') { "" } else { "\n" };
-    stdout(&format!("{heading}\n{output}{end}\n"))?;
+    let output = redactor.mask(&result.output);
+    let output = if screen.live {
+        markdown::rendered(&output, screen.out, super::width())
+    } else {
+        super::plain::for_stdout(&output).into_owned()
+    };
+    let output = output.trim_end_matches('\n');
+    styled_stdout(&format!("{heading}\n{output}\n\n"))?;
     if let Some(error) = &result.error {
         let text = error_text(error, screen);
         let text = format!("[{}] {}", result.agent, redactor.mask(&text));
-        stderr_line(&screen.wrapped(&text));
+        styled_stderr_line(&screen.wrapped(&text));
     }
     Ok(())
 }
 
-/// An error as people read it: the message, what it came from, the fix.
+/// An error as people read it: the message, what it came from, the fix. Servers wrote some of it, so a terminal obeys
+/// none of it.
 pub fn error_text(error: &ErrorReport, screen: Screen) -> String {
-    let mut text = format!("{} {}", screen.err.red("error:"), error.message);
+    let mut text = format!("{} {}", screen.err.red("error:"), plain(&error.message));
     if error.attempts.len() > 1 {
         for (index, attempt) in error.attempts.iter().enumerate() {
             text.push_str(&format!(
                 "\n  attempt {}: {}: {} ({})",
                 index + 1,
-                attempt.model,
-                attempt.message,
+                in_line(&attempt.model),
+                plain(&attempt.message),
                 attempt.class
             ));
         }
     }
     if let Some(hint) = &error.hint {
-        text.push_str(&format!("\n\nhint: {hint}"));
+        text.push_str(&format!("\n\nhint: {}", plain(hint)));
     }
     text
 }
