@@ -209,7 +209,7 @@ fn live_line(live: &mut Live, event: &Event) -> Option<String> {
             summary,
         } => {
             let does = live.status.ended(who(event), call_id);
-            let does = does.unwrap_or_else(|| tool.clone());
+            let does = does.unwrap_or_else(|| super::in_line(tool));
             Some(if *ok {
                 style.dim(&format!("> {} ({ms} ms)", does.trim_end()))
             } else {
