@@ -27,6 +27,7 @@ mod claude_sessions;
 mod compaction;
 mod diagnosis;
 mod faults;
+mod foreign;
 mod init;
 mod lists;
 mod mcp;
