@@ -59,7 +59,7 @@ impl Live {
         let mut rows: Vec<String> = self
             .markdown
             .pending()
-            .flat_map(|line| region::folded(line, columns))
+            .flat_map(|line| region::folded(&line, columns))
             .collect();
         rows.drain(..rows.len().saturating_sub(room));
         rows.extend(status.iter().map(|row| self.screen.out.dim(row)));

@@ -2,7 +2,9 @@
 //!
 //! A closed standard output is the end, not an error: writing returns [`Closed`] and the run stops.
 
+mod blocks;
 mod diff;
+mod inline;
 mod json;
 mod keys;
 mod lines;
