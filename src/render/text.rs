@@ -89,7 +89,15 @@ impl View {
             self.open_line = !result.output.ends_with('\n');
             self.end_line()?;
         }
-        let new = |warning: &&String| !self.screen.quiet && !self.told.contains(*warning);
+        // Those of several agents and of steps have a name in front; where it was told, it was told without.
+        let told = |words: &str| self.told.contains(words);
+        let was_told = |warning: &str| {
+            told(warning)
+                || warning
+                    .split_once(": ")
+                    .is_some_and(|(_, words)| told(words))
+        };
+        let new = |warning: &&String| !self.screen.quiet && !was_told(warning);
         for warning in result.warnings.iter().filter(new) {
             let warning = self.masks.text(warning);
             let line = self.screen.err.yellow(&format!("warning: {warning}"));
