@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::address::{Distance, distance, join};
+use super::address::{self, Distance, distance, join};
 use super::classify::classify;
 use super::error_body::{ErrorBody, shortened};
 use super::http::{NoClient, causes, client, innermost};
@@ -59,7 +59,8 @@ impl Target {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| {
-                wrong(format!("`{}` is no http or https URL", spec.base_url))
+                let place = address::shown(&spec.base_url);
+                wrong(format!("`{place}` is no http or https URL"))
                     .with_hint(format!("correct the `base_url` of `{}`", spec.name))
             })?;
         let distance = distance(&base);
