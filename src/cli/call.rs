@@ -150,9 +150,19 @@ impl Call {
 
     /// The result of a run that could not be done.
     pub(super) fn failed(&self, error: OrchError) -> RunResult {
-        RunResult {
+        let mut result = RunResult {
             error: Some(error.into()),
             ..self.result()
+        };
+        self.name_config(&mut result);
+        result
+    }
+
+    /// Makes the hint how to go on one that works: a configuration that was named is named there, too.
+    pub(super) fn name_config(&self, result: &mut RunResult) {
+        let hint = result.error.as_mut().and_then(|error| error.hint.as_mut());
+        if let (Some(hint), Some(path)) = (hint, &self.cli.common.config) {
+            *hint = with_config(hint, &path.to_string_lossy());
         }
     }
 
@@ -199,6 +209,22 @@ impl Call {
     }
 }
 
+/// A hint whose command goes on with a run, with the configuration that the run needs.
+fn with_config(hint: &str, path: &str) -> String {
+    let named = format!("`orch --config {} --resume ", for_shell(path));
+    hint.replace("`orch --resume ", &named)
+}
+
+/// A word as a shell takes it whole.
+fn for_shell(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./+=:@%,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 fn house_json(house: Option<&House>) -> bool {
     match house {
         Some(House::Check { json, .. } | House::Tool { json, .. } | House::Prices { json, .. }) => {
@@ -236,5 +262,35 @@ fn kind(cli: &Cli) -> &'static str {
             .into_iter()
             .find_map(|(asked, kind)| asked.then_some(kind))
             .unwrap_or("agent"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_name_the_configuration_that_was_named() {
+        let both = "say yes with `orch --resume 1 --yes`, or answer with `orch --resume 1`";
+        for (hint, path, expected) in [
+            (
+                both,
+                "a/orch.yaml",
+                "say yes with `orch --config a/orch.yaml --resume 1 --yes`, or answer with \
+                 `orch --config a/orch.yaml --resume 1`",
+            ),
+            (
+                "go on with `orch --resume 1`",
+                "my team's $x.yaml",
+                r"go on with `orch --config 'my team'\''s $x.yaml' --resume 1`",
+            ),
+            (
+                "`orch --runs` lists the runs",
+                "a",
+                "`orch --runs` lists the runs",
+            ),
+        ] {
+            assert_eq!(with_config(hint, path), expected);
+        }
     }
 }

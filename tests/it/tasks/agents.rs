@@ -155,7 +155,9 @@ fn what_had_broken_off_in_a_conversation_is_made_whole() {
         .exits(6);
     let id = run_id(&context);
     assert!(
-        stopped.stderr.contains(&format!("orch --resume {id}")),
+        stopped
+            .stderr
+            .contains(&format!("orch --config orch.yaml --resume {id}`")),
         "{}",
         stopped.stderr
     );
