@@ -53,8 +53,7 @@ impl Target {
     /// # Errors
     /// A base URL that is none, a header that is none, a key that is needed and missing.
     pub(super) fn new(spec: &ConnectSpec) -> Result<Self, ProviderError> {
-        let wrong =
-            |message: String| ProviderError::new(&spec.name, FaultKind::BadRequest, message);
+        let wrong = |message: String| ProviderError::new(&spec.name, FaultKind::Config, message);
         let base = Url::parse(&spec.base_url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
