@@ -72,6 +72,31 @@ fn asked(args: &[OsString]) -> (Form, &'static str) {
     (form, kind)
 }
 
+/// What `--color` says among arguments that cannot be read as a whole, or that ask for help; `None` for `auto`.
+pub(super) fn color(args: &[OsString]) -> Option<bool> {
+    let mut choice = None;
+    let mut words = args.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        let value = match word {
+            "--" => break,
+            // Its value may look like a flag.
+            "--prompt" => {
+                words.next();
+                continue;
+            }
+            "--color" => words.next(),
+            _ => word.strip_prefix("--color="),
+        };
+        match value {
+            Some("always") => choice = Some(true),
+            Some("never") => choice = Some(false),
+            Some("auto") => choice = None,
+            _ => {}
+        }
+    }
+    choice
+}
+
 fn form_of(name: &str) -> Option<Form> {
     match name {
         "json" => Some(Form::Json),
@@ -203,6 +228,22 @@ mod tests {
             ("orch check --json --x", (Form::Json, "agent")),
         ] {
             assert_eq!(asked(&words(line)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn colours_are_known_though_the_flags_are_wrong() {
+        for (line, expected) in [
+            ("orch", None),
+            ("orch --color never --x", Some(false)),
+            ("orch --x --color=always", Some(true)),
+            ("orch check --color always --help", Some(true)),
+            ("orch --color always --color auto", None),
+            ("orch --color --x", None),
+            ("orch --prompt --color=always --x", None),
+            ("orch -- --color=always", None),
+        ] {
+            assert_eq!(color(&words(line)), expected, "{line}");
         }
     }
 
