@@ -161,6 +161,8 @@ pub struct View {
     masks: Masks,
     /// What was last written to standard output ended in the middle of a line.
     open_line: bool,
+    /// Ends of empty lines that came last: they are written when something follows them, since an answer ends with one.
+    empty_lines: usize,
     wrote: bool,
     /// The notices that were told: a warning of the result that was among them is not told again.
     told: BTreeSet<String>,
@@ -179,6 +181,7 @@ impl View {
             sequence: Arc::default(),
             masks: Masks::new(redactor),
             open_line: false,
+            empty_lines: 0,
             wrote: false,
             told: BTreeSet::new(),
             live: (screen.live && form == Form::Text).then(|| Live::new(screen)),

@@ -24,8 +24,7 @@ impl View {
             EventKind::TextDelta { text } if self.stream_text => {
                 if !text.is_empty() {
                     self.wrote = true;
-                    self.open_line = !text.ends_with('\n');
-                    stdout(text)?;
+                    stdout(&self.next_piece(text))?;
                 }
             }
             // What a turn said before it asked for tools and what the next one says are two paragraphs.
@@ -80,13 +79,11 @@ impl View {
             self.finish_live(result)?;
         } else if self.stream_text {
             if !self.wrote && result.ok && !result.output.is_empty() {
-                stdout(&self.masks.text(&result.output))?;
-                self.open_line = !result.output.ends_with('\n');
+                stdout(&self.next_piece(&self.masks.text(&result.output)))?;
             }
             self.end_line()?;
         } else if self.answer_last && !result.output.is_empty() {
-            stdout(&self.masks.text(&result.output))?;
-            self.open_line = !result.output.ends_with('\n');
+            stdout(&self.next_piece(&self.masks.text(&result.output)))?;
             self.end_line()?;
         }
         // Those of several agents and of steps have a name in front; where it was told, it was told without.
@@ -113,7 +110,26 @@ impl View {
         Ok(())
     }
 
+    /// What is written of a piece of an answer: all but the empty lines at its end, which may be the end of the answer.
+    fn next_piece(&mut self, piece: &str) -> String {
+        let body = piece.trim_end_matches('\n');
+        let mut ends = piece.len() - body.len();
+        let mut text = String::new();
+        if !body.is_empty() {
+            text.push_str(&"\n".repeat(std::mem::take(&mut self.empty_lines)));
+            text.push_str(body);
+            self.open_line = true;
+        }
+        if ends > 0 && std::mem::take(&mut self.open_line) {
+            text.push('\n');
+            ends -= 1;
+        }
+        self.empty_lines += ends;
+        text
+    }
+
     fn end_line(&mut self) -> Result<(), Closed> {
+        self.empty_lines = 0;
         if std::mem::take(&mut self.open_line) {
             stdout("\n")
         } else {
@@ -214,4 +230,28 @@ fn summary(result: &RunResult) -> String {
         result.duration_ms / 1000,
         result.duration_ms % 1000 / 100
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{ColorHints, Form};
+
+    #[test]
+    fn an_answer_ends_with_one_line_end_in_pieces_too() {
+        let screen = Screen::detect(false, 0, Some(false), ColorHints::default());
+        for (pieces, expected) in [
+            (&["a\n\n\n"][..], "a\n"),
+            (&["a", "\n", "\n", "\n"], "a\n"),
+            (&["a\n", "\nb", "\n\n"], "a\n\nb\n"),
+            (&["\n\na"], "\n\na"),
+            (&["\n", "\na\n\n"], "\n\na\n"),
+            (&["a\n\nb"], "a\n\nb"),
+            (&["\n\n"], ""),
+        ] {
+            let mut view = View::new(Form::StreamJson, screen, &Redactor::default());
+            let shown: String = pieces.iter().map(|piece| view.next_piece(piece)).collect();
+            assert_eq!(shown, expected, "{pieces:?}");
+        }
+    }
 }
