@@ -61,6 +61,7 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
         Err(code) => return code,
     };
     let screen = screen(&cli, &env);
+    process::fail_on_large_files();
     room::raise_open_files();
     let call = Call::new(cli, env, screen);
     if let Err(error) = call.begin_diagnosis() {
