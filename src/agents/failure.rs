@@ -32,7 +32,7 @@ pub fn fault_class(fault: &FaultKind) -> ErrorClass {
         FaultKind::Budget => ErrorClass::Budget,
         FaultKind::Denied => ErrorClass::Denied,
         FaultKind::Recording { by_flag: true } => ErrorClass::Usage,
-        FaultKind::Recording { by_flag: false } => ErrorClass::Config,
+        FaultKind::Config | FaultKind::Recording { by_flag: false } => ErrorClass::Config,
         FaultKind::ContextLength
         | FaultKind::NotFound
         | FaultKind::BadRequest

@@ -39,6 +39,8 @@ pub(super) fn ask(
 ) -> bool {
     render::set_aside(terminal, b"");
     let _pastes = (!screen.dumb).then(|| render::hear_of_pastes(terminal));
+    // Models and files write parts of it.
+    let question = &*render::plain(question);
     let mut text = question.to_owned();
     loop {
         if terminal.write_all(text.as_bytes()).is_err() {

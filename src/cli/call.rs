@@ -87,11 +87,21 @@ impl Call {
         }
     }
 
-    /// Answers with a text as it is. Programs get it as the `output` of a result.
+    /// The same with lines that hold styles of our own; foreign text in them is plain.
+    pub(super) fn list_styled(&self, text: &str) -> u8 {
+        if self.form == Form::Text {
+            _ = render::styled_stdout(&self.screen.wrapped(text));
+            return 0;
+        }
+        self.print(text)
+    }
+
+    /// Answers with a text as it is, but for what a terminal would obey: it is read by people, behind a pipe too.
+    /// Programs get it as the `output` of a result.
     pub(super) fn print(&self, text: &str) -> u8 {
         if self.form == Form::Text {
             // Whoever closed standard output wants no more.
-            _ = render::stdout(text);
+            _ = render::stdout(&render::plain(text));
             return 0;
         }
         let mut result = self.result();
@@ -140,9 +150,19 @@ impl Call {
 
     /// The result of a run that could not be done.
     pub(super) fn failed(&self, error: OrchError) -> RunResult {
-        RunResult {
+        let mut result = RunResult {
             error: Some(error.into()),
             ..self.result()
+        };
+        self.name_config(&mut result);
+        result
+    }
+
+    /// Makes the hint how to go on one that works: a configuration that was named is named there, too.
+    pub(super) fn name_config(&self, result: &mut RunResult) {
+        let hint = result.error.as_mut().and_then(|error| error.hint.as_mut());
+        if let (Some(hint), Some(path)) = (hint, &self.cli.common.config) {
+            *hint = with_config(hint, &path.to_string_lossy());
         }
     }
 
@@ -179,13 +199,29 @@ impl Call {
     pub(super) fn say(&self, report: &ErrorReport) {
         let text = render::error_text(report, self.screen);
         let text = self.redactor().mask_owned(text);
-        render::stderr_line(&self.screen.wrapped(&text));
+        render::styled_stderr_line(&self.screen.wrapped(&text));
     }
 
     /// Of the secrets that are known by now.
     fn redactor(&self) -> Redactor {
         let redactor = self.redactor.lock().unwrap_or_else(PoisonError::into_inner);
         redactor.clone()
+    }
+}
+
+/// A hint whose command goes on with a run, with the configuration that the run needs.
+fn with_config(hint: &str, path: &str) -> String {
+    let named = format!("`orch --config {} --resume ", for_shell(path));
+    hint.replace("`orch --resume ", &named)
+}
+
+/// A word as a shell takes it whole.
+fn for_shell(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./+=:@%,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -226,5 +262,35 @@ fn kind(cli: &Cli) -> &'static str {
             .into_iter()
             .find_map(|(asked, kind)| asked.then_some(kind))
             .unwrap_or("agent"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_name_the_configuration_that_was_named() {
+        let both = "say yes with `orch --resume 1 --yes`, or answer with `orch --resume 1`";
+        for (hint, path, expected) in [
+            (
+                both,
+                "a/orch.yaml",
+                "say yes with `orch --config a/orch.yaml --resume 1 --yes`, or answer with \
+                 `orch --config a/orch.yaml --resume 1`",
+            ),
+            (
+                "go on with `orch --resume 1`",
+                "my team's $x.yaml",
+                r"go on with `orch --config 'my team'\''s $x.yaml' --resume 1`",
+            ),
+            (
+                "`orch --runs` lists the runs",
+                "a",
+                "`orch --runs` lists the runs",
+            ),
+        ] {
+            assert_eq!(with_config(hint, path), expected);
+        }
     }
 }

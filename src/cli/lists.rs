@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{ErrorClass, OrchError};
 use crate::orchestrator::{Health, Orchestrator};
 use crate::providers;
-use crate::render::Style;
+use crate::render::{self, Style};
 
 /// Entries of a log that are shown.
 pub(crate) const LOG_ENTRIES: usize = 5;
@@ -226,7 +226,7 @@ pub(super) async fn health(call: &Call) -> Result<u8, OrchError> {
             });
             return Ok(call.print_verdict(&Value::Object(object), wrong));
         }
-        call.list(&health_text(&healths, call.screen.out));
+        call.list_styled(&health_text(&healths, call.screen.out));
         Ok(u8::from(failed))
     })
     .await?
@@ -251,7 +251,8 @@ pub(crate) fn health_text(healths: &[(String, Health)], style: Style) -> String 
             .as_deref()
             .map(|class| format!("{class}: "))
             .unwrap_or_default();
-        _ = writeln!(text, "{mark} {name:widest$}  {class}{}", health.message);
+        let message = render::plain(&health.message);
+        _ = writeln!(text, "{mark} {name:widest$}  {class}{message}");
     }
     text
 }

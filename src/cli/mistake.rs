@@ -23,7 +23,7 @@ pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Scr
             .err()
             .filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
         return super::delivered(0, failed, |report| {
-            render::stderr_line(&render::error_text(report, screen));
+            render::styled_stderr_line(&render::error_text(report, screen));
         });
     }
     let told = told(error, args);
@@ -33,7 +33,7 @@ pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Scr
     let report = told.into();
     let redactor = Redactor::new(env.secrets());
     let text = render::error_text(&report, screen);
-    render::stderr_line(&screen.wrapped(&redactor.mask(&text)));
+    render::styled_stderr_line(&screen.wrapped(&redactor.mask(&text)));
     result.error = Some(report);
     if form != Form::Text {
         // Nobody reads: then there is nothing to tell.
@@ -70,6 +70,31 @@ fn asked(args: &[OsString]) -> (Form, &'static str) {
         form = Form::Json;
     }
     (form, kind)
+}
+
+/// What `--color` says among arguments that cannot be read as a whole, or that ask for help; `None` for `auto`.
+pub(super) fn color(args: &[OsString]) -> Option<bool> {
+    let mut choice = None;
+    let mut words = args.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        let value = match word {
+            "--" => break,
+            // Its value may look like a flag.
+            "--prompt" => {
+                words.next();
+                continue;
+            }
+            "--color" => words.next(),
+            _ => word.strip_prefix("--color="),
+        };
+        match value {
+            Some("always") => choice = Some(true),
+            Some("never") => choice = Some(false),
+            Some("auto") => choice = None,
+            _ => {}
+        }
+    }
+    choice
 }
 
 fn form_of(name: &str) -> Option<Form> {
@@ -203,6 +228,22 @@ mod tests {
             ("orch check --json --x", (Form::Json, "agent")),
         ] {
             assert_eq!(asked(&words(line)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn colours_are_known_though_the_flags_are_wrong() {
+        for (line, expected) in [
+            ("orch", None),
+            ("orch --color never --x", Some(false)),
+            ("orch --x --color=always", Some(true)),
+            ("orch check --color always --help", Some(true)),
+            ("orch --color always --color auto", None),
+            ("orch --color --x", None),
+            ("orch --prompt --color=always --x", None),
+            ("orch -- --color=always", None),
+        ] {
+            assert_eq!(color(&words(line)), expected, "{line}");
         }
     }
 

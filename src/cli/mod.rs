@@ -36,7 +36,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use tokio::runtime::LocalOptions;
 
 use args::{Actions, Cli, ColorArg, House};
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
         Err(code) => return code,
     };
     let screen = screen(&cli, &env);
+    process::fail_on_large_files();
     room::raise_open_files();
     let call = Call::new(cli, env, screen);
     if let Err(error) = call.begin_diagnosis() {
@@ -98,13 +99,18 @@ pub(crate) fn run(args: &[OsString], env: Env) -> ExitCode {
 /// What the arguments say. On its own, so that the stack that this takes is free again for what runs.
 #[inline(never)]
 fn parsed(args: &[OsString], env: &Env) -> Result<Cli, ExitCode> {
-    let mut command = Cli::command();
+    let choice = mistake::color(args);
+    let mut command = Cli::command().color(match choice {
+        None => ColorChoice::Auto,
+        Some(true) => ColorChoice::Always,
+        Some(false) => ColorChoice::Never,
+    });
     let read = command.try_get_matches_from_mut(args).and_then(|matches| {
         flags::check_house(&command, &matches)?;
         Cli::from_arg_matches(&matches)
     });
     read.map_err(|error| {
-        let screen = Screen::detect(false, 0, None, hints(env));
+        let screen = Screen::detect(false, 0, choice, hints(env));
         ExitCode::from(mistake::end(&error, args, env, screen))
     })
 }

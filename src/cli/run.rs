@@ -183,6 +183,7 @@ pub(super) async fn finish(
         // very end.
         return closed.map(|_tidying| 0);
     }
+    call.name_config(&mut result);
     // The store is put in order while the end is printed.
     let _tidying = closed.as_mut().ok().map(std::mem::take);
     // What was not kept is told in the one result that there is.

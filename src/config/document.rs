@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::mask::sounds_secret;
+use super::mask::{secrets_of_url, sounds_secret};
 use super::{Entries, Env, Settings};
 use crate::agents::AgentSettings;
 use crate::mcp::McpServer;
@@ -141,7 +141,7 @@ impl Config {
     }
 
     /// Every value that must appear on no surface: keys and passwords of the environment, of
-    /// variables that `api_key_env` names, and those written into headers and variables of servers.
+    /// variables that `api_key_env` names, and those written into headers, addresses and variables of servers.
     pub fn secrets(&self) -> Vec<SecretString> {
         let document = &self.document;
         let providers = || document.providers.iter().map(|(_, provider)| provider);
@@ -153,6 +153,11 @@ impl Config {
             .chain(servers().flat_map(|server| server.headers.iter().chain(&server.env)))
             .filter(|(name, _)| sounds_secret(name))
             .map(|(_, value)| SecretString::from(value.as_str()));
-        self.env.secrets().chain(named).chain(written).collect()
+        let addresses = providers()
+            .filter_map(|provider| provider.base_url.as_deref())
+            .chain(servers().filter_map(|server| server.url.as_deref()));
+        let in_addresses = addresses.flat_map(secrets_of_url).map(SecretString::from);
+        let all = self.env.secrets().chain(named).chain(written);
+        all.chain(in_addresses).collect()
     }
 }

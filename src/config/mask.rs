@@ -161,8 +161,27 @@ fn mask_shapes(line: &str, redactor: &Redactor) -> String {
     masked
 }
 
+/// What the query of an address gives to names that sound secret, as it is written and as it is meant.
+pub(super) fn secrets_of_url(url: &str) -> Vec<String> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    let mut secrets = Vec::new();
+    for pair in query.split('&') {
+        let Some((name, written)) = pair.split_once('=') else {
+            continue;
+        };
+        if sounds_secret(name) {
+            let meant = url::form_urlencoded::parse(pair.as_bytes()).next();
+            let meant = meant.map(|(_, value)| value.into_owned());
+            secrets.push(written.to_owned());
+            secrets.extend(meant.filter(|meant| meant != written));
+        }
+    }
+    secrets
+}
+
 /// Addresses without passwords and without what their queries give to a name that sounds secret.
-fn mask_urls(text: &str) -> String {
+pub(super) fn mask_urls(text: &str) -> String {
     mask_queries(&mask_url_passwords(text))
 }
 
@@ -274,6 +293,22 @@ mod tests {
                 expected,
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn keys_in_addresses_are_known() {
+        for (url, expected) in [
+            ("http://host/v1", &[][..]),
+            ("http://host/v1?version=2", &[]),
+            ("http://host/v1?a=b&apikey=Query88#c", &["Query88"]),
+            (
+                "http://host/?token=a%2Fb+c&key=x",
+                &["a%2Fb+c", "a/b c", "x"],
+            ),
+            ("http://host/?key", &[]),
+        ] {
+            assert_eq!(secrets_of_url(url), expected, "{url}");
         }
     }
 

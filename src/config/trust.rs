@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::mask::mask_urls;
 use super::problem::printable;
 use super::{Config, DecidedBy, Env, Origin};
 use crate::files;
 use crate::providers::{ProviderKind, vendors};
+use crate::redact::Redactor;
 use crate::sandbox::{AgentSandbox, Network, SandboxSettings, Tier};
 
 /// Whether the configuration may be used.
@@ -111,7 +113,10 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
             reasons.push(format!("accepts unknown ssh hosts ({})", by.rule()));
         }
     }
-    reasons.iter().map(|reason| printable(reason)).collect()
+    // What they quote may hold a key, in the query of an address say.
+    let redactor = Redactor::new(config.secrets());
+    let shown = |reason: &String| printable(&redactor.mask(&mask_urls(reason)));
+    reasons.iter().map(shown).collect()
 }
 
 /// A place, where it is neither the directory of the configuration nor below it, however links lead there.

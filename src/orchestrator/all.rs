@@ -169,6 +169,12 @@ pub(super) fn sum(run_id: &str, kind: &'static str, results: Vec<RunResult>) -> 
         whole.retries += result.retries;
         whole.turns += result.turns;
     }
+    let said = |result: &RunResult| {
+        let name = result.agent.clone();
+        let warnings = result.warnings.clone().into_iter();
+        warnings.map(move |words| format!("{name}: {words}"))
+    };
+    whole.warnings = results.iter().flat_map(said).collect();
     let failed: Vec<&RunResult> = results.iter().filter(|result| !result.ok).collect();
     whole.ok = failed.is_empty();
     whole.error = error_of(&failed, results.len());

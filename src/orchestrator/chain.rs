@@ -45,7 +45,16 @@ impl Orchestrator {
 
     /// The model of an agent as the user wrote it.
     pub(super) fn wanted_model<'a>(&'a self, settings: &'a AgentSettings) -> &'a str {
-        let model = self.options.model.as_deref().or(settings.model.as_deref());
+        self.model_among(settings, self.options.model.as_deref())
+    }
+
+    /// The model of an agent where `asked` stands in place of its own.
+    pub(super) fn model_among<'a>(
+        &'a self,
+        settings: &'a AgentSettings,
+        asked: Option<&'a str>,
+    ) -> &'a str {
+        let model = asked.or(settings.model.as_deref());
         model.unwrap_or(&self.config.document.settings.default_model)
     }
 

@@ -32,6 +32,9 @@ pub(super) struct AgentsPlan {
     pub(super) prompt: String,
     /// Every agent that may take part, those that are delegated to included.
     pub(super) agents: BTreeMap<String, AgentSettings>,
+    /// The model that was asked for this run in place of theirs.
+    #[serde(default)]
+    model: Option<String>,
     /// The cap of the run over the configured ones, `--budget`: it holds when the run is taken up again, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     budget: Option<Usd>,
@@ -91,7 +94,8 @@ impl Orchestrator {
                 && !agents.contains_key(&name)
             {
                 open.extend(settings.delegates.iter().cloned());
-                agents.insert(name, self.settled(settings));
+                let model = self.options.model.as_deref();
+                agents.insert(name, self.settled(settings, model));
             }
         }
         AgentsPlan {
@@ -99,17 +103,19 @@ impl Orchestrator {
             asked,
             prompt: prompt.to_owned(),
             agents,
+            model: self.options.model.clone(),
             budget: self.options.budget,
         }
     }
 
-    /// The settings of an agent with the provider and the model that it has in this call.
-    pub(super) fn settled(&self, settings: &AgentSettings) -> AgentSettings {
+    /// The settings of an agent with the provider and the model that it has in a call; `model` is asked for there in
+    /// place of its own.
+    pub(super) fn settled(&self, settings: &AgentSettings, model: Option<&str>) -> AgentSettings {
         let general = &self.config.document.settings;
         let provider = settings.provider.as_deref();
         AgentSettings {
             provider: Some(provider.unwrap_or(&general.default_provider).to_owned()),
-            model: Some(self.wanted_model(settings).to_owned()),
+            model: Some(self.model_among(settings, model).to_owned()),
             ..settings.clone()
         }
     }
@@ -169,8 +175,9 @@ impl Orchestrator {
         if plan.version != VERSION {
             return Err(unreadable().with_hint(other));
         }
-        self.tell_changes(&plan.agents, &|settings| self.settled(settings), events)
-            .await;
+        let model = plan.model.as_deref();
+        let settled = |settings: &AgentSettings| self.settled(settings, model);
+        self.tell_changes(&plan.agents, &settled, events).await;
         let store = self.runs_store()?;
         let run_id: Arc<str> = run.listed.run_id.as_str().into();
         runs::set_state(store, &run_id, RunState::Running, None, Durability::Normal)

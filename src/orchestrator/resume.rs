@@ -156,10 +156,11 @@ impl Orchestrator {
         }
         // Those of a plan that an earlier version made may name no model.
         for settings in plan.agents.values_mut() {
-            *settings = self.settled(settings);
+            *settings = self.settled(settings, plan.model.as_deref());
         }
-        self.tell_changes(&plan.agents, &|settings| self.settled(settings), events)
-            .await;
+        let model = plan.model.as_deref();
+        let settled = |settings: &AgentSettings| self.settled(settings, model);
+        self.tell_changes(&plan.agents, &settled, events).await;
         runs::set_state(store, &run_id, RunState::Running, None, Durability::Full)
             .await
             .map_err(|error| not_kept(&error))?;

@@ -102,8 +102,9 @@ impl Orchestrator {
         };
         let mut plan = Plan::new(name, sources, given)?;
         plan.budget = self.options.budget;
+        plan.model.clone_from(&self.options.model);
         for settings in plan.agents.values_mut() {
-            *settings = self.settled(settings);
+            *settings = self.settled(settings, plan.model.as_deref());
         }
         Ok(plan)
     }

@@ -19,6 +19,6 @@ pub(crate) use collect::collect;
 pub use collect::{Caps, Cause, Finished};
 pub use output::Kept;
 pub use registry::{Fate, Program, after_last_child, before_first_child};
-pub(crate) use signals::by_default;
+pub(crate) use signals::{by_default, fail_on_large_files};
 pub use table::MARKER;
 pub(crate) use tree::{descendants, end_descendants};

@@ -1,5 +1,6 @@
 //! Base URLs: what users write, and which hosts are near.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use url::{Host, Url};
@@ -94,9 +95,27 @@ pub(crate) fn ollama(written: &str) -> String {
     url.to_string()
 }
 
+/// An address as it is told to people: what its query holds may be a key.
+pub(super) fn shown(url: &str) -> Cow<'_, str> {
+    match url.split_once('?') {
+        Some((place, _)) => Cow::Owned(format!("{place}?…")),
+        None => Cow::Borrowed(url),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_query_is_shown() {
+        for (url, expected) in [
+            ("http://host/v1", "http://host/v1"),
+            ("http://host/v1?key=x&a=b", "http://host/v1?…"),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
+    }
 
     #[test]
     fn hosts_are_told_apart_by_their_distance() {

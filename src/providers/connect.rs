@@ -133,7 +133,7 @@ impl ConnectSpec {
 /// Makes a provider. Nothing is sent, no TLS is set up, no file is read.
 ///
 /// # Errors
-/// A key that is needed and missing (`Auth`), a base URL or header that is none (`BadRequest`).
+/// A key that is needed and missing (`Auth`), a base URL or header that is none (`Config`).
 pub fn connect(spec: &ConnectSpec) -> Result<Arc<dyn Provider>, ProviderError> {
     match spec.kind {
         ProviderKind::Openai => Ok(Arc::new(Chat::connect(spec)?)),
@@ -180,7 +180,7 @@ pub const AZURE_HINT: &str = "add to `providers:` an entry `azure` with \
 fn no_base_url(name: &str) -> ProviderError {
     if name == "azure" {
         let message = "`azure` models are reached through a deployment of your own";
-        return ProviderError::new(name, FaultKind::BadRequest, message).with_hint(AZURE_HINT);
+        return ProviderError::new(name, FaultKind::Config, message).with_hint(AZURE_HINT);
     }
     let known: Vec<&str> = vendors::VENDORS
         .iter()
@@ -188,7 +188,7 @@ fn no_base_url(name: &str) -> ProviderError {
         .collect();
     ProviderError::new(
         name,
-        FaultKind::BadRequest,
+        FaultKind::Config,
         format!("provider `{name}` has no `base_url`"),
     )
     .with_hint(format!(
@@ -322,6 +322,7 @@ mod tests {
         assert!(error.hint.expect("a hint").contains("openai/v1"));
         let error = spec("lab", None, &[]).err().expect("no URL");
         assert_eq!(error.message, "provider `lab` has no `base_url`");
+        assert_eq!(error.kind, FaultKind::Config);
         let settings = ProviderSettings {
             base_url: Some("localhost:8000".to_owned()),
             ..ProviderSettings::default()

@@ -23,6 +23,8 @@ pub enum FaultKind {
     NotFound,
     /// The request itself is wrong.
     BadRequest,
+    /// What is configured of the provider is wrong or missing: it cannot be called at all.
+    Config,
     /// Too many requests; later will help.
     RateLimited,
     /// The vendor has no capacity now.
@@ -83,6 +85,7 @@ impl FaultKind {
             Self::Auth => "auth",
             Self::NotFound => "not_found",
             Self::BadRequest => "bad_request",
+            Self::Config => "config",
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::Server => "server",

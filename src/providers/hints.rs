@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::vendors::Vendor;
-use super::{FaultKind, aliases};
+use super::{FaultKind, address, aliases};
 use crate::clock;
 
 /// What hints are made from.
@@ -43,7 +43,7 @@ pub(super) fn hint(kind: &FaultKind, facts: Facts<'_>) -> Option<String> {
         }
         FaultKind::Protocol => Some(format!(
             "`base_url` must point at the API of a model server; it is {}",
-            facts.base_url
+            address::shown(facts.base_url)
         )),
         FaultKind::Network { permanent: true } => Some(format!(
             "check the `base_url` of `{name}` and its certificate"
@@ -84,7 +84,8 @@ fn key(facts: Facts<'_>) -> String {
 fn not_found(facts: Facts<'_>) -> String {
     let (name, model) = (facts.name, facts.model);
     if model.is_empty() {
-        return format!("check the `base_url` of `{name}`; it is {}", facts.base_url);
+        let place = address::shown(facts.base_url);
+        return format!("check the `base_url` of `{name}`; it is {place}");
     }
     if facts.vendor.is_some_and(|vendor| vendor.prefix == "ollama") {
         return format!("pull it first: `ollama pull {model}`");

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::address::{Distance, distance, join};
+use super::address::{self, Distance, distance, join};
 use super::body::foreign_beginning;
 use super::classify::classify;
 use super::error_body::{ErrorBody, shortened};
@@ -54,13 +54,13 @@ impl Target {
     /// # Errors
     /// A base URL that is none, a header that is none, a key that is needed and missing.
     pub(super) fn new(spec: &ConnectSpec) -> Result<Self, ProviderError> {
-        let wrong =
-            |message: String| ProviderError::new(&spec.name, FaultKind::BadRequest, message);
+        let wrong = |message: String| ProviderError::new(&spec.name, FaultKind::Config, message);
         let base = Url::parse(&spec.base_url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| {
-                wrong(format!("`{}` is no http or https URL", spec.base_url))
+                let place = address::shown(&spec.base_url);
+                wrong(format!("`{place}` is no http or https URL"))
                     .with_hint(format!("correct the `base_url` of `{}`", spec.name))
             })?;
         let distance = distance(&base);

@@ -3,7 +3,7 @@
 use similar::TextDiff;
 use std::time::Duration;
 
-use super::{Style, markdown};
+use super::{Style, harmless, in_line};
 
 /// Lines of one file that are shown.
 const MOST: usize = 1_000;
@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A file before and after, as a unified diff; `None` where there is no file. Ends with a line end.
 pub fn diff(name: &str, before: Option<&[u8]>, after: Option<&[u8]>, style: Style) -> String {
+    let name = in_line(name);
     let side = |content: Option<&[u8]>, mark: &str| match content {
         Some(_) => format!("{mark}/{name}"),
         None => "/dev/null".to_owned(),
@@ -39,8 +40,7 @@ pub fn diff(name: &str, before: Option<&[u8]>, after: Option<&[u8]>, style: Styl
             line(style.dim(&format!("{} more lines", unified.lines().count() - MOST)));
             break;
         }
-        let mut shown = String::new();
-        markdown::clean(written, &mut shown);
+        let shown = harmless(written);
         line(match written.chars().next() {
             Some('+') => style.green(&shown),
             Some('-') => style.red(&shown),
@@ -83,6 +83,17 @@ mod tests {
             let bytes = |side: Option<&'static str>| side.map(str::as_bytes);
             assert_eq!(diff("x", bytes(before), bytes(after), plain), expected);
         }
+    }
+
+    #[test]
+    fn no_name_and_no_line_has_a_style_of_its_own() {
+        let text = diff(
+            "n\x1b[8m\nx",
+            None,
+            Some(b"a\x1b[8mb\tc\n"),
+            Style::default(),
+        );
+        assert_eq!(text, "--- /dev/null\n+++ b/n x\n@@ -0,0 +1 @@\n+ab    c\n");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Style;
+use super::{Style, in_line};
 use crate::event::EventKind;
 
 const WIDEST_ARGUMENT: usize = 100;
@@ -12,13 +12,13 @@ pub fn progress_line(kind: &EventKind, style: Style) -> Option<String> {
     Some(match kind {
         EventKind::ToolStarted {
             tool, arguments, ..
-        } => style.dim(&format!("> {tool} {}", short(&argument_words(arguments)))),
+        } => style.dim(&format!("> {}", does(tool, arguments))),
         EventKind::ToolFinished {
             ok: false,
             tool,
             summary,
             ..
-        } => style.yellow(&format!("  {tool} failed: {}", short(summary))),
+        } => style.yellow(&format!("  {} failed: {}", in_line(tool), short(summary))),
         EventKind::ToolFinished { .. } => return None,
         EventKind::Retry {
             attempt,
@@ -70,7 +70,7 @@ pub fn progress_line(kind: &EventKind, style: Style) -> Option<String> {
             granted: Some(granted),
         } => {
             let answer = if *granted { "allowed" } else { "refused" };
-            style.dim(&format!("{tool} {answer}: {}", short(action)))
+            style.dim(&format!("{} {answer}: {}", in_line(tool), short(action)))
         }
         EventKind::BudgetWarning { .. } => {
             style.yellow(&format!("warning: {}", kind.words().unwrap_or_default()))
@@ -91,8 +91,13 @@ pub fn progress_line(kind: &EventKind, style: Style) -> Option<String> {
     })
 }
 
+/// What a call does, in one line. The model chose the name of the tool, too.
+pub(super) fn does(tool: &str, arguments: &Value) -> String {
+    format!("{} {}", in_line(tool), short(&argument_words(arguments)))
+}
+
 /// The arguments of a call as a person would say them: values first, without quotes where there is one.
-pub(super) fn argument_words(arguments: &Value) -> String {
+fn argument_words(arguments: &Value) -> String {
     let Value::Object(fields) = arguments else {
         return arguments.to_string();
     };
@@ -115,12 +120,9 @@ pub(super) fn argument_words(arguments: &Value) -> String {
 /// At most one line of a screen.
 pub(super) fn short(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    let mut cut: String = line
-        .chars()
-        .filter(|char| !char.is_control())
-        .take(WIDEST_ARGUMENT)
-        .collect();
-    if cut.len() < text.trim_end().len() {
+    let line = in_line(line);
+    let mut cut: String = line.chars().take(WIDEST_ARGUMENT).collect();
+    if cut.len() < line.len() || text.trim_end().contains('\n') {
         cut.push('…');
     }
     cut
@@ -161,6 +163,24 @@ mod tests {
                     endpoint: "anthropic".into(),
                 },
                 Some("attempt 1 of 4 at anthropic failed (overloaded 529), next in 1.2 s"),
+            ),
+            (
+                EventKind::ToolStarted {
+                    call_id: "1".into(),
+                    tool: "re\x1b]0;t\x07\x1b[8m\nad".into(),
+                    arguments: json!({"path": "\x1b[31m\tx\u{202e}"}),
+                },
+                Some("> re]0;t ad  x"),
+            ),
+            (
+                EventKind::ToolFinished {
+                    call_id: "1".into(),
+                    tool: "\x1b[8mread".into(),
+                    ok: false,
+                    ms: 1,
+                    summary: "no\x1b[8m such\nfile".into(),
+                },
+                Some("  read failed: no such…"),
             ),
             (EventKind::TurnStarted { turn: 1 }, None),
             (EventKind::Notice { text: "x".into() }, Some("note: x")),

@@ -59,7 +59,7 @@ impl Live {
         let mut rows: Vec<String> = self
             .markdown
             .pending()
-            .flat_map(|line| region::folded(line, columns))
+            .flat_map(|line| region::folded(&line, columns))
             .collect();
         rows.drain(..rows.len().saturating_sub(room));
         rows.extend(status.iter().map(|row| self.screen.out.dim(row)));
@@ -209,7 +209,7 @@ fn live_line(live: &mut Live, event: &Event) -> Option<String> {
             summary,
         } => {
             let does = live.status.ended(who(event), call_id);
-            let does = does.unwrap_or_else(|| tool.clone());
+            let does = does.unwrap_or_else(|| super::in_line(tool));
             Some(if *ok {
                 style.dim(&format!("> {} ({ms} ms)", does.trim_end()))
             } else {

@@ -1,11 +1,12 @@
 //! Markdown as a terminal shows it, line by line while it comes: only the line that is not over yet,
 //! and a table, wait for more.
 
-use termimad::MadSkin;
 use termimad::crossterm::style::{Attribute, Color, force_color_output};
-use termimad::minimad::Alignment;
+use termimad::minimad::{Alignment, Text};
+use termimad::{FmtText, MadSkin};
 
-use super::Style;
+use super::blocks::List;
+use super::{Style, harmless};
 
 /// Narrower than this a terminal wraps by itself.
 const NARROWEST: usize = 20;
@@ -20,6 +21,7 @@ pub(super) struct Markdown {
     /// The line that is not over yet.
     line: String,
     fence: Option<Fence>,
+    list: List,
     /// The last line that was given was blank: another one adds nothing.
     blank: bool,
 }
@@ -39,6 +41,7 @@ impl Markdown {
             block: String::new(),
             line: String::new(),
             fence: None,
+            list: List::default(),
             blank: true,
         }
     }
@@ -48,12 +51,13 @@ impl Markdown {
         let mut shown = String::new();
         let mut pieces = piece.split('\n');
         if let Some(first) = pieces.next() {
-            clean(first, &mut self.line);
+            self.line.push_str(first);
         }
         for next in pieces {
-            let line = std::mem::take(&mut self.line);
+            // As a whole: an escape sequence may come in pieces.
+            let line = harmless(&std::mem::take(&mut self.line));
             self.take(&line, width, &mut shown);
-            clean(next, &mut self.line);
+            self.line.push_str(next);
         }
         if !self.block.starts_with('|') {
             self.flush(width, &mut shown);
@@ -65,19 +69,20 @@ impl Markdown {
     pub(super) fn finish(&mut self, width: usize) -> String {
         let mut shown = String::new();
         if !self.line.is_empty() {
-            let line = std::mem::take(&mut self.line);
+            let line = harmless(&std::mem::take(&mut self.line));
             self.take(&line, width, &mut shown);
         }
         self.flush(width, &mut shown);
         self.fence = None;
+        self.list = List::default();
         self.blank = true;
         shown
     }
 
     /// What is not rendered yet, as it was written.
-    pub(super) fn pending(&self) -> impl Iterator<Item = &str> {
-        let line = Some(self.line.as_str()).filter(|line| !line.is_empty());
-        self.block.lines().chain(line)
+    pub(super) fn pending(&self) -> impl Iterator<Item = String> {
+        let line = Some(harmless(&self.line)).filter(|line| !line.is_empty());
+        self.block.lines().map(str::to_owned).chain(line)
     }
 
     /// Forgets what is not rendered yet.
@@ -111,6 +116,7 @@ impl Markdown {
         }
         if line.trim().is_empty() {
             self.flush(width, shown);
+            self.list.pass_blank();
             if !self.blank {
                 self.blank = true;
                 shown.push('\n');
@@ -130,9 +136,12 @@ impl Markdown {
             return;
         }
         let block = std::mem::take(&mut self.block);
-        let text = self
-            .skin
-            .text(block.trim_end_matches('\n'), Some(width.max(NARROWEST)));
+        let width = width.max(NARROWEST);
+        let lines = block.lines().map(|line| self.list.line(line, width));
+        let text = Text {
+            lines: lines.collect(),
+        };
+        let text = FmtText::from_text(&self.skin, text, Some(width));
         for line in text.to_string().lines() {
             shown.push_str(line.trim_end());
             shown.push('\n');
@@ -155,18 +164,6 @@ fn fence(line: &str) -> Option<(Fence, &str)> {
     let rest = line.trim_start_matches(mark);
     let length = line.len() - rest.len();
     (length >= 3 && !rest.contains('`')).then_some((Fence { mark, length }, rest.trim()))
-}
-
-/// Adds a text without what a terminal would obey: control characters, and marks that turn the
-/// direction of writing.
-pub(super) fn clean(text: &str, to: &mut String) {
-    to.extend(text.split('\t').enumerate().flat_map(|(index, part)| {
-        let blanks = if index == 0 { "" } else { "    " };
-        blanks.chars().chain(part.chars().filter(|character| {
-            !character.is_control()
-                && !matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        }))
-    }));
 }
 
 fn skin(style: Style) -> MadSkin {
@@ -212,8 +209,81 @@ mod tests {
         assert_eq!(pieces, whole);
     }
 
+    /// Whole, and in pieces of each length.
+    fn shown(text: &str, width: usize) -> String {
+        let whole = rendered(text, Style::default(), width);
+        for size in 1..=text.len().min(40) {
+            let mut markdown = Markdown::new(Style::default());
+            let mut pieces = String::new();
+            let characters: Vec<char> = text.chars().collect();
+            for piece in characters.chunks(size) {
+                pieces += &markdown.push(&piece.iter().collect::<String>(), width);
+            }
+            pieces += &markdown.finish(width);
+            assert_eq!(pieces, whole, "in pieces of {size}");
+        }
+        whole
+    }
+
+    #[test]
+    fn what_is_no_markup_stays() {
+        let text = "Use *.rs and *.py files.\n2 * 3 * 4 = 24\nx = a ** 2 + b ** 2\n`find . -name` *.txt or *.md\nchar *p, *q;\n5 ~~ 6 ~~ 7\n| *.rs | a ** b |\n|---|---|\n| 2 * 3 * 4 | *it* |\n";
+        assert_eq!(
+            shown(text, 40),
+            "Use *.rs and *.py files.\n2 * 3 * 4 = 24\nx = a ** 2 + b ** 2\nfind . -name *.txt or *.md\nchar *p, *q;\n5 ~~ 6 ~~ 7\n│  *.rs   │a ** b│\n├─────────┼──────┤\n│2 * 3 * 4│it    │\n"
+        );
+    }
+
+    #[test]
+    fn lists_keep_their_numbers_and_their_depth() {
+        for (width, text, expected) in [
+            (
+                40,
+                "5. five\n7. seven\n10. ten\n",
+                "5. five\n7. seven\n10. ten\n",
+            ),
+            (40, "1. a\n1. b\n", "1. a\n1. b\n"),
+            (40, "1. a\n\ntext\n\n2. b\n", "1. a\n\ntext\n\n2. b\n"),
+            (
+                40,
+                "1. First:\n    - sub one\n    - sub two\n        1. deep\n        2. deeper\n2. Second\n",
+                "1. First:\n    • sub one\n    • sub two\n        1. deep\n        2. deeper\n2. Second\n",
+            ),
+            (
+                40,
+                "- a\n  - b\n    - c\n      - d\n\n    more of c\n",
+                "• a\n  • b\n    • c\n      • d\n\n    more of c\n",
+            ),
+            (
+                40,
+                "text\n\n    let x = *p * 2;\n",
+                "text\n\nlet x = *p * 2;\n",
+            ),
+            (40, "- a\n\nover\n\n    - code\n", "• a\n\nover\n\n- code\n"),
+            (
+                20,
+                "1. one two three four five\n    - six seven eight\n",
+                "1. one two three\n   four five\n    • six seven\n      eight\n",
+            ),
+        ] {
+            assert_eq!(shown(text, width), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_depth_and_no_number_breaks_it() {
+        let mut text = String::new();
+        for depth in 0..60 {
+            text += &format!("{}- word\n{0}123456789. word\n", " ".repeat(depth));
+        }
+        for width in 0..40 {
+            assert!(rendered(&text, Style::default(), width).contains("123456789."));
+        }
+    }
+
     #[test]
     fn lines_are_wrapped_and_nothing_is_obeyed() {
+        assert_eq!(shown("a\x1b[8mb\x1b[0m c\n", 20), "ab c\n");
         let text = "one two three four five six seven\x1b]52;c;eA==\x07 \u{202e}eight\r\n";
         assert_eq!(
             rendered(text, Style::default(), 20),

@@ -2,7 +2,9 @@
 //!
 //! A closed standard output is the end, not an error: writing returns [`Closed`] and the run stops.
 
+mod blocks;
 mod diff;
+mod inline;
 mod json;
 mod keys;
 mod lines;
@@ -30,6 +32,7 @@ pub(crate) use keys::{
 };
 pub use lines::progress_line;
 pub use markdown::rendered;
+pub(crate) use plain::{harmless, in_line, is_obeyed, plain};
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
 pub(crate) use sink::{drained, failure, hurry, is_apart, reader_gone, takes_a_line, write_apart};
@@ -71,12 +74,21 @@ pub enum Closed {
     Failed(rustix::io::Errno),
 }
 
-/// Writes to standard output, or leaves it to be written where a run must not wait for its reader.
+/// Writes to standard output, or leaves it to be written where a run must not wait for its reader. A terminal obeys
+/// nothing of it.
 ///
 /// # Errors
 /// When nobody reads any more.
 pub fn stdout(text: &str) -> Result<(), Closed> {
     region::print(&plain::for_stdout(text))
+}
+
+/// The same with a text that holds styles of our own: foreign text in it was made [`plain`] before.
+///
+/// # Errors
+/// When nobody reads any more.
+pub(crate) fn styled_stdout(text: &str) -> Result<(), Closed> {
+    region::print(&plain::styled_for_stdout(text))
 }
 
 /// Joins a piece of text with the pieces that already wait behind it, so that they are written at once; answers
@@ -98,26 +110,21 @@ fn join_waiting(event: &mut Event, events: &mut mpsc::Receiver<Event>) -> Option
     None
 }
 
-/// Writes a line to standard error; a closed one is nobody's loss.
+/// Writes a line to standard error, of which nothing is obeyed; a closed one is nobody's loss.
 pub fn stderr_line(line: &str) {
+    styled_stderr_line(&plain(line));
+}
+
+/// The same with a line that holds styles of our own: foreign text in it was made [`plain`] before.
+pub(crate) fn styled_stderr_line(line: &str) {
     region::aside(|| {
-        _ = sink::put(Stream::Err, &format!("{}\n", plain::plain(line)));
+        _ = sink::put(Stream::Err, &format!("{}\n", plain::styled(line)));
     });
 }
 
 /// Writes what is no answer to standard error: faint, and as it fits on the screen.
 pub(crate) fn aside(screen: Screen, text: &str) {
-    stderr_line(&screen.wrapped(&screen.err.dim(text)));
-}
-
-/// A text without what a terminal would obey; its lines stay.
-pub fn harmless(text: &str) -> String {
-    let mut clean = String::new();
-    for line in text.lines() {
-        markdown::clean(line, &mut clean);
-        clean.push('\n');
-    }
-    clean
+    styled_stderr_line(&screen.wrapped(&screen.err.dim(text)));
 }
 
 /// Whether standard output is a terminal.
@@ -154,6 +161,8 @@ pub struct View {
     masks: Masks,
     /// What was last written to standard output ended in the middle of a line.
     open_line: bool,
+    /// Ends of empty lines that came last: they are written when something follows them, since an answer ends with one.
+    empty_lines: usize,
     wrote: bool,
     /// The notices that were told: a warning of the result that was among them is not told again.
     told: BTreeSet<String>,
@@ -172,6 +181,7 @@ impl View {
             sequence: Arc::default(),
             masks: Masks::new(redactor),
             open_line: false,
+            empty_lines: 0,
             wrote: false,
             told: BTreeSet::new(),
             live: (screen.live && form == Form::Text).then(|| Live::new(screen)),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::IsTerminal;
 
+use super::plain::plain;
 use super::width;
 use super::wrap::wrapped;
 
@@ -84,11 +85,13 @@ impl Style {
         self.paint("32", text)
     }
 
+    /// What stands in a style loses its own: it may come from models, tools and servers.
     fn paint(self, code: &str, text: &str) -> String {
+        let text = plain(text);
         if self.color {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
-            text.to_owned()
+            text.into_owned()
         }
     }
 }
@@ -124,6 +127,14 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_painted_has_no_style_of_its_own() {
+        let hidden = "a\x1b[8mb\x1b]0;t\x07";
+        for (color, expected) in [(true, "\x1b[2mab]0;t\x1b[0m"), (false, "ab]0;t")] {
+            assert_eq!(Style { color }.dim(hidden), expected);
+        }
+    }
 
     #[test]
     fn colours_are_decided_per_stream() {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthStr;
 
-use super::lines::{argument_words, short};
+use super::in_line;
+use super::lines::does;
 use super::region::fit;
 use crate::event::{Event, EventKind};
 use crate::usage::Usd;
@@ -89,7 +90,7 @@ impl Status {
         match &event.kind {
             EventKind::RunStarted {
                 model: Some(model), ..
-            } if !event.is_delegate => self.model.clone_from(model),
+            } if !event.is_delegate => self.model = in_line(model),
             EventKind::TextDelta { text } | EventKind::ReasoningDelta { text } => {
                 self.unsettled += u64::try_from(text.len()).unwrap_or(0);
             }
@@ -98,17 +99,18 @@ impl Status {
                 self.unsettled = 0;
                 self.cost += *cost_usd;
             }
-            EventKind::Fallback { to, .. } => self.model.clone_from(to),
-            EventKind::Throttled { reason, .. } => self.waits = Some(format!("waits: {reason}")),
+            EventKind::Fallback { to, .. } => self.model = in_line(to),
+            EventKind::Throttled { reason, .. } => {
+                self.waits = Some(format!("waits: {}", in_line(reason)));
+            }
             EventKind::Retry { .. } => self.waits = Some("waits to try again".to_owned()),
             EventKind::ToolStarted {
                 call_id,
                 tool,
                 arguments,
             } => {
-                let does = format!("{tool} {}", short(&argument_words(arguments)));
                 if let Some(row) = row {
-                    row.tools.push((call_id.clone(), does));
+                    row.tools.push((call_id.clone(), does(tool, arguments)));
                 }
             }
             EventKind::StepFinished { .. } => self.rows.retain(|row| row.who != who),

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{Closed, Screen, View, lines, markdown, stderr_line, stdout};
+use super::{
+    Closed, Screen, View, in_line, lines, markdown, plain, stdout, styled_stderr_line,
+    styled_stdout,
+};
 use crate::agents::{ErrorReport, RunResult};
 use crate::event::{Event, EventKind};
 use crate::redact::Redactor;
@@ -22,8 +25,7 @@ impl View {
             EventKind::TextDelta { text } if self.stream_text => {
                 if !text.is_empty() {
                     self.wrote = true;
-                    self.open_line = !text.ends_with('\n');
-                    stdout(text)?;
+                    stdout(&self.next_piece(text))?;
                 }
             }
             // What a turn said before it asked for tools and what the next one says are two paragraphs.
@@ -65,7 +67,7 @@ impl View {
                 self.open_line = false;
             }
             let begin = if cut { "\n" } else { "" };
-            stderr_line(&if several {
+            styled_stderr_line(&if several {
                 format!("{begin}[{who}] {line}")
             } else {
                 format!("{begin}{line}")
@@ -78,24 +80,22 @@ impl View {
             self.finish_live(result)?;
         } else if self.stream_text {
             if !self.wrote && result.ok && !result.output.is_empty() {
-                stdout(&self.masks.text(&result.output))?;
-                self.open_line = !result.output.ends_with('\n');
+                stdout(&self.next_piece(&self.masks.text(&result.output)))?;
             }
             self.end_line()?;
         } else if self.answer_last && !result.output.is_empty() {
-            stdout(&self.masks.text(&result.output))?;
-            self.open_line = !result.output.ends_with('\n');
+            stdout(&self.next_piece(&self.masks.text(&result.output)))?;
             self.end_line()?;
         }
         let new = |warning: &&String| !self.screen.quiet && !is_told(&self.told, warning);
         for warning in result.warnings.iter().filter(new) {
             let warning = self.masks.text(warning);
             let line = self.screen.err.yellow(&format!("warning: {warning}"));
-            stderr_line(&self.screen.wrapped(&line));
+            styled_stderr_line(&self.screen.wrapped(&line));
         }
         if let Some(error) = &result.error {
             let text = self.masks.text(&error_text(error, self.screen));
-            stderr_line(&self.screen.wrapped(&text));
+            styled_stderr_line(&self.screen.wrapped(&text));
         }
         if !self.screen.quiet && result.attempts > 0 {
             super::aside(self.screen, &summary(result));
@@ -103,7 +103,26 @@ impl View {
         Ok(())
     }
 
+    /// What is written of a piece of an answer: all but the empty lines at its end, which may be the end of the answer.
+    fn next_piece(&mut self, piece: &str) -> String {
+        let body = piece.trim_end_matches('\n');
+        let mut ends = piece.len() - body.len();
+        let mut text = String::new();
+        if !body.is_empty() {
+            text.push_str(&"\n".repeat(std::mem::take(&mut self.empty_lines)));
+            text.push_str(body);
+            self.open_line = true;
+        }
+        if ends > 0 && std::mem::take(&mut self.open_line) {
+            text.push('\n');
+            ends -= 1;
+        }
+        self.empty_lines += ends;
+        text
+    }
+
     fn end_line(&mut self) -> Result<(), Closed> {
+        self.empty_lines = 0;
         if std::mem::take(&mut self.open_line) {
             stdout("\n")
         } else {
@@ -144,36 +163,39 @@ pub(super) fn who(event: &Event) -> &str {
 /// When standard output is closed.
 pub fn answer(result: &RunResult, screen: Screen, redactor: &Redactor) -> Result<(), Closed> {
     let heading = screen.out.bold(&format!("── {} ", result.agent));
-    let mut output = redactor.mask(&result.output).into_owned();
-    if screen.live {
-        output = markdown::rendered(&output, screen.out, super::width());
-    }
-    let end = if output.ends_with('\n') { "" } else { "\n" };
-    stdout(&format!("{heading}\n{output}{end}\n"))?;
+    let output = redactor.mask(&result.output);
+    let output = if screen.live {
+        markdown::rendered(&output, screen.out, super::width())
+    } else {
+        super::plain::for_stdout(&output).into_owned()
+    };
+    let output = output.trim_end_matches('\n');
+    styled_stdout(&format!("{heading}\n{output}\n\n"))?;
     if let Some(error) = &result.error {
         let text = error_text(error, screen);
         let text = format!("[{}] {}", result.agent, redactor.mask(&text));
-        stderr_line(&screen.wrapped(&text));
+        styled_stderr_line(&screen.wrapped(&text));
     }
     Ok(())
 }
 
-/// An error as people read it: the message, what it came from, the fix.
+/// An error as people read it: the message, what it came from, the fix. Servers wrote some of it, so a terminal obeys
+/// none of it.
 pub fn error_text(error: &ErrorReport, screen: Screen) -> String {
-    let mut text = format!("{} {}", screen.err.red("error:"), error.message);
+    let mut text = format!("{} {}", screen.err.red("error:"), plain(&error.message));
     if error.attempts.len() > 1 {
         for (index, attempt) in error.attempts.iter().enumerate() {
             text.push_str(&format!(
                 "\n  attempt {}: {}: {} ({})",
                 index + 1,
-                attempt.model,
-                attempt.message,
+                in_line(&attempt.model),
+                plain(&attempt.message),
                 attempt.class
             ));
         }
     }
     if let Some(hint) = &error.hint {
-        text.push_str(&format!("\n\nhint: {hint}"));
+        text.push_str(&format!("\n\nhint: {}", plain(hint)));
     }
     text
 }
@@ -213,6 +235,7 @@ fn summary(result: &RunResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::{ColorHints, Form};
 
     #[test]
     fn a_warning_is_told_once_whoever_passes_it_on() {
@@ -230,6 +253,24 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_told(&told, warning), expected, "{warning}");
+        }
+    }
+
+    #[test]
+    fn an_answer_ends_with_one_line_end_in_pieces_too() {
+        let screen = Screen::detect(false, 0, Some(false), ColorHints::default());
+        for (pieces, expected) in [
+            (&["a\n\n\n"][..], "a\n"),
+            (&["a", "\n", "\n", "\n"], "a\n"),
+            (&["a\n", "\nb", "\n\n"], "a\n\nb\n"),
+            (&["\n\na"], "\n\na"),
+            (&["\n", "\na\n\n"], "\n\na\n"),
+            (&["a\n\nb"], "a\n\nb"),
+            (&["\n\n"], ""),
+        ] {
+            let mut view = View::new(Form::StreamJson, screen, &Redactor::default());
+            let shown: String = pieces.iter().map(|piece| view.next_piece(piece)).collect();
+            assert_eq!(shown, expected, "{pieces:?}");
         }
     }
 }

@@ -50,7 +50,10 @@ impl LastCall {
         } else {
             style.red("FAIL")
         };
-        text.push_str(&format!(" {} ({ms} ms)\n", style.bold(tool)));
+        text.push_str(&format!(
+            " {} ({ms} ms)\n",
+            style.bold(&render::in_line(tool))
+        ));
         let Some((call, result)) = &self.known else {
             return text;
         };
@@ -60,7 +63,8 @@ impl LastCall {
                     let value = value
                         .as_str()
                         .map_or_else(|| value.to_string(), str::to_owned);
-                    block(&mut text, &format!("  {name}: "), "    ", &value);
+                    let first = format!("  {}: ", render::in_line(name));
+                    block(&mut text, &first, "    ", &value);
                 }
             }
             _ => block(&mut text, "  ", "  ", &call.arguments),
@@ -115,14 +119,14 @@ mod tests {
         let messages = [
             Message::Assistant(Assistant {
                 calls: vec![
-                    call("1", "read", r#"{"path":"a.txt","limit":2}"#),
+                    call("1", "read", r#"{"path":"a.txt","li\u001b[8mmit":2}"#),
                     call("2", "bash", "no json"),
                 ],
                 ..Assistant::default()
             }),
             Message::Tool {
                 results: vec![
-                    result("1", "read", "one\n\x1b[2Jtwo"),
+                    result("1", "read", "one\n\x1b[8m\x1b[2Jtwo"),
                     result("2", "bash", &"line\n".repeat(22)),
                 ],
             },
@@ -130,7 +134,7 @@ mod tests {
         let reports = [
             report("read", true),
             report("bash", false),
-            report("other", true),
+            report("ot\x1b[8mher\n", true),
         ];
         let texts: Vec<String> = of(&reports, &messages)
             .iter()
@@ -145,7 +149,7 @@ mod tests {
             [
                 "ok   read (3 ms)\n  path: a.txt\n  limit: 2\n  | one\n  | [2Jtwo\n",
                 cut.as_str(),
-                "ok   other (3 ms)\n",
+                "ok   other  (3 ms)\n",
             ]
         );
     }

@@ -79,7 +79,7 @@ impl Repl<'_> {
         let mut is_done = false;
         let mut refused = Vec::new();
         for change in turn.changes.drain(..).rev() {
-            let name = change.name().display();
+            let name = render::in_line(&change.name().to_string_lossy());
             match change.undo() {
                 Ok(()) => {
                     let is_new = *change.before() == Before::Absent;
@@ -134,7 +134,7 @@ impl Repl<'_> {
             .iter()
             .map(|path| path.strip_prefix(workspace).unwrap_or(path))
             .filter(|path| !by_tools(path))
-            .map(|path| match path.display().to_string() {
+            .map(|path| match render::in_line(&path.to_string_lossy()) {
                 name if name.is_empty() => "./".to_owned(),
                 name => name,
             })
@@ -164,11 +164,14 @@ impl Repl<'_> {
             text.push_str(&style.yellow(&self.call.screen.wrapped(&format!("it {words}\n"))));
         }
         for change in &turn.changes {
-            let name = change.name().display().to_string();
+            let name = render::in_line(&change.name().to_string_lossy());
             let now = match change.now() {
                 Ok(now) => now,
                 Err(error) => {
-                    text.push_str(&format!("{name}: {error}\n"));
+                    text.push_str(&format!(
+                        "{name}: {}\n",
+                        render::in_line(&error.to_string())
+                    ));
                     continue;
                 }
             };
@@ -187,7 +190,7 @@ impl Repl<'_> {
                 style,
             ));
         }
-        self.print(self.orchestrator.redactor().mask(&text).trim_end());
+        self.print_styled(self.orchestrator.redactor().mask(&text).trim_end());
         Ok(())
     }
 }

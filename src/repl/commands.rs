@@ -113,7 +113,8 @@ impl Repl<'_> {
                 return Err(OrchError::new(ErrorClass::Interrupted, "interrupted"));
             }
         };
-        self.say(cli::health_text(&healths, self.call.screen.out).trim_end());
+        let text = cli::health_text(&healths, self.call.screen.out);
+        self.print_styled(&self.call.screen.wrapped(text.trim_end()));
         Ok(Next::Prompt)
     }
 
@@ -229,7 +230,7 @@ impl Repl<'_> {
             let calls = self.last_calls.iter();
             let texts: Vec<String> = calls.map(|call| call.text(self.call.screen.out)).collect();
             let text = self.orchestrator.redactor().mask_owned(texts.concat());
-            self.print(if text.is_empty() {
+            self.print_styled(if text.is_empty() {
                 "no tool ran in the last turn"
             } else {
                 text.trim_end()

@@ -6,6 +6,7 @@ use rustyline::hint::Hint;
 
 use super::input::{COMMANDS, Command, Takes};
 use crate::providers;
+use crate::render;
 use crate::sessions;
 use crate::store::Store;
 use crate::tasks::runs;
@@ -161,6 +162,14 @@ fn paths(from: &Path, word: &str) -> Vec<String> {
         .filter_map(Result::ok)
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
+            // The line editor shows what is offered as it is, and a model may have named the file. No key could type
+            // such a name either.
+            if name
+                .chars()
+                .any(|character| render::is_obeyed(character) || "\n\t".contains(character))
+            {
+                return None;
+            }
             let hidden = name.starts_with('.') && !begin.starts_with('.');
             if hidden || !name.starts_with(begin) {
                 return None;
@@ -253,6 +262,12 @@ mod tests {
             "src/my file.txt",
             ".hidden",
             "coder.txt",
+            "named\x1b]52;c;RVZJTA==\x07\x1b[2J.txt",
+            "named\x1b[8m.txt",
+            "named\u{9b}2J.txt",
+            "named\u{202e}txt",
+            "named\nfalse.txt",
+            "named.txt",
         ] {
             std::fs::write(directory.path().join(file), "").unwrap();
         }
@@ -275,6 +290,8 @@ mod tests {
             ("see @src/my", 4, &["@\"src/my file.txt\""]),
             ("/all see @sr", 9, &["@src/"]),
             ("see .h", 4, &[".hidden"]),
+            ("see @na", 4, &["@named.txt"]),
+            ("see na", 4, &["named.txt"]),
             ("hello ", 6, &[]),
             ("漢字\u{3000}sr", 9, &["src/"]),
         ] {

@@ -163,10 +163,12 @@ impl Repl<'_> {
             });
         let agents = config.document.agents.len();
         let plural = if agents == 1 { "agent" } else { "agents" };
-        self.say(&self.call.screen.out.dim(&format!(
+        let words = format!(
             "orch {} · {path} · {agents} {plural} · /help",
             env!("CARGO_PKG_VERSION")
-        )));
+        );
+        let screen = self.call.screen;
+        self.print_styled(&screen.wrapped(&screen.out.dim(&words)));
     }
 
     async fn converse(&mut self, editor: &mut Editor) -> u8 {
@@ -245,7 +247,7 @@ impl Repl<'_> {
             Err(mut error) => {
                 error.hint = error.hint.map(|hint| input::in_session(&hint));
                 let text = render::error_text(&error.into(), self.call.screen);
-                render::stderr_line(&self.call.screen.wrapped(&text));
+                render::styled_stderr_line(&self.call.screen.wrapped(&text));
                 None
             }
         }
@@ -322,14 +324,24 @@ impl Repl<'_> {
         self.print(&self.call.screen.wrapped(text));
     }
 
-    /// Prints lines that stay as they are: what was said before, what files hold, what programs read.
+    /// Prints lines that stay as they are, but for what a terminal would obey: what was said before, what files hold,
+    /// what programs read.
     #[expect(
         clippy::unused_self,
         reason = "the session says it, wherever that goes"
     )]
     fn print(&self, text: &str) {
         // A session without a screen ends with its input.
-        _ = render::stdout(&format!("{text}\n"));
+        _ = render::stdout(&format!("{}\n", render::plain(text)));
+    }
+
+    /// Prints lines that hold styles of our own; foreign text in them is plain.
+    #[expect(
+        clippy::unused_self,
+        reason = "the session says it, wherever that goes"
+    )]
+    fn print_styled(&self, text: &str) {
+        _ = render::styled_stdout(&format!("{text}\n"));
     }
 
     /// Prints a line that is no answer.

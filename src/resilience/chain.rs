@@ -37,6 +37,7 @@ fn next_for(kind: &CallErrorKind) -> Next {
             FaultKind::Deadline
             | FaultKind::ContentPolicy
             | FaultKind::BadRequest
+            | FaultKind::Config
             | FaultKind::Protocol
             | FaultKind::NotRecorded
             | FaultKind::Recording { .. }

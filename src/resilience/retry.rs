@@ -134,6 +134,7 @@ fn can_help(error: &ProviderError) -> bool {
         | FaultKind::Auth
         | FaultKind::NotFound
         | FaultKind::BadRequest
+        | FaultKind::Config
         | FaultKind::Protocol
         | FaultKind::Unavailable
         | FaultKind::NotRecorded

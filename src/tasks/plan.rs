@@ -30,6 +30,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Every agent that may take part, those that are delegated to included.
     pub agents: BTreeMap<String, AgentSettings>,
+    /// The model that was asked for this run in place of theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The cap of the run over the configured ones, `--budget`: it holds when the run is taken up again, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Usd>,
@@ -198,6 +201,7 @@ impl Plan {
             inputs: inputs::resolve(name, &declared, given)?,
             steps,
             agents: compiler.agents,
+            model: None,
             budget: None,
         })
     }

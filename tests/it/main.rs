@@ -10,6 +10,7 @@
     reason = "a test that meets the unexpected should fail at once, and it starts real processes"
 )]
 
+mod addresses;
 mod agent;
 mod attacks;
 mod bad_input;
@@ -27,6 +28,7 @@ mod claude_sessions;
 mod compaction;
 mod diagnosis;
 mod faults;
+mod foreign;
 mod init;
 mod lists;
 mod mcp;

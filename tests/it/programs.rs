@@ -1,5 +1,6 @@
 //! What scripts get: one result whatever happens, with every field, and nothing beside it.
 
+mod ends;
 mod failures;
 
 use std::io::Read;

@@ -268,11 +268,9 @@ fn a_gate_parks_the_run_until_somebody_says_yes() {
         parked.stderr
     );
     let id = run_id(&context);
-    assert!(
-        parked
-            .stderr
-            .contains(&format!("hint: say yes with `orch --resume {id} --yes`"))
-    );
+    assert!(parked.stderr.contains(&format!(
+        "hint: say yes with `orch --config orch.yaml --resume {id} --yes`"
+    )));
     let runs = context.orch(&["--runs"]).exits(0);
     assert!(
         runs.stdout.contains(&format!("{id}  parked")),

@@ -37,7 +37,7 @@ fn retry(millis: u64, told_by: &'static str, price: u32) -> Decision {
     }
 }
 
-const EVERY_KIND: [FaultKind; 25] = [
+const EVERY_KIND: [FaultKind; 26] = [
     FaultKind::RateLimited,
     FaultKind::Overloaded,
     FaultKind::Server,
@@ -55,6 +55,7 @@ const EVERY_KIND: [FaultKind; 25] = [
     FaultKind::Auth,
     FaultKind::NotFound,
     FaultKind::BadRequest,
+    FaultKind::Config,
     FaultKind::Protocol,
     FaultKind::Unavailable,
     FaultKind::NotRecorded,
@@ -90,6 +91,7 @@ fn every_class_is_retried_or_not_as_the_table_says() {
         (FaultKind::Unavailable, None),
         (FaultKind::NotRecorded, None),
         (FaultKind::Recording { by_flag: false }, None),
+        (FaultKind::Config, None),
         (FaultKind::TurnLimit, None),
         (FaultKind::Budget, None),
         (FaultKind::Schema, None),

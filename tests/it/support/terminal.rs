@@ -26,6 +26,8 @@ struct Seen {
 
 struct State {
     parser: vt100::Parser,
+    /// Everything that was written to it.
+    written: Vec<u8>,
     ended: bool,
 }
 
@@ -66,6 +68,7 @@ impl Terminal {
         let seen = Arc::new(Seen {
             state: Mutex::new(State {
                 parser: parser(columns, rows),
+                written: Vec::new(),
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -75,7 +78,10 @@ impl Terminal {
             let mut bytes = [0; 4096];
             // The end of a terminal is an error on Linux.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
-                shown.state().parser.process(&bytes[..count]);
+                let mut state = shown.state();
+                state.parser.process(&bytes[..count]);
+                state.written.extend_from_slice(&bytes[..count]);
+                drop(state);
                 shown.changed.notify_all();
             }
             shown.state().ended = true;
@@ -174,6 +180,11 @@ impl Terminal {
             .map(|row| row.trim_end().to_owned())
             .collect();
         rows.join("\n").trim_end().to_owned()
+    }
+
+    /// Everything that was written to the terminal, escape sequences included.
+    pub fn written(&self) -> String {
+        String::from_utf8_lossy(&self.seen.state().written).into_owned()
     }
 
     /// Whether the program has asked to be told what is pasted.

@@ -157,7 +157,9 @@ fn what_had_broken_off_in_a_conversation_is_made_whole() {
         .exits(6);
     let id = run_id(&context);
     assert!(
-        stopped.stderr.contains(&format!("orch --resume {id}")),
+        stopped
+            .stderr
+            .contains(&format!("orch --config orch.yaml --resume {id}`")),
         "{}",
         stopped.stderr
     );
@@ -292,4 +294,35 @@ fn the_answer_of_an_agent_that_goes_on_streams() {
     assert_eq!(screen.matches("It begins").count(), 1, "{screen}");
     terminal.line("/quit");
     terminal.ends(0);
+}
+
+#[test]
+fn a_run_goes_on_with_the_model_that_was_asked_for_and_needs_its_providers() {
+    let server = Stub::start(|seen| match seen.number {
+        0 => stub::tool_calls(&[("1", "read", json!({"path": "orch.yaml"}))]),
+        1 => vec![stub::stream_head(), stub::Do::Hang],
+        _ => stub::text("after all"),
+    });
+    let context = Context::new();
+    context.write("orch.yaml", config(&server.url(), " {}\n"));
+    let model = ["--agent", "a", "--model", "stub/other-model"];
+    let asked = ["--prompt", "x", "--timeout", "6"];
+    context.orch(&[model, asked].concat()).exits(6);
+    let id = run_id(&context);
+    context.write(
+        "elsewhere.yaml",
+        "agents:\n  z: {role: R, provider: openai, model: gpt4o}\n",
+    );
+    let elsewhere = ["--config", "elsewhere.yaml", "--resume", &id, "--json"];
+    let result = context.run(&elsewhere).exits(3).json();
+    assert_eq!(result["error"]["class"], "config", "{result}");
+    assert_eq!(
+        result["error"]["message"],
+        "provider `stub` has no `base_url`"
+    );
+    let done = context.orch(&["--resume", &id]).exits(0);
+    assert_eq!(done.stdout, "after all\n");
+    assert!(!done.stderr.contains("has changed"), "{}", done.stderr);
+    let asked = server.chats();
+    assert_eq!(asked.last().unwrap().body["model"], "other-model");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Context, Stub, stub};
+use crate::support::{Context, Stub, agent_config, stub};
 
 #[test]
 fn when_two_of_five_hang_three_answers_and_two_time_outs_are_given() {
@@ -50,4 +50,32 @@ fn when_two_of_five_hang_three_answers_and_two_time_outs_are_given() {
     let id = whole["run_id"].as_str().unwrap();
     context.orch(&["--resume", id, "--timeout", "4"]).exits(8);
     assert_eq!(server.chats().len(), 7);
+}
+
+#[test]
+fn warnings_of_several_agents_are_told_with_their_names() {
+    let server = Stub::start(|_| {
+        stub::sse(&[
+            stub::chunk(&json!({"role": "assistant", "content": "cut of"}), None),
+            stub::chunk(&json!({}), Some("length")),
+            stub::usage(10, 5),
+        ])
+    });
+    let context = Context::new();
+    let second = "  b: {role: R, provider: stub, model: stub-model}\n";
+    context.write("orch.yaml", agent_config(&server.url(), second));
+    let all = ["--all", "--prompt", "x"];
+    let whole = context.orch(&[&all[..], &["--json"]].concat()).exits(0);
+    let whole = whole.json();
+    let said = |index: usize| {
+        let words = whole["results"][index]["warnings"][0].as_str().unwrap();
+        words.to_owned()
+    };
+    let expected = [format!("a: {}", said(0)), format!("b: {}", said(1))];
+    assert_eq!(whole["warnings"], json!(expected));
+    let told = context.orch(&all).exits(0).stderr;
+    for words in expected {
+        assert_eq!(told.matches(&words).count(), 1, "{told}");
+        assert!(told.contains(&format!("warning: {words}")), "{told}");
+    }
 }
