@@ -19,8 +19,8 @@ use rustix::fs::{
 use super::helper::set_aside;
 use super::plan::Raw;
 use super::scan::{Found, ScanError, What};
-use settings::without_programs;
 pub(super) use settings::{Setting, names_program, settings};
+use settings::without_programs;
 
 /// No configuration that git wrote is longer.
 const LONGEST: u64 = 1 << 20;
@@ -97,8 +97,8 @@ fn disarm(
         let git = Git {
             directory,
             path: root.join(path).into(),
-            is_module: is_below(path, "modules"),
-            is_worktree: is_below(path, "worktrees"),
+            is_module: is_module(path),
+            is_worktree: is_worktree(path, found),
         };
         let taken = git.disarm()?;
         if !taken.is_empty() {
@@ -111,10 +111,22 @@ fn disarm(
     Ok(disarmed)
 }
 
-/// Whether a git directory is one of those that a repository keeps below a directory of this name.
-fn is_below(path: &Path, name: &str) -> bool {
+/// Whether a git directory is that of a submodule.
+fn is_module(path: &Path) -> bool {
     let mut names = path.iter();
-    names.any(|part| part == ".git") && names.next() == Some(OsStr::new(name))
+    names.any(|part| part == ".git") && names.next() == Some(OsStr::new("modules"))
+}
+
+/// Whether a git directory is that of a worktree of a repository that was found, too.
+fn is_worktree(path: &Path, found: &[Found]) -> bool {
+    let Some(worktrees) = path.parent() else {
+        return false;
+    };
+    let of = worktrees.parent().map(|of| of.as_os_str().as_bytes());
+    worktrees.file_name() == Some(OsStr::new("worktrees"))
+        && found
+            .iter()
+            .any(|one| one.what == What::Repository && Some(one.path.as_slice()) == of)
 }
 
 /// A git directory.
