@@ -1,6 +1,7 @@
 //! Repositories that a command made: what git would start in them for the user is taken out before anybody can
 //! use them.
 
+mod parse;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use super::helper::set_aside;
 use super::plan::Raw;
 use super::scan::{Found, ScanError, What};
 pub(super) use settings::{Setting, names_program, settings};
-use settings::without_programs;
+use settings::{Verdict, without_programs};
 
 /// No configuration that git wrote is longer.
 const LONGEST: u64 = 1 << 20;
@@ -163,13 +164,15 @@ impl Git {
             self.set_aside(name, taken);
             return Ok(());
         };
-        let Some((clean, names)) = without_programs(&text, self.is_module) else {
-            return Ok(());
+        let (clean, names) = match without_programs(&text, self.is_module) {
+            Verdict::Harmless => return Ok(()),
+            // What is no text could not be written back as it was.
+            Verdict::Without { text: clean, names } if !text.contains('\u{fffd}') => (clean, names),
+            Verdict::Without { .. } | Verdict::NotUnderstood => {
+                self.set_aside(name, taken);
+                return Ok(());
+            }
         };
-        if text.contains('\u{fffd}') || without_programs(&clean, self.is_module).is_some() {
-            self.set_aside(name, taken);
-            return Ok(());
-        }
         let new = format!("{name}.clean-{:06x}", fastrand::u32(..0x100_0000));
         let mode = self
             .stat(name)

@@ -84,3 +84,18 @@ fn worktrees_of_a_repository_stay_what_they_are() {
     let said = place.bash("git branch server.key && git branch .env.x 2>/dev/null; git rev-parse -q --verify server.key && git log -1 --format=%s server.key");
     assert!(said.ok().ends_with("x\n"));
 }
+
+#[test]
+fn settings_are_found_behind_a_line_that_goes_on() {
+    let place = Place::new();
+    let setting = planted(&place);
+    let said = place.bash(&format!(
+        "git init -q a; printf '%s\\n' '[core]' 'bogus = a \\' '[user]' '{setting}' >> a/.git/config
+         git init -q b; printf '%s\\n' '[core]' '{setting}' '!' >> b/.git/config"
+    ));
+    let content = said.ok();
+    nothing_starts(&place, &["work/a", "work/b"]);
+    assert!(content.contains("core.fsmonitor"), "{content}");
+    // What nobody understands is no configuration any more.
+    assert!(!place.path("work/b/.git/config").exists());
+}
