@@ -19,7 +19,7 @@ pub(super) struct Covered {
     pub(super) covers: Vec<Cover>,
     pub(super) watches: Vec<Watch>,
     pub(super) kept: Vec<Kept>,
-    /// Device and inode of the repositories that are there.
+    /// Device and inode of the repositories that are there, and of the directories that are hidden.
     pub(super) repositories: BTreeSet<(u64, u64)>,
 }
 
@@ -98,6 +98,12 @@ fn real_of(path: &Path) -> PathBuf {
 
 impl Covered {
     fn add(&mut self, root: &Path, found: Found) {
+        if matches!(
+            found.what,
+            What::Repository | What::Cover(How::HideDirectory)
+        ) {
+            self.repositories.insert(found.identity);
+        }
         match found.what {
             What::Cover(how) => self.covers.push(Cover {
                 root: root.into(),
@@ -111,10 +117,7 @@ impl Covered {
                 path: Raw(found.path),
                 identity: found.identity,
             }),
-            What::Socket => {}
-            What::Repository => {
-                self.repositories.insert(found.identity);
-            }
+            What::Socket | What::Repository => {}
             What::Missing => {
                 let path = root.join(std::ffi::OsStr::from_bytes(&found.path));
                 self.watch(&path, None);

@@ -28,7 +28,7 @@ pub(super) struct Plan {
     pub(super) workspace: Raw,
     /// Directories of the machine in which a command may make repositories.
     pub(super) searched: Vec<Raw>,
-    /// Device and inode of the repositories that are there before it.
+    /// Device and inode of the repositories that are there before it, and of the directories that it cannot see.
     pub(super) repositories: BTreeSet<(u64, u64)>,
     /// Whether the whole disk is the view.
     pub(super) whole_disk: bool,

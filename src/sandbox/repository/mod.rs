@@ -1,30 +1,25 @@
 //! Repositories that a command made: what git would start in them for the user is taken out before anybody can
 //! use them.
 
+mod git;
+mod hidden;
 mod parse;
 mod settings;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, open, openat, openat2,
-    renameat, statat,
-};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
 
-use super::helper::set_aside;
-use super::plan::Raw;
+use super::plan::{How, Raw};
 use super::scan::{Found, ScanError, What};
+use git::Git;
 pub(super) use settings::{Setting, names_program, settings};
-use settings::{Verdict, without_programs};
-
-/// No configuration that git wrote is longer.
-const LONGEST: u64 = 1 << 20;
 
 /// A repository out of which something was taken.
 struct Disarmed {
@@ -45,7 +40,7 @@ impl Disarmed {
 }
 
 /// Searches directories for repositories that were not there before, and disarms them; tells what must be known.
-/// `look` is the search.
+/// `look` is the search; `before` holds the directories that it could not look into, too.
 pub(super) fn disarm_new(
     searched: &[Raw],
     before: &BTreeSet<(u64, u64)>,
@@ -53,63 +48,104 @@ pub(super) fn disarm_new(
 ) -> Vec<String> {
     let mut told = Vec::new();
     for root in searched.iter().map(Raw::path) {
-        let disarmed = look(root)
-            .map_err(|error| error.to_string())
-            .and_then(|found| disarm(root, &found, before).map_err(|error| error.to_string()));
-        match disarmed {
-            Ok(disarmed) => told.extend(disarmed.iter().map(Disarmed::told)),
-            Err(error) => told.push(format!(
+        let mut search = Search {
+            root,
+            before,
+            told: Vec::new(),
+        };
+        if let Err(error) = search.run(&look) {
+            search.told.push(format!(
                 "`{}` could not be searched for new repositories, whose settings and hooks may name programs: {error}",
                 root.display()
-            )),
+            ));
         }
+        told.append(&mut search.told);
     }
     told
 }
 
-/// Takes out of every repository that was not there before what names programs.
-fn disarm(
-    root: &Path,
-    found: &[Found],
-    before: &BTreeSet<(u64, u64)>,
-) -> io::Result<Vec<Disarmed>> {
-    let mut disarmed = Vec::new();
-    let mut opened = None;
-    for one in found {
-        if one.what != What::Repository || before.contains(&one.identity) {
-            continue;
+/// The search of one directory.
+struct Search<'a> {
+    root: &'a Path,
+    before: &'a BTreeSet<(u64, u64)>,
+    told: Vec<String>,
+}
+
+impl Search<'_> {
+    fn run(&mut self, look: impl Fn(&Path) -> Result<Vec<Found>, ScanError>) -> io::Result<()> {
+        let flags = hidden::PLACE.difference(OFlags::NOFOLLOW);
+        let root = open(self.root, flags, Mode::empty())?;
+        let Ok(found) = look(self.root) else {
+            // The command may have shut it, or made too much.
+            return self.search_all(&root, Path::new(""));
+        };
+        for one in &found {
+            if self.before.contains(&one.identity) {
+                continue;
+            }
+            let path = Path::new(OsStr::from_bytes(&one.path));
+            let here = if one.path.is_empty() {
+                Path::new(".")
+            } else {
+                path
+            };
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            let place = openat2(&root, here, hidden::PLACE, Mode::empty(), resolve);
+            let place = match place {
+                // It is gone again.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                place => place?,
+            };
+            match one.what {
+                What::Repository => {
+                    let mut git = Git::new(place, &self.root.join(path))?;
+                    git.is_module = is_module(path);
+                    git.is_worktree = is_worktree(path, &found);
+                    self.disarm(&git);
+                }
+                What::Cover(How::HideDirectory) => self.search_all(&place, path)?,
+                _ => {}
+            }
         }
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let beneath = match &opened {
-            Some(opened) => opened,
-            None => opened.insert(open(root, flags, Mode::empty())?),
-        };
-        let path = Path::new(OsStr::from_bytes(&one.path));
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let here = if one.path.is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        let Ok(directory) = openat2(beneath, here, flags, Mode::empty(), resolve) else {
-            // It is gone again.
-            continue;
-        };
-        let git = Git {
-            directory,
-            path: root.join(path).into(),
-            is_module: is_module(path),
-            is_worktree: is_worktree(path, found),
-        };
-        let taken = git.disarm()?;
-        if !taken.is_empty() {
-            disarmed.push(Disarmed {
-                repository: root.join(path),
-                taken,
-            });
+        Ok(())
+    }
+
+    /// Looks through what the search did not enter, and disarms what is there.
+    fn search_all(&mut self, place: &OwnedFd, path: &Path) -> io::Result<()> {
+        let path = self.root.join(path);
+        let before = self.before;
+        let opened = hidden::search(place, &mut |git, identity| {
+            if !before.contains(&identity) {
+                match Git::new(git, &path) {
+                    Ok(git) => self.disarm(&git),
+                    Err(error) => self.told.push(not_disarmed(&path, &error)),
+                }
+            }
+        })?;
+        if opened > 0 {
+            self.told.push(format!(
+                "`{}` was shut even to its owner, or held such directories, and was opened to look for repositories",
+                path.display()
+            ));
+        }
+        Ok(())
+    }
+
+    fn disarm(&mut self, git: &Git) {
+        let repository = git.path.to_path_buf();
+        match git.disarm() {
+            Ok(taken) if taken.is_empty() => {}
+            Ok(taken) => self.told.push(Disarmed { repository, taken }.told()),
+            Err(error) => self.told.push(not_disarmed(&repository, &error)),
         }
     }
-    Ok(disarmed)
+}
+
+fn not_disarmed(repository: &Path, error: &io::Error) -> String {
+    format!(
+        "the new repository `{}` may name programs that git would run for the user, which could not be taken out: {error}",
+        repository.display()
+    )
 }
 
 /// Whether a git directory is that of a submodule.
@@ -128,127 +164,4 @@ fn is_worktree(path: &Path, found: &[Found]) -> bool {
         && found
             .iter()
             .any(|one| one.what == What::Repository && Some(one.path.as_slice()) == of)
-}
-
-/// A git directory.
-struct Git {
-    directory: OwnedFd,
-    path: Raw,
-    is_module: bool,
-    is_worktree: bool,
-}
-
-impl Git {
-    fn disarm(&self) -> io::Result<Vec<String>> {
-        let mut taken = Vec::new();
-        for name in ["config", "config.worktree"] {
-            self.configuration(name, &mut taken)?;
-        }
-        self.hooks(&mut taken)?;
-        // It names another directory for all of these; that of a worktree is its repository's.
-        let is_own = self.is_worktree
-            && self
-                .read("commondir")?
-                .is_some_and(|text| text.trim() == "../..");
-        if !is_own && self.stat("commondir").is_some() {
-            self.set_aside("commondir", &mut taken);
-        }
-        Ok(taken)
-    }
-
-    fn configuration(&self, name: &str, taken: &mut Vec<String>) -> io::Result<()> {
-        if self.stat(name).is_none() {
-            return Ok(());
-        }
-        let Some(text) = self.read(name)? else {
-            self.set_aside(name, taken);
-            return Ok(());
-        };
-        let (clean, names) = match without_programs(&text, self.is_module) {
-            Verdict::Harmless => return Ok(()),
-            // What is no text could not be written back as it was.
-            Verdict::Without { text: clean, names } if !text.contains('\u{fffd}') => (clean, names),
-            Verdict::Without { .. } | Verdict::NotUnderstood => {
-                self.set_aside(name, taken);
-                return Ok(());
-            }
-        };
-        let new = format!("{name}.clean-{:06x}", fastrand::u32(..0x100_0000));
-        let mode = self
-            .stat(name)
-            .map_or(Mode::from_raw_mode(0o644), Mode::from_raw_mode);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = openat(&self.directory, new.as_str(), flags, mode)?;
-        fchmod(&file, mode)?;
-        File::from(file).write_all(clean.as_bytes())?;
-        renameat(&self.directory, new.as_str(), &self.directory, name)?;
-        taken.extend(names);
-        Ok(())
-    }
-
-    fn hooks(&self, taken: &mut Vec<String>) -> io::Result<()> {
-        let Some(mode) = self.stat("hooks") else {
-            return Ok(());
-        };
-        if FileType::from_raw_mode(mode) != FileType::Directory {
-            self.set_aside("hooks", taken);
-            return Ok(());
-        }
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let Ok(hooks) = openat(&self.directory, "hooks", flags, Mode::empty()) else {
-            self.set_aside("hooks", taken);
-            return Ok(());
-        };
-        let names: Vec<Vec<u8>> = Dir::read_from(&hooks)?
-            .flatten()
-            .map(|entry| entry.file_name().to_bytes().to_vec())
-            .filter(|name| !matches!(name.as_slice(), b"." | b"..") && !name.ends_with(b".sample"))
-            .collect();
-        let path = Raw([self.path.0.as_slice(), b"/hooks"].concat());
-        for name in names {
-            let runs = mode_of(&hooks, &name).is_some_and(|mode| {
-                FileType::from_raw_mode(mode) == FileType::Symlink || mode & 0o111 != 0
-            });
-            if runs && set_aside(&hooks, &path, &name).is_some() {
-                taken.push(format!("hooks/{}", String::from_utf8_lossy(&name)));
-            }
-        }
-        Ok(())
-    }
-
-    fn stat(&self, name: &str) -> Option<u32> {
-        mode_of(&self.directory, name.as_bytes())
-    }
-
-    /// A regular file of it; `None` when it is none, or one that git would not have written.
-    fn read(&self, name: &str) -> io::Result<Option<String>> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let Ok(file) = openat(&self.directory, name, flags, Mode::empty()) else {
-            return Ok(None);
-        };
-        let stat = fstat(&file)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size > LONGEST) {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        File::from(file).take(LONGEST).read_to_end(&mut bytes)?;
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-    }
-
-    fn set_aside(&self, name: &str, taken: &mut Vec<String>) {
-        if set_aside(&self.directory, &self.path, name.as_bytes()).is_some() {
-            taken.push(name.to_owned());
-        }
-    }
-}
-
-/// The kind and mode of an entry.
-fn mode_of(directory: impl AsFd, name: &[u8]) -> Option<u32> {
-    let stat = statat(
-        directory,
-        OsStr::from_bytes(name),
-        AtFlags::SYMLINK_NOFOLLOW,
-    );
-    stat.ok().map(|stat| stat.st_mode)
 }

@@ -132,7 +132,7 @@ fn note(directory: impl AsFd, path: &[u8], what: What, found: &mut Vec<Found>) -
 
 /// What in a directory makes it a git directory, which need not be called `.git`.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
+pub(in crate::sandbox) struct Layout {
     head: bool,
     objects: bool,
     refs: bool,
@@ -141,7 +141,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn note(&mut self, name: &[u8]) {
+    pub(in crate::sandbox) fn note(&mut self, name: &[u8]) {
         match name {
             b"HEAD" => self.head = true,
             b"objects" => self.objects = true,
@@ -152,7 +152,7 @@ impl Layout {
         }
     }
 
-    pub(super) fn is_repository(&self) -> bool {
+    pub(in crate::sandbox) fn is_repository(&self) -> bool {
         self.head && (self.common || self.objects && self.refs)
     }
 

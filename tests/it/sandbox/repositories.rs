@@ -1,6 +1,10 @@
 //! Repositories that a command leaves behind start nothing when the user's git meets them outside.
 
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+
+use serde_json::json;
 
 use super::Place;
 
@@ -98,4 +102,89 @@ fn settings_are_found_behind_a_line_that_goes_on() {
     assert!(content.contains("core.fsmonitor"), "{content}");
     // What nobody understands is no configuration any more.
     assert!(!place.path("work/b/.git/config").exists());
+}
+
+/// An ordinary user, whom the modes of files bind.
+const NOBODY: u32 = 65534;
+
+/// Makes everything of a place theirs, where the tests run as root.
+fn give_away(place: &Place) {
+    if rustix::process::geteuid().is_root() {
+        let owner = format!("{NOBODY}:{NOBODY}");
+        let output = Command::new("chown")
+            .args(["-R", &owner])
+            .arg(place.path(""))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+fn as_nobody(command: &mut Command) -> &mut Command {
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+/// What a script of that user said.
+#[track_caller]
+fn bash_of_nobody(place: &Place, script: &str) -> String {
+    let mut command = place.command("bash", &[]);
+    let mut child = as_nobody(&mut command).spawn().unwrap();
+    let parameters = json!({"command": script, "timeout": 120}).to_string();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(parameters.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    said
+}
+
+#[test]
+fn what_its_owner_may_not_list_is_looked_through() {
+    for (git, shut) in [
+        ("s/.git", "chmod 0111 s/.git"),
+        (
+            "s/.git",
+            "chmod 0555 s/.git/hooks s/.git; chmod 0444 s/.git/config",
+        ),
+        ("p/q/s/.git", "chmod 0111 p/q/s/.git p/q/s p/q p"),
+        ("s/.git", "chmod 0111 s/.git s ."),
+        ("vault/s/.git", "true"),
+    ] {
+        let place = Place::new().with_settings(json!({"sandbox": {"read_deny": ["vault"]}}));
+        give_away(&place);
+        let setting = planted(&place);
+        let said = bash_of_nobody(
+            &place,
+            &format!(
+                "git init -q $(dirname {git}); printf '%s\\n' '[core]' '{setting}' >> {git}/config; {shut}"
+            ),
+        );
+        assert!(said.contains("core.fsmonitor"), "{shut}: {said}");
+        let top = place.path("work").join(git);
+        let output = as_nobody(Command::new("git").arg("status"))
+            .current_dir(top.parent().unwrap())
+            .env("HOME", place.path("home"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(!place.path("outside/trace").exists(), "{shut}: {output:?}");
+    }
+}
+
+#[test]
+fn repositories_deep_down_are_found() {
+    let place = Place::new();
+    let setting = planted(&place);
+    let said = place.bash(&format!(
+        "mkdir sub; top=$PWD; for i in $(seq 300); do mkdir d; cd d; done; git init -q .
+         printf '%s\\n' '[core]' '{setting}' \"worktree = $top/sub\" >> .git/config
+         echo \"gitdir: $PWD/.git\" > $top/sub/.git"
+    ));
+    let content = said.ok();
+    assert!(content.contains("core.fsmonitor"), "{content}");
+    nothing_starts(&place, &["work/sub"]);
 }
