@@ -25,12 +25,8 @@ struct Level {
     identity: (u64, u64),
 }
 
-/// Looks through a directory, however deep it is, and gives `repository` every git directory with its device and
-/// inode. What nobody may list is opened to its owner; tells how often that was needed.
-pub(super) fn search(
-    place: &OwnedFd,
-    repository: &mut dyn FnMut(&OwnedFd, (u64, u64)),
-) -> io::Result<usize> {
+/// Looks through a directory, however deep it is, and gives `repository` every git directory. What nobody may list is opened to its owner; tells how often that was needed.
+pub(super) fn search(place: &OwnedFd, repository: &mut dyn FnMut(&OwnedFd)) -> io::Result<usize> {
     let mut opened = 0;
     let mut enter = |place: &OwnedFd, name: &[u8]| -> io::Result<(OwnedFd, Level)> {
         let (directory, was_shut) = usable(place, 0o500)?;
@@ -39,7 +35,7 @@ pub(super) fn search(
         let (names, is_repository) = list(&directory)?;
         let identity = (stat.st_dev, stat.st_ino);
         if is_repository || name == b".git" {
-            repository(&directory, identity);
+            repository(&directory);
         }
         Ok((directory, Level { names, identity }))
     };
@@ -128,7 +124,7 @@ mod tests {
         std::fs::set_permissions(&shut, PermissionsExt::from_mode(0o111)).unwrap();
         let top = rustix::fs::open(place.path(), PLACE, Mode::empty()).unwrap();
         let mut found = 0;
-        let opened = search(&top, &mut |_, _| found += 1).unwrap();
+        let opened = search(&top, &mut |_| found += 1).unwrap();
         assert_eq!((found, opened), (6, 1));
         let mode = shut.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o511);

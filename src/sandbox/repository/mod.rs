@@ -1,12 +1,12 @@
-//! Repositories that a command made: what git would start in them for the user is taken out before anybody can
-//! use them.
+//! Repositories that a command made or changed: what git would start in them for the user is taken out before
+//! anybody can use them.
 
+mod before;
 mod git;
 mod hidden;
 mod parse;
 mod settings;
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::plan::{How, Raw};
 use super::scan::{Found, ScanError, What};
+pub(super) use before::Before;
 use git::Git;
 pub(super) use settings::{Setting, names_program, settings};
 
@@ -25,25 +26,32 @@ pub(super) use settings::{Setting, names_program, settings};
 struct Disarmed {
     /// Its directory.
     repository: PathBuf,
+    /// Whether it was not there before.
+    is_new: bool,
     /// Settings, hooks and files of it.
     taken: Vec<String>,
 }
 
 impl Disarmed {
     fn told(&self) -> String {
+        let (new, since) = if self.is_new {
+            ("new ", "")
+        } else {
+            ("", "was changed while commands ran and ")
+        };
         format!(
-            "the new repository `{}` named programs that git would have run for the user, which was taken out: {}",
+            "the {new}repository `{}` {since}named programs that git would have run for the user, which was taken out: {}",
             self.repository.display(),
             self.taken.join(", ")
         )
     }
 }
 
-/// Searches directories for repositories that were not there before, and disarms them; tells what must be known.
-/// `look` is the search; `before` holds the directories that it could not look into, too.
+/// Searches directories for repositories, and takes out of them what was not there before and names programs; tells
+/// what must be known. `look` is the search.
 pub(super) fn disarm_new(
     searched: &[Raw],
-    before: &BTreeSet<(u64, u64)>,
+    before: &Before,
     look: impl Fn(&Path) -> Result<Vec<Found>, ScanError>,
 ) -> Vec<String> {
     let mut told = Vec::new();
@@ -67,7 +75,7 @@ pub(super) fn disarm_new(
 /// The search of one directory.
 struct Search<'a> {
     root: &'a Path,
-    before: &'a BTreeSet<(u64, u64)>,
+    before: &'a Before,
     told: Vec<String>,
 }
 
@@ -80,30 +88,19 @@ impl Search<'_> {
             return self.search_all(&root, Path::new(""));
         };
         for one in &found {
-            if self.before.contains(&one.identity) {
-                continue;
-            }
-            let path = Path::new(OsStr::from_bytes(&one.path));
-            let here = if one.path.is_empty() {
-                Path::new(".")
-            } else {
-                path
-            };
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-            let place = openat2(&root, here, hidden::PLACE, Mode::empty(), resolve);
-            let place = match place {
-                // It is gone again.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-                place => place?,
-            };
             match one.what {
                 What::Repository => {
-                    let mut git = Git::new(place, &self.root.join(path))?;
-                    git.is_module = is_module(path);
-                    git.is_worktree = is_worktree(path, &found);
-                    self.disarm(&git);
+                    if let Some(git) = repository(&root, self.root, one, &found)? {
+                        self.disarm(&git);
+                    }
                 }
-                What::Cover(How::HideDirectory) => self.search_all(&place, path)?,
+                What::Cover(How::HideDirectory)
+                    if !self.before.knows(one.identity, Before::HIDDEN) =>
+                {
+                    if let Some(place) = place(&root, one)? {
+                        self.search_all(&place, Path::new(OsStr::from_bytes(&one.path)))?;
+                    }
+                }
                 _ => {}
             }
         }
@@ -113,14 +110,9 @@ impl Search<'_> {
     /// Looks through what the search did not enter, and disarms what is there.
     fn search_all(&mut self, place: &OwnedFd, path: &Path) -> io::Result<()> {
         let path = self.root.join(path);
-        let before = self.before;
-        let opened = hidden::search(place, &mut |git, identity| {
-            if !before.contains(&identity) {
-                match Git::new(git, &path) {
-                    Ok(git) => self.disarm(&git),
-                    Err(error) => self.told.push(not_disarmed(&path, &error)),
-                }
-            }
+        let opened = hidden::search(place, &mut |git| match Git::new(git, &path) {
+            Ok(git) => self.disarm(&git),
+            Err(error) => self.told.push(not_disarmed(&path, &error)),
         })?;
         if opened > 0 {
             self.told.push(format!(
@@ -133,9 +125,18 @@ impl Search<'_> {
 
     fn disarm(&mut self, git: &Git) {
         let repository = git.path.to_path_buf();
-        match git.disarm() {
+        let before = self.before;
+        let is_new = !before.knows(git.identity, Before::REPOSITORY);
+        match git.disarm(&|what| before.knows(git.identity, what)) {
             Ok(taken) if taken.is_empty() => {}
-            Ok(taken) => self.told.push(Disarmed { repository, taken }.told()),
+            Ok(taken) => {
+                let disarmed = Disarmed {
+                    repository,
+                    is_new,
+                    taken,
+                };
+                self.told.push(disarmed.told());
+            }
             Err(error) => self.told.push(not_disarmed(&repository, &error)),
         }
     }
@@ -143,9 +144,60 @@ impl Search<'_> {
 
 fn not_disarmed(repository: &Path, error: &io::Error) -> String {
     format!(
-        "the new repository `{}` may name programs that git would run for the user, which could not be taken out: {error}",
+        "the repository `{}` may name programs that git would run for the user, which could not be taken out: {error}",
         repository.display()
     )
+}
+
+/// What is in a directory before a command, of what was found there.
+pub(super) fn known(root: &Path, found: &[Found]) -> Before {
+    let mut before = Before::default();
+    let flags = hidden::PLACE.difference(OFlags::NOFOLLOW);
+    let top = open(root, flags, Mode::empty());
+    for one in found {
+        match one.what {
+            What::Repository => before.add(one.identity, Before::REPOSITORY),
+            What::Cover(How::HideDirectory) => before.add(one.identity, Before::HIDDEN),
+            _ => continue,
+        }
+        // What cannot be read is not known.
+        if let Ok(top) = &top
+            && one.what == What::Repository
+            && let Ok(Some(git)) = repository(top, root, one, found)
+        {
+            for program in git.programs().unwrap_or_default() {
+                before.add(git.identity, program);
+            }
+        }
+    }
+    before
+}
+
+/// The git directory that was found; `None` when it is gone again.
+fn repository(top: &OwnedFd, root: &Path, one: &Found, found: &[Found]) -> io::Result<Option<Git>> {
+    let path = Path::new(OsStr::from_bytes(&one.path));
+    let Some(place) = place(top, one)? else {
+        return Ok(None);
+    };
+    let mut git = Git::new(place, &root.join(path))?;
+    git.is_module = is_module(path);
+    git.is_worktree = is_worktree(path, found);
+    Ok(Some(git))
+}
+
+/// The place of a directory that was found; `None` when it is gone again.
+fn place(top: &OwnedFd, found: &Found) -> io::Result<Option<OwnedFd>> {
+    let path = Path::new(OsStr::from_bytes(&found.path));
+    let here = if found.path.is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(top, here, hidden::PLACE, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        place => Ok(Some(place?)),
+    }
 }
 
 /// Whether a git directory is that of a submodule.

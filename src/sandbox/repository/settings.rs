@@ -74,10 +74,19 @@ pub(super) enum Verdict {
     NotUnderstood,
 }
 
-/// Takes the settings that name programs out of a configuration. The repository of a submodule says where its
-/// files are.
-pub(super) fn without_programs(text: &str, is_module: bool) -> Verdict {
-    let Some(programs) = programs(text, is_module) else {
+/// Takes the settings that name programs out of a configuration, but for those that are `known`. The repository of a
+/// submodule says where its files are.
+pub(super) fn without_programs(
+    text: &str,
+    is_module: bool,
+    known: &dyn Fn(&Entry) -> bool,
+) -> Verdict {
+    let unknown = |text: &str| {
+        let mut programs = programs(text, is_module)?;
+        programs.retain(|entry| !known(entry));
+        Some(programs)
+    };
+    let Some(programs) = unknown(text) else {
         return Verdict::NotUnderstood;
     };
     if programs.is_empty() {
@@ -98,7 +107,7 @@ pub(super) fn without_programs(text: &str, is_module: bool) -> Verdict {
         from = place.end;
     }
     clean.push_str(text.get(from..).unwrap_or_default());
-    if self::programs(&clean, is_module).is_some_and(|left| left.is_empty()) {
+    if unknown(&clean).is_some_and(|left| left.is_empty()) {
         Verdict::Without { text: clean, names }
     } else {
         Verdict::NotUnderstood
@@ -106,7 +115,7 @@ pub(super) fn without_programs(text: &str, is_module: bool) -> Verdict {
 }
 
 /// The settings of a configuration that name programs; `None` when it is not understood.
-fn programs(text: &str, is_module: bool) -> Option<Vec<Entry>> {
+pub(super) fn programs(text: &str, is_module: bool) -> Option<Vec<Entry>> {
     let parsed = parse(text);
     let programs = parsed.entries.into_iter();
     let programs = programs.filter(|entry| is_program(entry, is_module));
@@ -152,6 +161,10 @@ fn is_program(entry: &Entry, is_module: bool) -> bool {
 mod tests {
     use super::*;
 
+    fn without_programs(text: &str, is_module: bool) -> Verdict {
+        super::without_programs(text, is_module, &|_| false)
+    }
+
     #[test]
     fn settings_that_name_programs_become_comments() {
         let text = "\u{feff}[core]\n\tbare = false\n\tFSMonitor = ./evil\n[alias] x = !evil\n[a] [core]pager=evil\r\n\
@@ -196,6 +209,21 @@ mod tests {
         assert_eq!(
             without_programs("[core]\n\tbare = false\n[x\n", false),
             Verdict::NotUnderstood
+        );
+    }
+
+    #[test]
+    fn what_is_known_stays() {
+        let text = "[core]\n\tpager = mine\n[filter \"x\"]\n\tclean = mine\n[filter \"y\"]\n\tclean = mine\n";
+        let known = |entry: &Entry| entry.setting.section == "core" || entry.of == "x";
+        let verdict = super::without_programs(text, false, &known);
+        assert_eq!(
+            verdict,
+            Verdict::Without {
+                text: "[core]\n\tpager = mine\n[filter \"x\"]\n\tclean = mine\n[filter \"y\"]\n\t; taken out: clean = mine\n"
+                    .to_owned(),
+                names: vec!["filter.clean".to_owned()],
+            }
         );
     }
 

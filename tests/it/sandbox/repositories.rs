@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::Place;
+use super::{Place, until};
 
 /// A setting that leaves a trace where git obeys it.
 fn planted(place: &Place) -> String {
@@ -187,4 +187,95 @@ fn repositories_deep_down_are_found() {
     let content = said.ok();
     assert!(content.contains("core.fsmonitor"), "{content}");
     nothing_starts(&place, &["work/sub"]);
+}
+
+/// A script in a sandbox of its own that goes on until it is waited for.
+fn started(place: &Place, script: &str) -> std::process::Child {
+    let mut child = place.command("bash", &[]).spawn().unwrap();
+    let parameters = json!({"command": script, "timeout": 120}).to_string();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(parameters.as_bytes()).unwrap();
+    child
+}
+
+#[track_caller]
+fn finished(child: std::process::Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits in a script for a file.
+fn wait_for(name: &str) -> String {
+    format!("while [ ! -e {name} ]; do sleep 0.05; done")
+}
+
+#[test]
+fn commands_do_not_undo_each_others_protection() {
+    for last in [
+        "true",
+        "rm r/.git/config; printf '%s\\n' '[core]' 'bare = false' > r/.git/config; chmod 444 r/.git/config",
+        "git config -f r/.git/config core.fsmonitor later",
+    ] {
+        let place = Place::new();
+        let setting = planted(&place);
+        let plant = format!("printf '%s\\n' '[core]' '{setting}' >> r/.git/config");
+        let first = started(
+            &place,
+            &format!(
+                "git init -q r; {plant}; touch first; {}; {last}",
+                wait_for("second")
+            ),
+        );
+        until("the first command", || place.path("work/first").exists());
+        let second = started(
+            &place,
+            &format!(
+                "touch second; {}; {plant}; printf '%s\\n' '[core]' '{setting}' > n; mv n r/.git/config; true",
+                wait_for("over")
+            ),
+        );
+        let said = finished(first);
+        assert!(last != "true" || said.contains("core.fsmonitor"), "{said}");
+        place.write("work/over", "");
+        finished(second);
+        nothing_starts(&place, &["work/r"]);
+    }
+}
+
+#[test]
+fn what_was_written_when_the_cover_had_gone_is_taken_out() {
+    let place = Place::new();
+    place.bash("git init -q .").ok();
+    let config = place.path("work/.git/config");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    text.push_str("[core]\n\tpager = mine\n[filter \"lfs\"]\n\tclean = mine\n");
+    std::fs::write(&config, &text).unwrap();
+    let setting = planted(&place);
+    let running = started(
+        &place,
+        &format!(
+            "touch ready; {}; printf '%s\\n' '[core]' '{setting}' >> .git/config",
+            wait_for("go")
+        ),
+    );
+    until("the command", || place.path("work/ready").exists());
+    // As git does it for the user outside.
+    let output = Command::new("git")
+        .args(["config", "user.name", "somebody"])
+        .current_dir(place.path("work"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    place.write("work/go", "");
+    let said = finished(running);
+    assert!(
+        said.contains("was changed while commands ran") && said.contains("core.fsmonitor"),
+        "{said}"
+    );
+    nothing_starts(&place, &["work"]);
+    let now = place.read("work/.git/config");
+    for kept in ["\tpager = mine\n", "\tclean = mine\n", "somebody"] {
+        assert!(now.contains(kept), "{now}");
+    }
 }
