@@ -1,6 +1,6 @@
 //! A command in the sandbox: starting it, talking to it, waiting for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -23,7 +23,7 @@ use super::helper::NAME;
 use super::helper::channel::{pair, receive, send};
 use super::plan::{Exceeded, Plan, Raw, Report, Request};
 use super::policy::Policy;
-use super::repository::disarm_new;
+use super::repository::{Before, disarm_new};
 use super::settings::Tier;
 use super::turn::{self, Turn};
 use super::unavailable::Unavailable;
@@ -106,7 +106,12 @@ impl Command {
         for _ in 0..LOOKS {
             let command = self.clone();
             let (plan, turn) = tokio::task::spawn_blocking(move || {
-                let turn = turn::take(&command.policy.workspace);
+                // One that does not see the workspace changes nothing there, and is in nobody's way.
+                let turn = if command.workspace {
+                    turn::take(&command.policy.workspace)
+                } else {
+                    Turn::none()
+                };
                 plan(&command.policy, &command, turn.is_alone).map(|plan| (plan, turn))
             })
             .await
@@ -219,7 +224,7 @@ pub struct Ended {
 struct After {
     policy: Arc<Policy>,
     searched: Vec<Raw>,
-    repositories: BTreeSet<(u64, u64)>,
+    before: Before,
 }
 
 impl Ended {
@@ -312,7 +317,7 @@ impl Child {
                     let after = Arc::clone(&self.after);
                     let found = tokio::task::spawn_blocking(move || {
                         let look = |root: &Path| look(&after.policy, root, true);
-                        disarm_new(&after.searched, &after.repositories, look)
+                        disarm_new(&after.searched, &after.before, look)
                     });
                     let found = found.await.map_err(io::Error::from)?;
                     // The helper may be gone: then it has nothing to do either.
@@ -443,7 +448,7 @@ async fn start(
                     after: Arc::new(After {
                         policy: Arc::clone(policy),
                         searched: plan.searched.clone(),
-                        repositories: plan.repositories.clone(),
+                        before: plan.before.clone(),
                     }),
                 }));
             }

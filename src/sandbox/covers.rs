@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use super::names::CONFIGURATION_NAMES;
 use super::plan::{Cover, How, Kept, Raw, Watch};
 use super::policy::Policy;
+use super::repository::{Before, known};
 use super::scan::{Cache, Found, Rules, Scan, ScanError, What};
 use super::started::started_in;
 use super::view::Roots;
@@ -19,8 +20,8 @@ pub(super) struct Covered {
     pub(super) covers: Vec<Cover>,
     pub(super) watches: Vec<Watch>,
     pub(super) kept: Vec<Kept>,
-    /// Device and inode of the repositories that are there.
-    pub(super) repositories: BTreeSet<(u64, u64)>,
+    /// The repositories that are there and may keep what they name.
+    pub(super) before: Before,
 }
 
 /// Looks at everything that the view shows of the machine's directories.
@@ -35,6 +36,9 @@ pub(super) fn covers(
     for root in roots.scanned() {
         let found = look(policy, root, is_alone)?;
         started.append(&mut started_in(root, &found, policy));
+        if roots.are_searched(root) {
+            covered.before.append(known(root, &found));
+        }
         for one in found {
             covered.add(root, one);
         }
@@ -44,6 +48,9 @@ pub(super) fn covers(
     }
     covered.configuration(policy, roots, &started, whole_disk);
     covered.order();
+    let state_dir = policy.state_dir.as_deref();
+    let before = covered.before;
+    covered.before = before.agreed(state_dir, &policy.workspace, is_alone);
     Ok(covered)
 }
 
@@ -111,10 +118,7 @@ impl Covered {
                 path: Raw(found.path),
                 identity: found.identity,
             }),
-            What::Socket => {}
-            What::Repository => {
-                self.repositories.insert(found.identity);
-            }
+            What::Socket | What::Repository => {}
             What::Missing => {
                 let path = root.join(std::ffi::OsStr::from_bytes(&found.path));
                 self.watch(&path, None);

@@ -1,6 +1,5 @@
 //! What the helper is told: everything is decided before, the helper only makes system calls.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::Limits;
+use super::repository::Before;
 use super::settings::{Network, Tier};
 
 /// One command and the view that it gets.
@@ -28,8 +28,8 @@ pub(super) struct Plan {
     pub(super) workspace: Raw,
     /// Directories of the machine in which a command may make repositories.
     pub(super) searched: Vec<Raw>,
-    /// Device and inode of the repositories that are there before it.
-    pub(super) repositories: BTreeSet<(u64, u64)>,
+    /// The repositories that are there before it and may keep what they name.
+    pub(super) before: Before,
     /// Whether the whole disk is the view.
     pub(super) whole_disk: bool,
     /// Paths of the view that may be written.

@@ -13,6 +13,16 @@ pub(super) struct Turn {
     pub(super) is_alone: bool,
 }
 
+impl Turn {
+    /// That of a command elsewhere.
+    pub(super) fn none() -> Self {
+        Self {
+            file: None,
+            is_alone: true,
+        }
+    }
+}
+
 /// Marks the workspace as used by a command.
 pub(super) fn take(workspace: &Path) -> Turn {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;

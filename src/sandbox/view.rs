@@ -40,7 +40,7 @@ pub(super) fn plan(policy: &Policy, command: &Command, is_alone: bool) -> Result
         covers,
         watches,
         kept,
-        repositories,
+        before,
     } = if command.workspace && policy.tier != Tier::Off {
         covers(policy, &roots, whole_disk, is_alone)?
     } else {
@@ -62,7 +62,7 @@ pub(super) fn plan(policy: &Policy, command: &Command, is_alone: bool) -> Result
         kept,
         workspace: (&policy.workspace).into(),
         searched: roots.searched(policy, command),
-        repositories,
+        before,
         whole_disk,
         writable: roots.writable(policy, command),
         readable: vec!["/".into()],
@@ -326,6 +326,11 @@ impl Roots {
                 .collect(),
             ..plan
         })
+    }
+
+    /// Whether a command may make repositories in a directory.
+    pub(super) fn are_searched(&self, root: &Path) -> bool {
+        root == self.workspace || self.write.iter().any(|write| write == root)
     }
 
     /// The directories in which a command may make repositories.

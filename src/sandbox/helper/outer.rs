@@ -90,7 +90,7 @@ fn serve(caller: &OwnedFd, files: Vec<OwnedFd>) -> Done<()> {
         let denied = |_: &Path| false;
         let rules = Rules { denied: &denied };
         let look = |root: &Path| Scan::default().refresh(root, &rules);
-        drop(disarm_new(&plan.searched, &plan.repositories, look));
+        drop(disarm_new(&plan.searched, &plan.before, look));
     }
     Ok(())
 }

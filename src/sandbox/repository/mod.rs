@@ -1,239 +1,219 @@
-//! Repositories that a command made: what git would start in them for the user is taken out before anybody can
-//! use them.
+//! Repositories that a command made or changed: what git would start in them for the user is taken out before
+//! anybody can use them.
 
+mod before;
+mod git;
+mod hidden;
+mod parse;
 mod settings;
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, open, openat, openat2,
-    renameat, statat,
-};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
 
-use super::helper::set_aside;
-use super::plan::Raw;
+use super::plan::{How, Raw};
 use super::scan::{Found, ScanError, What};
-use settings::without_programs;
+pub(super) use before::Before;
+use git::Git;
 pub(super) use settings::{Setting, names_program, settings};
-
-/// No configuration that git wrote is longer.
-const LONGEST: u64 = 1 << 20;
 
 /// A repository out of which something was taken.
 struct Disarmed {
     /// Its directory.
     repository: PathBuf,
+    /// Whether it was not there before.
+    is_new: bool,
     /// Settings, hooks and files of it.
     taken: Vec<String>,
 }
 
 impl Disarmed {
     fn told(&self) -> String {
+        let (new, since) = if self.is_new {
+            ("new ", "")
+        } else {
+            ("", "was changed while commands ran and ")
+        };
         format!(
-            "the new repository `{}` named programs that git would have run for the user, which was taken out: {}",
+            "the {new}repository `{}` {since}named programs that git would have run for the user, which was taken out: {}",
             self.repository.display(),
             self.taken.join(", ")
         )
     }
 }
 
-/// Searches directories for repositories that were not there before, and disarms them; tells what must be known.
-/// `look` is the search.
+/// Searches directories for repositories, and takes out of them what was not there before and names programs; tells
+/// what must be known. `look` is the search.
 pub(super) fn disarm_new(
     searched: &[Raw],
-    before: &BTreeSet<(u64, u64)>,
+    before: &Before,
     look: impl Fn(&Path) -> Result<Vec<Found>, ScanError>,
 ) -> Vec<String> {
     let mut told = Vec::new();
     for root in searched.iter().map(Raw::path) {
-        let disarmed = look(root)
-            .map_err(|error| error.to_string())
-            .and_then(|found| disarm(root, &found, before).map_err(|error| error.to_string()));
-        match disarmed {
-            Ok(disarmed) => told.extend(disarmed.iter().map(Disarmed::told)),
-            Err(error) => told.push(format!(
+        let mut search = Search {
+            root,
+            before,
+            told: Vec::new(),
+        };
+        if let Err(error) = search.run(&look) {
+            search.told.push(format!(
                 "`{}` could not be searched for new repositories, whose settings and hooks may name programs: {error}",
                 root.display()
-            )),
+            ));
         }
+        told.append(&mut search.told);
     }
     told
 }
 
-/// Takes out of every repository that was not there before what names programs.
-fn disarm(
-    root: &Path,
-    found: &[Found],
-    before: &BTreeSet<(u64, u64)>,
-) -> io::Result<Vec<Disarmed>> {
-    let mut disarmed = Vec::new();
-    let mut opened = None;
-    for one in found {
-        if one.what != What::Repository || before.contains(&one.identity) {
-            continue;
-        }
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let beneath = match &opened {
-            Some(opened) => opened,
-            None => opened.insert(open(root, flags, Mode::empty())?),
-        };
-        let path = Path::new(OsStr::from_bytes(&one.path));
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let here = if one.path.is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        let Ok(directory) = openat2(beneath, here, flags, Mode::empty(), resolve) else {
-            // It is gone again.
-            continue;
-        };
-        let git = Git {
-            directory,
-            path: root.join(path).into(),
-            is_module: is_below(path, "modules"),
-            is_worktree: is_below(path, "worktrees"),
-        };
-        let taken = git.disarm()?;
-        if !taken.is_empty() {
-            disarmed.push(Disarmed {
-                repository: root.join(path),
-                taken,
-            });
-        }
-    }
-    Ok(disarmed)
+/// The search of one directory.
+struct Search<'a> {
+    root: &'a Path,
+    before: &'a Before,
+    told: Vec<String>,
 }
 
-/// Whether a git directory is one of those that a repository keeps below a directory of this name.
-fn is_below(path: &Path, name: &str) -> bool {
-    let mut names = path.iter();
-    names.any(|part| part == ".git") && names.next() == Some(OsStr::new(name))
-}
-
-/// A git directory.
-struct Git {
-    directory: OwnedFd,
-    path: Raw,
-    is_module: bool,
-    is_worktree: bool,
-}
-
-impl Git {
-    fn disarm(&self) -> io::Result<Vec<String>> {
-        let mut taken = Vec::new();
-        for name in ["config", "config.worktree"] {
-            self.configuration(name, &mut taken)?;
-        }
-        self.hooks(&mut taken)?;
-        // It names another directory for all of these; that of a worktree is its repository's.
-        let is_own = self.is_worktree
-            && self
-                .read("commondir")?
-                .is_some_and(|text| text.trim() == "../..");
-        if !is_own && self.stat("commondir").is_some() {
-            self.set_aside("commondir", &mut taken);
-        }
-        Ok(taken)
-    }
-
-    fn configuration(&self, name: &str, taken: &mut Vec<String>) -> io::Result<()> {
-        if self.stat(name).is_none() {
-            return Ok(());
-        }
-        let Some(text) = self.read(name)? else {
-            self.set_aside(name, taken);
-            return Ok(());
+impl Search<'_> {
+    fn run(&mut self, look: impl Fn(&Path) -> Result<Vec<Found>, ScanError>) -> io::Result<()> {
+        let flags = hidden::PLACE.difference(OFlags::NOFOLLOW);
+        let root = open(self.root, flags, Mode::empty())?;
+        let Ok(found) = look(self.root) else {
+            // The command may have shut it, or made too much.
+            return self.search_all(&root, Path::new(""));
         };
-        let Some((clean, names)) = without_programs(&text, self.is_module) else {
-            return Ok(());
-        };
-        if text.contains('\u{fffd}') || without_programs(&clean, self.is_module).is_some() {
-            self.set_aside(name, taken);
-            return Ok(());
-        }
-        let new = format!("{name}.clean-{:06x}", fastrand::u32(..0x100_0000));
-        let mode = self
-            .stat(name)
-            .map_or(Mode::from_raw_mode(0o644), Mode::from_raw_mode);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = openat(&self.directory, new.as_str(), flags, mode)?;
-        fchmod(&file, mode)?;
-        File::from(file).write_all(clean.as_bytes())?;
-        renameat(&self.directory, new.as_str(), &self.directory, name)?;
-        taken.extend(names);
-        Ok(())
-    }
-
-    fn hooks(&self, taken: &mut Vec<String>) -> io::Result<()> {
-        let Some(mode) = self.stat("hooks") else {
-            return Ok(());
-        };
-        if FileType::from_raw_mode(mode) != FileType::Directory {
-            self.set_aside("hooks", taken);
-            return Ok(());
-        }
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let Ok(hooks) = openat(&self.directory, "hooks", flags, Mode::empty()) else {
-            self.set_aside("hooks", taken);
-            return Ok(());
-        };
-        let names: Vec<Vec<u8>> = Dir::read_from(&hooks)?
-            .flatten()
-            .map(|entry| entry.file_name().to_bytes().to_vec())
-            .filter(|name| !matches!(name.as_slice(), b"." | b"..") && !name.ends_with(b".sample"))
-            .collect();
-        let path = Raw([self.path.0.as_slice(), b"/hooks"].concat());
-        for name in names {
-            let runs = mode_of(&hooks, &name).is_some_and(|mode| {
-                FileType::from_raw_mode(mode) == FileType::Symlink || mode & 0o111 != 0
-            });
-            if runs && set_aside(&hooks, &path, &name).is_some() {
-                taken.push(format!("hooks/{}", String::from_utf8_lossy(&name)));
+        for one in &found {
+            match one.what {
+                What::Repository => {
+                    if let Some(git) = repository(&root, self.root, one, &found)? {
+                        self.disarm(&git);
+                    }
+                }
+                What::Cover(How::HideDirectory)
+                    if !self.before.knows(one.identity, Before::HIDDEN) =>
+                {
+                    if let Some(place) = place(&root, one)? {
+                        self.search_all(&place, Path::new(OsStr::from_bytes(&one.path)))?;
+                    }
+                }
+                _ => {}
             }
         }
         Ok(())
     }
 
-    fn stat(&self, name: &str) -> Option<u32> {
-        mode_of(&self.directory, name.as_bytes())
-    }
-
-    /// A regular file of it; `None` when it is none, or one that git would not have written.
-    fn read(&self, name: &str) -> io::Result<Option<String>> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let Ok(file) = openat(&self.directory, name, flags, Mode::empty()) else {
-            return Ok(None);
-        };
-        let stat = fstat(&file)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size > LONGEST) {
-            return Ok(None);
+    /// Looks through what the search did not enter, and disarms what is there.
+    fn search_all(&mut self, place: &OwnedFd, path: &Path) -> io::Result<()> {
+        let path = self.root.join(path);
+        let opened = hidden::search(place, &mut |git| match Git::new(git, &path) {
+            Ok(git) => self.disarm(&git),
+            Err(error) => self.told.push(not_disarmed(&path, &error)),
+        })?;
+        if opened > 0 {
+            self.told.push(format!(
+                "`{}` was shut even to its owner, or held such directories, and was opened to look for repositories",
+                path.display()
+            ));
         }
-        let mut bytes = Vec::new();
-        File::from(file).take(LONGEST).read_to_end(&mut bytes)?;
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        Ok(())
     }
 
-    fn set_aside(&self, name: &str, taken: &mut Vec<String>) {
-        if set_aside(&self.directory, &self.path, name.as_bytes()).is_some() {
-            taken.push(name.to_owned());
+    fn disarm(&mut self, git: &Git) {
+        let repository = git.path.to_path_buf();
+        let before = self.before;
+        let is_new = !before.knows(git.identity, Before::REPOSITORY);
+        match git.disarm(&|what| before.knows(git.identity, what)) {
+            Ok(taken) if taken.is_empty() => {}
+            Ok(taken) => {
+                let disarmed = Disarmed {
+                    repository,
+                    is_new,
+                    taken,
+                };
+                self.told.push(disarmed.told());
+            }
+            Err(error) => self.told.push(not_disarmed(&repository, &error)),
         }
     }
 }
 
-/// The kind and mode of an entry.
-fn mode_of(directory: impl AsFd, name: &[u8]) -> Option<u32> {
-    let stat = statat(
-        directory,
-        OsStr::from_bytes(name),
-        AtFlags::SYMLINK_NOFOLLOW,
-    );
-    stat.ok().map(|stat| stat.st_mode)
+fn not_disarmed(repository: &Path, error: &io::Error) -> String {
+    format!(
+        "the repository `{}` may name programs that git would run for the user, which could not be taken out: {error}",
+        repository.display()
+    )
+}
+
+/// What is in a directory before a command, of what was found there.
+pub(super) fn known(root: &Path, found: &[Found]) -> Before {
+    let mut before = Before::default();
+    let flags = hidden::PLACE.difference(OFlags::NOFOLLOW);
+    let top = open(root, flags, Mode::empty());
+    for one in found {
+        match one.what {
+            What::Repository => before.add(one.identity, Before::REPOSITORY),
+            What::Cover(How::HideDirectory) => before.add(one.identity, Before::HIDDEN),
+            _ => continue,
+        }
+        // What cannot be read is not known.
+        if let Ok(top) = &top
+            && one.what == What::Repository
+            && let Ok(Some(git)) = repository(top, root, one, found)
+        {
+            for program in git.programs().unwrap_or_default() {
+                before.add(git.identity, program);
+            }
+        }
+    }
+    before
+}
+
+/// The git directory that was found; `None` when it is gone again.
+fn repository(top: &OwnedFd, root: &Path, one: &Found, found: &[Found]) -> io::Result<Option<Git>> {
+    let path = Path::new(OsStr::from_bytes(&one.path));
+    let Some(place) = place(top, one)? else {
+        return Ok(None);
+    };
+    let mut git = Git::new(place, &root.join(path))?;
+    git.is_module = is_module(path);
+    git.is_worktree = is_worktree(path, found);
+    Ok(Some(git))
+}
+
+/// The place of a directory that was found; `None` when it is gone again.
+fn place(top: &OwnedFd, found: &Found) -> io::Result<Option<OwnedFd>> {
+    let path = Path::new(OsStr::from_bytes(&found.path));
+    let here = if found.path.is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(top, here, hidden::PLACE, Mode::empty(), resolve) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        place => Ok(Some(place?)),
+    }
+}
+
+/// Whether a git directory is that of a submodule.
+fn is_module(path: &Path) -> bool {
+    let mut names = path.iter();
+    names.any(|part| part == ".git") && names.next() == Some(OsStr::new("modules"))
+}
+
+/// Whether a git directory is that of a worktree of a repository that was found, too.
+fn is_worktree(path: &Path, found: &[Found]) -> bool {
+    let Some(worktrees) = path.parent() else {
+        return false;
+    };
+    let of = worktrees.parent().map(|of| of.as_os_str().as_bytes());
+    worktrees.file_name() == Some(OsStr::new("worktrees"))
+        && found
+            .iter()
+            .any(|one| one.what == What::Repository && Some(one.path.as_slice()) == of)
 }

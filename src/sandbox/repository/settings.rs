@@ -1,5 +1,7 @@
 //! Which settings of git name programs, and a configuration without them.
 
+use super::parse::{Entry, parse};
+
 /// Settings that name programs, by section and name; `None` for every name of the section.
 const PROGRAMS: &[(&str, Option<&str>)] = &[
     ("alias", None),
@@ -61,28 +63,63 @@ const PROGRAMS: &[(&str, Option<&str>)] = &[
 /// What goes before a setting that was taken out.
 const TAKEN_OUT: &str = "; taken out: ";
 
-/// A configuration without the settings that name programs, which become comments, and their names; `None` when
-/// it has none. The repository of a submodule says where its files are.
-pub(super) fn without_programs(text: &str, is_module: bool) -> Option<(String, Vec<String>)> {
-    let (mut clean, mut names) = (String::new(), Vec::new());
-    let mut section = Section::default();
-    let mut goes_on = false;
-    for line in text.split_inclusive('\n') {
-        let start = line.len() - section.read_headers(line).len();
-        let (headers, setting) = line.split_at(start);
-        let name = section.program(setting, is_module);
-        if name.is_none() && !goes_on {
-            clean.push_str(line);
-            continue;
-        }
-        clean.push_str(headers);
-        clean.push_str(TAKEN_OUT);
-        clean.push_str(setting);
-        names.extend(name);
-        // The rest of a value on further lines would be read as settings.
-        goes_on = setting.trim_end_matches(['\r', '\n']).ends_with('\\');
+/// What is to be done about a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It names no programs.
+    Harmless,
+    /// It names some; without them, which become comments, it reads so.
+    Without { text: String, names: Vec<String> },
+    /// Nobody can tell what git or another program makes of it.
+    NotUnderstood,
+}
+
+/// Takes the settings that name programs out of a configuration, but for those that are `known`. The repository of a
+/// submodule says where its files are.
+pub(super) fn without_programs(
+    text: &str,
+    is_module: bool,
+    known: &dyn Fn(&Entry) -> bool,
+) -> Verdict {
+    let unknown = |text: &str| {
+        let mut programs = programs(text, is_module)?;
+        programs.retain(|entry| !known(entry));
+        Some(programs)
+    };
+    let Some(programs) = unknown(text) else {
+        return Verdict::NotUnderstood;
+    };
+    if programs.is_empty() {
+        return Verdict::Harmless;
     }
-    (!names.is_empty()).then_some((clean, names))
+    let (mut clean, mut names, mut from) = (String::new(), Vec::new(), 0);
+    for Entry { setting, place, .. } in &programs {
+        clean.push_str(text.get(from..place.start).unwrap_or_default());
+        for line in text
+            .get(place.clone())
+            .unwrap_or_default()
+            .split_inclusive('\n')
+        {
+            clean.push_str(TAKEN_OUT);
+            clean.push_str(line);
+        }
+        names.push(format!("{}.{}", setting.section, setting.name));
+        from = place.end;
+    }
+    clean.push_str(text.get(from..).unwrap_or_default());
+    if unknown(&clean).is_some_and(|left| left.is_empty()) {
+        Verdict::Without { text: clean, names }
+    } else {
+        Verdict::NotUnderstood
+    }
+}
+
+/// The settings of a configuration that name programs; `None` when it is not understood.
+pub(super) fn programs(text: &str, is_module: bool) -> Option<Vec<Entry>> {
+    let parsed = parse(text);
+    let programs = parsed.entries.into_iter();
+    let programs = programs.filter(|entry| is_program(entry, is_module));
+    parsed.is_understood.then(|| programs.collect())
 }
 
 /// A setting of a configuration.
@@ -96,25 +133,10 @@ pub(in crate::sandbox) struct Setting {
     pub(in crate::sandbox) value: String,
 }
 
-/// The settings of a configuration, in order.
+/// The settings of a configuration, in order, up to what git would not take.
 pub(in crate::sandbox) fn settings(text: &str) -> Vec<Setting> {
-    let mut section = Section::default();
-    let mut all = Vec::new();
-    // A value may go on in the next line.
-    let text = text.replace("\\\r\n", "").replace("\\\n", "");
-    for line in text.lines() {
-        let line = section.read_headers(line);
-        let (name, rest) = name(line);
-        if name.is_empty() {
-            continue;
-        }
-        all.push(Setting {
-            section: section.name.clone(),
-            name: name.to_ascii_lowercase(),
-            value: value(rest),
-        });
-    }
-    all
+    let entries = parse(text).entries.into_iter();
+    entries.map(|entry| entry.setting).collect()
 }
 
 /// Whether git starts what the value of a setting names.
@@ -124,106 +146,24 @@ pub(in crate::sandbox) fn names_program(setting: &Setting) -> bool {
     })
 }
 
-/// The name at the beginning of a setting, and what follows it.
-fn name(setting: &str) -> (&str, &str) {
-    let length = setting
-        .find(|character: char| !(character.is_ascii_alphanumeric() || character == '-'))
-        .unwrap_or(setting.len());
-    setting.split_at(length)
-}
-
-/// What stands behind the equals sign, as git reads it.
-fn value(rest: &str) -> String {
-    let Some(written) = rest.trim_start().strip_prefix('=') else {
-        return String::new();
-    };
-    let (mut value, mut quoted) = (String::new(), false);
-    let mut characters = written.trim_start().chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => quoted = !quoted,
-            '\\' => value.extend(characters.next()),
-            '#' | ';' if !quoted => break,
-            _ => value.push(character),
-        }
+/// Whether a setting names a program, or another place for the files.
+fn is_program(entry: &Entry, is_module: bool) -> bool {
+    let Entry { setting, of, .. } = entry;
+    match (setting.section.as_str(), setting.name.as_str()) {
+        ("core", "worktree") => !is_module,
+        ("submodule", "update") => setting.value.contains('!'),
+        // An address can be a program too.
+        _ => names_program(setting) || setting.value.contains("ext::") || of.contains("ext::"),
     }
-    value.trim_end().to_owned()
-}
-
-/// The section that a line is in.
-#[derive(Debug, Default)]
-struct Section {
-    name: String,
-    /// What stands in quotes behind it.
-    of: String,
-}
-
-impl Section {
-    /// Reads the headers at the beginning of a line, and gives the rest.
-    fn read_headers<'l>(&mut self, line: &'l str) -> &'l str {
-        let mut rest = line.trim_start_matches(['\u{feff}', ' ', '\t', '\r']);
-        while let Some((section, behind)) = rest.strip_prefix('[').and_then(header) {
-            *self = section;
-            rest = behind.trim_start_matches([' ', '\t', '\r']);
-        }
-        rest
-    }
-
-    /// The name of a setting that names a program.
-    fn program(&self, setting: &str, is_module: bool) -> Option<String> {
-        let (name, value) = name(setting);
-        let name = name.to_ascii_lowercase();
-        if name.is_empty() {
-            return None;
-        }
-        let listed = PROGRAMS
-            .iter()
-            .any(|(section, only)| *section == self.name && only.is_none_or(|only| only == name));
-        let whole = format!("{}.{name}", self.name);
-        let named = match whole.as_str() {
-            "core.worktree" => !is_module,
-            "submodule.update" => value.contains('!'),
-            // An address can be a program too.
-            _ => listed || value.contains("ext::") || self.of.contains("ext::"),
-        };
-        named.then_some(whole)
-    }
-}
-
-/// The section behind an opening bracket, and what follows it.
-fn header(text: &str) -> Option<(Section, &str)> {
-    let end = text.find(|character: char| {
-        !(character.is_ascii_alphanumeric() || matches!(character, '-' | '.'))
-    })?;
-    let (name, mut rest) = text.split_at(end);
-    // An old way to write what stands in quotes.
-    let (name, mut of) = name
-        .split_once('.')
-        .map_or((name, String::new()), |(name, of)| (name, of.to_owned()));
-    rest = rest.trim_start_matches([' ', '\t', '\r']);
-    if let Some(quoted) = rest.strip_prefix('"') {
-        let mut characters = quoted.char_indices();
-        loop {
-            match characters.next()? {
-                (_, '\\') => of.extend(characters.next().map(|(_, character)| character)),
-                (end, '"') => {
-                    rest = quoted.get(end + 1..)?;
-                    break;
-                }
-                (_, character) => of.push(character),
-            }
-        }
-    }
-    let section = Section {
-        name: name.to_ascii_lowercase(),
-        of,
-    };
-    Some((section, rest.strip_prefix(']')?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn without_programs(text: &str, is_module: bool) -> Verdict {
+        super::without_programs(text, is_module, &|_| false)
+    }
 
     #[test]
     fn settings_that_name_programs_become_comments() {
@@ -232,8 +172,10 @@ mod tests {
                     [Diff \"x\"]\n textconv = evil\n[diff]\n algorithm = patience\n[gpg \"ssh\"] program=evil\n\
                     [remote \"origin\"]\n\turl = ext::evil\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\
                     [url \"ext::evil\"] insteadOf = https:\n[submodule \"x\"]\n\tactive = true\n\tupdate = !evil\n\
-                    [alias.y]\n";
-        let (clean, names) = without_programs(text, false).unwrap();
+                    [alias.y]\n[core]\n\tbogus = a \\\n[user]\n\tfsmonitor = \"evil; #\" # x \\\n\teditor";
+        let Verdict::Without { text: clean, names } = without_programs(text, false) else {
+            panic!("nothing was taken out");
+        };
         assert_eq!(
             names,
             [
@@ -241,27 +183,48 @@ mod tests {
                 "alias.x",
                 "core.pager",
                 "filter.clean",
-                "filter.more",
                 "filter.x",
                 "diff.textconv",
                 "gpg.program",
                 "remote.url",
                 "url.insteadof",
                 "submodule.update",
+                "core.fsmonitor",
+                "core.editor",
             ]
         );
         assert_eq!(
             clean,
             "\u{feff}[core]\n\tbare = false\n\t; taken out: FSMonitor = ./evil\n[alias] ; taken out: x = !evil\n\
              [a] [core]; taken out: pager=evil\r\n\
-             [filter \"a].\\\"b\"] ; taken out: clean = evil \\\n  ; taken out: more\n\t; taken out: x = 1\n[user]\n \
+             [filter \"a].\\\"b\"] ; taken out: clean = evil \\\n; taken out:   more\n\t; taken out: x = 1\n[user]\n \
              name = fsmonitor\n[Diff \"x\"]\n ; taken out: textconv = evil\n[diff]\n algorithm = patience\n\
              [gpg \"ssh\"] ; taken out: program=evil\n\
              [remote \"origin\"]\n\t; taken out: url = ext::evil\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\
              [url \"ext::evil\"] ; taken out: insteadOf = https:\n[submodule \"x\"]\n\tactive = true\n\
-             \t; taken out: update = !evil\n[alias.y]\n"
+             \t; taken out: update = !evil\n[alias.y]\n[core]\n\tbogus = a \\\n[user]\n\
+             \t; taken out: fsmonitor = \"evil; #\" # x \\\n\t; taken out: editor"
         );
-        assert_eq!(without_programs(&clean, false), None);
+        assert_eq!(without_programs(&clean, false), Verdict::Harmless);
+        assert_eq!(
+            without_programs("[core]\n\tbare = false\n[x\n", false),
+            Verdict::NotUnderstood
+        );
+    }
+
+    #[test]
+    fn what_is_known_stays() {
+        let text = "[core]\n\tpager = mine\n[filter \"x\"]\n\tclean = mine\n[filter \"y\"]\n\tclean = mine\n";
+        let known = |entry: &Entry| entry.setting.section == "core" || entry.of == "x";
+        let verdict = super::without_programs(text, false, &known);
+        assert_eq!(
+            verdict,
+            Verdict::Without {
+                text: "[core]\n\tpager = mine\n[filter \"x\"]\n\tclean = mine\n[filter \"y\"]\n\t; taken out: clean = mine\n"
+                    .to_owned(),
+                names: vec!["filter.clean".to_owned()],
+            }
+        );
     }
 
     #[test]
@@ -282,7 +245,10 @@ mod tests {
     fn what_git_itself_writes_stays() {
         let text = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tworktree = ../../../m\n\
                     [submodule]\n\tactive = .\n[remote \"origin\"]\n\turl = /tmp/x\n[branch \"main\"]\n\tremote = origin\n";
-        assert_eq!(without_programs(text, true), None);
-        assert_eq!(without_programs(text, false).unwrap().1, ["core.worktree"]);
+        assert_eq!(without_programs(text, true), Verdict::Harmless);
+        let Verdict::Without { names, .. } = without_programs(text, false) else {
+            panic!("nothing was taken out");
+        };
+        assert_eq!(names, ["core.worktree"]);
     }
 }

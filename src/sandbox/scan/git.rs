@@ -1,11 +1,13 @@
 //! What steers git: found in a `.git` of the workspace, and in the repository that a worktree belongs to.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
 use super::seen::identity;
@@ -13,8 +15,8 @@ use super::tree::push;
 use super::{Found, How, Kind, What};
 use crate::sandbox::names::GIT_STEERING;
 
-/// How deep submodules of submodules are looked for.
-const DEEPEST: usize = 8;
+/// No path that a file `.git` names is longer, bytes.
+const LONGEST_NAMED: u64 = 8 << 10;
 
 /// Notes what belongs to an entry `.git`.
 pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Vec<Found>) {
@@ -23,8 +25,7 @@ pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Ve
         Kind::Directory => {
             if let Some(open) = open(directory, name, name, found) {
                 steering(&open, name, found);
-                modules(&open, name, DEEPEST, found);
-                worktrees(&open, name, found);
+                keep_parts(&open, name, found);
             }
         }
         Kind::File => {
@@ -34,10 +35,17 @@ pub(super) fn entry(directory: &OwnedFd, name: &[u8], kind: Kind, found: &mut Ve
     }
 }
 
-/// The same for a `.git` that is a link: what it leads to, where that is in the workspace.
-pub(super) fn linked(workspace: &Path, link: &[u8], found: &mut Vec<Found>) {
+/// The same for a `.git` that is a link or a file that names a directory: what it leads to, where that is in the
+/// workspace.
+pub(super) fn linked(workspace: &Path, link: &[u8], kind: Kind, found: &mut Vec<Found>) {
     let link = workspace.join(OsStr::from_bytes(link));
-    let real = std::fs::canonicalize(link).unwrap_or_default();
+    let named = match kind {
+        Kind::Link => Some(link),
+        Kind::File => named(&link),
+        _ => None,
+    };
+    let real = named.and_then(|named| std::fs::canonicalize(named).ok());
+    let real = real.unwrap_or_default();
     let Some((parent, below)) = real.parent().zip(real.strip_prefix(workspace).ok()) else {
         return;
     };
@@ -48,10 +56,22 @@ pub(super) fn linked(workspace: &Path, link: &[u8], found: &mut Vec<Found>) {
         let path = [b"/", below.as_os_str().as_bytes()].concat();
         if let Some(git) = open(&parent, name.as_bytes(), &path, found) {
             steering(&git, &path, found);
-            modules(&git, &path, DEEPEST, found);
-            worktrees(&git, &path, found);
+            keep_parts(&git, &path, found);
         }
     }
+}
+
+/// The directory that a file `.git` names.
+fn named(link: &Path) -> Option<PathBuf> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = openat(CWD, link, flags, Mode::empty()).ok()?;
+    let mut text = Vec::new();
+    File::from(file)
+        .take(LONGEST_NAMED)
+        .read_to_end(&mut text)
+        .ok()?;
+    let named = text.strip_prefix(b"gitdir:")?.trim_ascii();
+    Some(link.parent()?.join(OsStr::from_bytes(named)))
 }
 
 /// Opens a directory that is part of a repository and pins it; where it cannot be looked through, it cannot be
@@ -112,34 +132,75 @@ fn note(directory: impl AsFd, path: &[u8], what: What, found: &mut Vec<Found>) -
 
 /// What in a directory makes it a git directory, which need not be called `.git`.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
+pub(in crate::sandbox) struct Layout {
     head: bool,
     objects: bool,
     refs: bool,
     common: bool,
+    steering: bool,
 }
 
 impl Layout {
-    pub(super) fn note(&mut self, name: &[u8]) {
+    pub(in crate::sandbox) fn note(&mut self, name: &[u8]) {
         match name {
             b"HEAD" => self.head = true,
             b"objects" => self.objects = true,
             b"refs" => self.refs = true,
             b"commondir" => self.common = true,
+            b"config" | b"hooks" => self.steering = true,
             _ => {}
         }
     }
 
-    pub(super) fn is_repository(&self) -> bool {
+    pub(in crate::sandbox) fn is_repository(&self) -> bool {
         self.head && (self.common || self.objects && self.refs)
+    }
+
+    /// Whether it is one in a `.git` that is not whole yet. Among branches there may be any name.
+    pub(super) fn is_begun(&self, path: &[u8]) -> bool {
+        self.head
+            && self.steering
+            && is_within(path)
+            && !path.split(|byte| *byte == b'/').any(|name| name == b"refs")
     }
 }
 
 /// Notes what belongs to a git directory that is not called `.git`.
 pub(super) fn bare(directory: &OwnedFd, found: &mut Vec<Found>) {
     steering(directory, b"", found);
-    modules(directory, b"", DEEPEST, found);
-    worktrees(directory, b"", found);
+    keep_parts(directory, b"", found);
+}
+
+/// Whether a path lies in a `.git`, where names say nothing: a branch may be called as a key is.
+pub(super) fn is_within(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|name| name == b".git")
+}
+
+/// Keeps a git directory that lies in a `.git` where it is.
+pub(super) fn keep_within(workspace: impl AsFd, path: &[u8], found: &mut Vec<Found>) {
+    for above in within(path) {
+        let stat = statat(
+            &workspace,
+            OsStr::from_bytes(above),
+            AtFlags::SYMLINK_NOFOLLOW,
+        );
+        if let Ok(stat) = stat {
+            found.push(Found {
+                path: [b"/", above].concat(),
+                what: What::Cover(How::Pin),
+                identity: identity(&stat),
+            });
+        }
+    }
+}
+
+/// The directories between the outermost `.git` of a path and its end, with the end: in the place of one that was
+/// renamed another could be made.
+fn within(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = path.iter().enumerate();
+    let ends = ends.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let all = ends.chain([path.len()]).filter_map(|end| path.get(..end));
+    all.skip_while(|above| !is_within(above)).skip(1)
 }
 
 /// What in a git directory decides which programs git starts: read-only, or not to come into being.
@@ -168,65 +229,12 @@ fn repository(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
     }
 }
 
-/// A path below a git directory, which may be the place of the search itself.
-fn below(path: &[u8], name: &[u8]) -> Vec<u8> {
-    let mut below = path.to_vec();
-    push(&mut below, name);
-    below
-}
-
-/// What leads the worktrees of a repository to it.
-fn worktrees(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
-    let path = below(path, b"worktrees");
-    let Some(worktrees) = open(git, b"worktrees", &path, found) else {
-        return;
-    };
-    for entry in Dir::read_from(&worktrees).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") {
-            continue;
-        }
-        let path = below(&path, name);
-        if let Some(open) = open(&worktrees, name, &path, found) {
-            repository(&open, &path, found);
-            for steering in GIT_STEERING {
-                let whole = below(&path, steering);
-                note(&open, &whole, What::Cover(How::ReadOnly), found);
-            }
-        }
-    }
-}
-
-/// The git directories of submodules, which may have submodules.
-fn modules(git: &OwnedFd, path: &[u8], depth: usize, found: &mut Vec<Found>) {
-    let below = below(path, b"modules");
-    if let Some(modules) = open(git, b"modules", &below, found) {
-        module_directories(&modules, &below, depth, found);
-    }
-}
-
-fn module_directories(directory: &OwnedFd, path: &[u8], depth: usize, found: &mut Vec<Found>) {
-    for entry in Dir::read_from(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_bytes();
-        if matches!(name, b"." | b"..") {
-            continue;
-        }
+/// Keeps in their places the directories that hold other git directories, which are found by themselves.
+fn keep_parts(git: &OwnedFd, path: &[u8], found: &mut Vec<Found>) {
+    for name in [b"modules".as_slice(), b"worktrees"] {
         let mut below = path.to_vec();
         push(&mut below, name);
-        let Some(deeper) = depth.checked_sub(1) else {
-            note(directory, &below, What::Cover(How::ReadOnly), found);
-            continue;
-        };
-        let Some(open) = open(directory, name, &below, found) else {
-            continue;
-        };
-        if statat(&open, "HEAD", AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            steering(&open, &below, found);
-            modules(&open, &below, deeper, found);
-        } else {
-            // Names of submodules may have slashes.
-            module_directories(&open, &below, deeper, found);
-        }
+        open(git, name, &below, found);
     }
 }
 
@@ -245,4 +253,27 @@ pub(in crate::sandbox) fn external_directory(workspace: &Path) -> Option<PathBuf
     let common = std::fs::canonicalize(git.join(common.trim())).ok()?;
     let below = git.strip_prefix(&common).ok()?;
     (below.starts_with("worktrees") && !common.starts_with(workspace)).then_some(common)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_a_git_directory() {
+        for (path, kept) in [
+            ("", ""),
+            ("a/b", ""),
+            (".git", ""),
+            (".gitx/a", ""),
+            (".git/a", ".git/a"),
+            ("s/.git/a/b", "s/.git/a s/.git/a/b"),
+            (".git/a/.git/b", ".git/a .git/a/.git .git/a/.git/b"),
+        ] {
+            let all: Vec<_> = within(path.as_bytes())
+                .map(String::from_utf8_lossy)
+                .collect();
+            assert_eq!(all.join(" "), kept, "{path}");
+        }
+    }
 }

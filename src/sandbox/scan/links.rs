@@ -14,8 +14,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, openat2, statat};
 
 use super::seen::identity;
-use super::tree::{Live, Node, push};
-use super::{Found, How, Kind, What};
+use super::tree::{Node, push};
+use super::{Found, How, What};
 
 /// Device and inode of the secrets whose names are looked for.
 pub(super) type Sought = BTreeSet<(u64, u64)>;
@@ -38,19 +38,7 @@ pub(super) fn add(
         read(root, tree, &mut Vec::new(), &secrets)?;
         sought.clone_from(&secrets);
     }
-    let mut open = Vec::new();
-    collect(tree, &mut Vec::new(), &secrets, &mut open, found);
-    // What is in the directories of git is not part of the tree.
-    while let Some(path) = open.pop() {
-        let mut names = Vec::new();
-        let mut below = |name: &[u8]| {
-            let mut below = path.clone();
-            push(&mut below, name);
-            open.push(below);
-        };
-        list(root, &path, &secrets, &mut names, &mut below)?;
-        found.extend(names.into_iter().map(|one| one.below(&path)));
-    }
+    collect(tree, &mut Vec::new(), &secrets, found);
     Ok(())
 }
 
@@ -103,7 +91,7 @@ fn read(
     sought: &Sought,
 ) -> io::Result<()> {
     node.names.clear();
-    list(root, path, sought, &mut node.names, &mut |_| {})?;
+    list(root, path, sought, &mut node.names)?;
     let length = path.len();
     for child in &mut node.children {
         push(path, &child.name);
@@ -114,26 +102,15 @@ fn read(
     Ok(())
 }
 
-/// The names in the tree, and the directories of git in it.
-fn collect(
-    node: &Node,
-    path: &mut Vec<u8>,
-    secrets: &Sought,
-    git: &mut Vec<Vec<u8>>,
-    found: &mut Vec<Found>,
-) {
+/// The names in the tree.
+fn collect(node: &Node, path: &mut Vec<u8>, secrets: &Sought, found: &mut Vec<Found>) {
     let names = node.names.iter();
     let names = names.filter(|one| secrets.contains(&one.identity));
     found.extend(names.map(|one| one.clone().below(path)));
     let length = path.len();
-    if node.live.contains(&Live::Git(Kind::Directory)) {
-        push(path, b".git");
-        git.push(path.clone());
-        path.truncate(length);
-    }
     for child in &node.children {
         push(path, &child.name);
-        collect(child, path, secrets, git, found);
+        collect(child, path, secrets, found);
         path.truncate(length);
     }
 }
@@ -144,7 +121,6 @@ fn list(
     path: &[u8],
     sought: &Sought,
     names: &mut Vec<Found>,
-    below: &mut dyn FnMut(&[u8]),
 ) -> io::Result<()> {
     let here = if path.is_empty() { b"." } else { path };
     let here = Path::new(OsStr::from_bytes(here));
@@ -160,8 +136,6 @@ fn list(
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         match entry.file_type() {
-            _ if matches!(name, b"." | b"..") => {}
-            FileType::Directory => below(name),
             FileType::RegularFile | FileType::Unknown => {
                 note(&directory, name, entry.ino(), sought, names);
             }

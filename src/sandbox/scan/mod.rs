@@ -13,7 +13,7 @@ mod sockets;
 mod tree;
 
 pub(super) use cache::Cache;
-pub(super) use git::external_directory;
+pub(super) use git::{Layout, external_directory};
 pub(super) use tree::{Scan, ScanError};
 
 use std::os::unix::ffi::OsStrExt as _;

@@ -338,17 +338,25 @@ impl Walk<'_> {
     }
 
     fn moving(&self, directory: &OwnedFd, node: &mut Node) {
-        let Node { live, moving, .. } = node;
+        let Node {
+            name: own,
+            live,
+            moving,
+            ..
+        } = node;
         moving.clear();
         for one in live {
             match one {
                 Live::Git(kind) => {
                     git::entry(directory, b".git", *kind, moving);
-                    if *kind == Kind::Link {
-                        git::linked(self.workspace, &self.below(b".git"), moving);
-                    }
+                    git::linked(self.workspace, &self.below(b".git"), *kind, moving);
                 }
-                Live::Repository => git::bare(directory, moving),
+                // What is called `.git` was noted by its name.
+                Live::Repository if own == b".git" => {}
+                Live::Repository => {
+                    git::bare(directory, moving);
+                    git::keep_within(self.root, &self.path, moving);
+                }
                 Live::Link(name, what) => {
                     let link = self.workspace.join(OsStr::from_bytes(&self.below(name)));
                     if let Some((target, identity)) = inside(self.workspace, &link) {
@@ -412,6 +420,7 @@ impl Walk<'_> {
         node.certain = self.trusted.tells(&seen, &directory) && seen.is_older(UNCERTAIN, self.now);
         let mut subdirectories = Vec::new();
         let mut layout = git::Layout::default();
+        let is_git = git::is_within(&self.path);
         let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
         let mut entries = RawDir::new(&directory, &mut buffer);
         while let Some(entry) = entries.next() {
@@ -430,11 +439,11 @@ impl Walk<'_> {
                 let inode = entry.ino();
                 links::note(&directory, entry_name, inode, self.sought, &mut node.names);
             }
-            if self.entry(&directory, entry_name, kind, &mut node)? {
+            if self.entry((&directory, is_git), entry_name, kind, &mut node)? {
                 subdirectories.push(entry_name.to_vec());
             }
         }
-        if layout.is_repository() {
+        if layout.is_repository() || layout.is_begun(&self.path) {
             node.live.push(Live::Repository);
         }
         if !node.live.is_empty() {
@@ -466,7 +475,7 @@ impl Walk<'_> {
     /// Notes what an entry is; tells whether it is a directory to go into.
     fn entry(
         &mut self,
-        directory: &OwnedFd,
+        (directory, is_git): (&OwnedFd, bool),
         name: &[u8],
         kind: Kind,
         node: &mut Node,
@@ -474,12 +483,15 @@ impl Walk<'_> {
         let length = self.path.len();
         push(&mut self.path, name);
         let path = Path::new(OsStr::from_bytes(&self.path));
-        let verdict = verdict(self.rules, path, name, kind);
+        let verdict = if is_git {
+            None
+        } else {
+            verdict(self.rules, path, name, kind)
+        };
         self.path.truncate(length);
         let Some(what) = verdict else {
             if name == b".git" {
                 node.live.push(Live::Git(kind));
-                return Ok(false);
             }
             return Ok(kind == Kind::Directory);
         };

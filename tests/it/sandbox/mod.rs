@@ -9,6 +9,7 @@ mod nested;
 mod network;
 mod protected;
 mod remembered;
+mod repositories;
 mod running;
 mod ssh;
 mod tiers;
