@@ -400,6 +400,7 @@ impl Around<'_> {
             price: link.price,
             local: link.is_free,
             subscription: false,
+            recorded: link.provider.is_recorded(),
             prompt: on_link.prompt,
             max_output_tokens: on_link.max_output_tokens,
             least_output_tokens: least_output(link, on_link.max_output_tokens),

@@ -505,7 +505,12 @@ async fn hear(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(Report, Vec<Owned
 /// # Errors
 /// When it cannot, with the cause and what would help.
 pub async fn probe(policy: &Arc<Policy>) -> Result<(), SandboxError> {
-    let outcome = Command::script(policy, "true").run(PROBE).await?;
+    // What only looks makes no state directory.
+    let mut here = Arc::clone(policy);
+    if here.state_dir.as_deref().is_some_and(|dir| !dir.exists()) {
+        Arc::make_mut(&mut here).state_dir = None;
+    }
+    let outcome = Command::script(&here, "true").run(PROBE).await?;
     match outcome.finished.status {
         Some(status) if status.success() => Ok(()),
         status => Err(SandboxError::Unavailable(Unavailable {

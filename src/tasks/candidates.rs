@@ -142,7 +142,7 @@ async fn one(
 ) -> Result<RunResult, Halted> {
     let place = match work::part(&place)? {
         Part::Done(result) => return Ok(*result),
-        Part::Open(place) => place,
+        Part::Open(place) => *place,
     };
     let mut result = work::ask(around, asked, &place).await?;
     if let Some(check) = check
@@ -170,7 +170,7 @@ async fn last_word(
 ) -> Result<RunResult, Halted> {
     let place = match work::part(place)? {
         Part::Done(result) => return Ok(*result),
-        Part::Open(place) => place,
+        Part::Open(place) => *place,
     };
     let result = work::ask(around, asked, &place).await?;
     if !result.ok {

@@ -189,7 +189,7 @@ pub(super) enum Part {
     /// It is finished.
     Done(Box<RunResult>),
     /// It is asked for here.
-    Open(Place),
+    Open(Box<Place>),
 }
 
 /// How a part of a step stands whose result is kept in this place. Where the step is gone on with after a
@@ -207,7 +207,7 @@ pub(super) fn part(place: &Place) -> Result<Part, Halted> {
             _ => break,
         }
     }
-    Ok(Part::Open(at))
+    Ok(Part::Open(Box::new(at)))
 }
 
 /// Whether an agent answered, but not as it should: what is kept of it leads there again.

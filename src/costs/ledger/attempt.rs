@@ -69,6 +69,8 @@ pub struct Attempt {
     pub local: bool,
     /// A subscription pays: nothing is held or charged.
     pub subscription: bool,
+    /// It was paid for when it was recorded: nobody is asked.
+    pub recorded: bool,
     /// How large the prompt is.
     pub prompt: PromptSize,
     /// The output tokens that may be asked for.

@@ -265,7 +265,7 @@ impl Ledger {
         on_unpriced: OnUnpriced,
         pricing: &Pricing,
     ) -> Result<(Ask, Option<String>), Refused> {
-        if attempt.subscription {
+        if attempt.subscription || attempt.recorded {
             return Ok((Ask::Nothing, None));
         }
         if let Some(most) = attempt.most {
