@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::open::{QUIETLY, is_in_proc, open_at, path_of};
 use super::replace::before;
 use super::rules::Rules;
-use super::{Access, Tree, Workspace, path};
+use super::{Access, Place, Tree, Workspace, path};
 use crate::tools::{Before, Change, ToolError};
 
 /// A regular file, open for reading.
@@ -50,7 +50,7 @@ impl Workspace {
             Err(error) => return Err(self.failed(&written, error)),
         };
         let stat = rustix::fs::fstat(&fd).map_err(|error| self.failed(&written, error))?;
-        self.check_open(fd.as_fd(), &stat, &written)?;
+        self.check_open(fd.as_fd(), &stat, (&written, &place))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Self::not_regular(&written));
         }
@@ -112,12 +112,18 @@ impl Workspace {
         )
         .map_err(|error| self.failed(written, error))?;
         let stat = rustix::fs::fstat(&fd).map_err(|error| self.failed(written, error))?;
-        self.check_open(fd.as_fd(), &stat, written)?;
+        self.check_open(fd.as_fd(), &stat, (written, &place))?;
         Ok((fd, stat))
     }
 
-    /// Asks the policy about an open file: a symbolic link may have led to it.
-    fn check_open(&self, fd: BorrowedFd<'_>, stat: &Stat, written: &str) -> Result<(), ToolError> {
+    /// Asks the policy about an open file: a symbolic link may have led to it. What such a link is called counts, too:
+    /// a `.env` may lead to a file of any name.
+    fn check_open(
+        &self,
+        fd: BorrowedFd<'_>,
+        stat: &Stat,
+        (written, place): (&str, &Place<'_>),
+    ) -> Result<(), ToolError> {
         let mut real = path_of(fd).map_err(|error| self.failed(written, error))?;
         if stat.st_nlink == 0
             && let Some(name) = real
@@ -134,7 +140,11 @@ impl Workspace {
         let hidden = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             self.policy.is_denied(&real)
         } else {
-            self.policy.is_secret(&real) || self.is_another_name(&real, stat)
+            self.policy.is_secret(&real)
+                || self
+                    .policy
+                    .is_secret(&place.root.path.join(&place.relative))
+                || self.is_another_name(&real, stat)
         };
         if hidden {
             Err(Self::secret(written))

@@ -160,6 +160,9 @@ async fn secrets_and_protected_files_stay_closed() {
         .file(".git/config", "[core]")
         .file(".env.example", "KEY=")
         .file(".venv/.env/lib.py", "code")
+        .file("settings/production", "HIDDEN")
+        .link("../settings/production", "sub/.env")
+        .link("../settings/production", "sub/id_rsa")
         .link(".env", "notes")
         .link(".git", "g");
     std::fs::hard_link(place.work.join(".env.example"), place.work.join("same")).unwrap();
@@ -170,6 +173,9 @@ async fn secrets_and_protected_files_stay_closed() {
         "sub/id_ed25519",
         "notes",
         "./sub/../.env",
+        // What leads to a file of another name is one all the same.
+        "sub/.env",
+        "sub/id_rsa",
     ] {
         assert_eq!(read(&context, path).await.0, ToolStatus::Refused, "{path}");
         assert_eq!(write(&context, path).await.0, ToolStatus::Refused, "{path}");
