@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, fchmod, fstat, mkdirat, openat, symlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, mkdirat, openat, statat, symlinkat};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::process::{chdir, fchdir, pivot_root};
 
@@ -106,7 +106,8 @@ fn put(root: &OwnedFd, mount: &OwnedFd, target: &Path) -> Done<()> {
     place(mount, over).map_err(failed)
 }
 
-/// An entry for a number that has no account, before the machine's own.
+/// An entry for a number that has no account, before the machine's own. Where that one lies in the new root itself,
+/// to be read or written, it stays as it is.
 fn name_user(root: &OwnedFd, plan: &Plan, identity: Identity) -> std::io::Result<()> {
     let (uid, gid) = identity.inside;
     let home = plan
@@ -121,10 +122,23 @@ fn name_user(root: &OwnedFd, plan: &Plan, identity: Identity) -> std::io::Result
         .any(|line| line.split(':').nth(2) == Some(&number))
     {
         let own = format!("user:x:{uid}:{gid}:user:{home}:/bin/bash\n");
-        write(root, Path::new("/etc/passwd"), (own + &known).as_bytes())?;
+        write_own(root, "etc/passwd", &(own + &known))?;
         let groups = fs::read_to_string("/etc/group").unwrap_or_default();
         let own = format!("user:x:{gid}:\n");
-        write(root, Path::new("/etc/group"), (own + &groups).as_bytes())?;
+        write_own(root, "etc/group", &(own + &groups))?;
+    }
+    Ok(())
+}
+
+/// Writes a file of the new root's own file system; leaves alone what is bound there.
+fn write_own(root: &OwnedFd, path: &str, content: &str) -> std::io::Result<()> {
+    let device = fstat(root)?.st_dev;
+    let is_own = Path::new(path)
+        .ancestors()
+        .find_map(|path| statat(root, path, AtFlags::SYMLINK_NOFOLLOW).ok())
+        .is_none_or(|nearest| nearest.st_dev == device);
+    if is_own {
+        write(root, &Path::new("/").join(path), content.as_bytes())?;
     }
     Ok(())
 }

@@ -348,3 +348,16 @@ fn passwords_in_the_addresses_of_a_repository_reach_no_model() {
     let said = place.tool("grep", &json!({"pattern": "url = ", "path": ".git"}), &[]);
     assert!(!said.content.contains("pa55w0rd"), "{said:?}");
 }
+
+/// The sandbox names its own user in files of its own. Where those of the machine are shown, they stay as they are.
+#[test]
+fn the_accounts_of_the_machine_stay_as_they_are() {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
+    for shown in ["/etc", "/etc/passwd"] {
+        let settings = json!({"sandbox": {"read": [shown]}});
+        let place = Place::new().with_settings(settings);
+        let said = place.bash("cat /etc/passwd; id -u").ok();
+        assert!(said.starts_with(&accounts), "{shown}: {said}");
+    }
+    assert_eq!(std::fs::read_to_string("/etc/passwd").unwrap(), accounts);
+}
