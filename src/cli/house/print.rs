@@ -121,7 +121,7 @@ pub(in crate::cli) fn prices(
     })
 }
 
-/// Lower prices at certain hours: the prices, and when.
+/// Other prices at certain hours: the prices, and when.
 fn off_peak(off_peak: &OffPeak) -> serde_json::Value {
     let windows: Vec<String> = off_peak.windows.iter().map(Window::to_string).collect();
     json!({"input": off_peak.rates.input, "output": off_peak.rates.output,

@@ -25,7 +25,8 @@ struct Level {
     identity: (u64, u64),
 }
 
-/// Looks through a directory, however deep it is, and gives `repository` every git directory. What nobody may list is opened to its owner; tells how often that was needed.
+/// Looks through a directory, however deep it is, and gives `repository` every git directory. What nobody may list is
+/// opened to its owner; tells how often that was needed.
 pub(super) fn search(place: &OwnedFd, repository: &mut dyn FnMut(&OwnedFd)) -> io::Result<usize> {
     let mut opened = 0;
     let mut enter = |place: &OwnedFd, name: &[u8]| -> io::Result<(OwnedFd, Level)> {

@@ -1,9 +1,6 @@
 //! What a run says of its cost that an earlier process began.
 
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -34,16 +31,13 @@ fn a_resumed_run_tells_what_all_of_it_was_charged() {
         ("--agent a --prompt slow", 2, libc::SIGKILL),
         ("--task t", 8, libc::SIGKILL),
     ] {
-        let chats = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&chats);
         let server = Stub::start(move |seen| {
-            let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
             let tools = seen.body["tools"].as_array();
             let has = |name| {
                 let named = |tool: &serde_json::Value| tool["function"]["name"] == name;
                 tools.is_some_and(|tools| tools.iter().any(named))
             };
-            if number == last {
+            if seen.number + 1 == last {
                 let words = json!({"content": "some words that came"});
                 return vec![
                     stub::stream_head(),
@@ -64,21 +58,14 @@ fn a_resumed_run_tells_what_all_of_it_was_charged() {
         context.write("orch.yaml", yaml);
         let mut all = vec!["--config", "orch.yaml", "--json"];
         all.extend(arguments.split(' '));
-        let mut child = context
+        let child = context
             .command(&all)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let start = Instant::now();
-        while chats.load(Ordering::SeqCst) < last {
-            assert!(start.elapsed() < Duration::from_secs(30), "{arguments}");
-            assert!(child.try_wait().unwrap().is_none(), "{arguments}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // What came last is kept, and what hangs has begun.
-        std::thread::sleep(Duration::from_millis(300));
+        server.has_said(last);
         kill(child.id(), signal);
         let first = ran(child.wait_with_output().unwrap());
         let runs = context.orch(&["--runs", "--json"]).exits(0).json();

@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -134,16 +133,6 @@ fn parts_server() -> Stub {
     })
 }
 
-/// Waits until so many calls have come, and a little more for what is said to them.
-fn asked(server: &Stub, chats: usize) {
-    let start = Instant::now();
-    while server.chats().len() < chats {
-        assert!(start.elapsed() < Duration::from_secs(30), "{chats} calls");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    std::thread::sleep(Duration::from_millis(300));
-}
-
 /// Whatever was under way in whatever part of a run, the result leaves none of it out.
 #[test]
 fn a_stopped_run_tells_what_all_of_its_parts_were_charged() {
@@ -177,7 +166,7 @@ fn a_stopped_run_tells_what_all_of_its_parts_were_charged() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        asked(&server, chats);
+        server.has_said(chats);
         let (signal, code) = signals[index % 2];
         kill(child.id(), signal);
         let result = ran(child.wait_with_output().unwrap()).exits(code).json();
@@ -197,7 +186,7 @@ fn a_turn_that_is_stopped_tells_what_called_agents_were_charged() {
     let mut terminal = Terminal::start(command, 100, 30);
     terminal.prompt("[boss] >");
     terminal.line("go");
-    asked(&server, 2);
+    server.has_said(2);
     terminal.keys("\u{3}");
     terminal.shows("about $");
     terminal.prompt("[boss] >");

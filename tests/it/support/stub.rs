@@ -95,6 +95,7 @@ pub struct Stub {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     served: Arc<AtomicUsize>,
+    hanging: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -109,6 +110,7 @@ impl Stub {
             .expect("a runtime for the stub");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let served = Arc::new(AtomicUsize::new(0));
+        let hanging = Arc::new(AtomicUsize::new(0));
         let open = Arc::new(AtomicUsize::new(0));
         let script: Arc<Script> = Arc::new(script);
         let listener = runtime.block_on(async {
@@ -124,13 +126,14 @@ impl Stub {
             listener,
             script,
             Arc::clone(&seen),
-            Arc::clone(&served),
+            (Arc::clone(&served), Arc::clone(&hanging)),
             Arc::clone(&open),
         ));
         Self {
             address,
             seen,
             served,
+            hanging,
             open,
             runtime: Some(runtime),
         }
@@ -184,6 +187,24 @@ impl Stub {
         }
     }
 
+    /// Waits until so many requests have come, and what was said to each was read, to its end or to where it hangs.
+    #[track_caller]
+    pub fn has_said(&self, requests: usize) {
+        let start = Instant::now();
+        loop {
+            let said = self.served() + self.hanging.load(Ordering::SeqCst);
+            let asked = self.seen().len();
+            if asked >= requests && said == asked && is_read(self.address.port()) {
+                return;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "{said} of {asked} requests were answered, not {requests}"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// How many answers were sent to their end.
     pub fn served(&self) -> usize {
         self.served.load(Ordering::SeqCst)
@@ -198,11 +219,30 @@ impl Drop for Stub {
     }
 }
 
+/// Whether all that was sent from a port of this machine was read.
+///
+/// Source: proc_net_tcp in the kernel's documentation: addresses, state, what waits to be sent and to be read.
+fn is_read(port: u16) -> bool {
+    const LISTENING: &str = "0A";
+    let port = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the connections");
+    table.lines().skip(1).all(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let mut word = || words.next().unwrap_or_default();
+        let (local, remote, state, queues) = (word(), word(), word(), word());
+        let (sent, received) = queues.split_once(':').unwrap_or_default();
+        let is_empty = |queue: &str| queue.bytes().all(|digit| digit == b'0');
+        state == LISTENING
+            || ((!local.ends_with(&port) || is_empty(sent))
+                && (!remote.ends_with(&port) || is_empty(received)))
+    })
+}
+
 async fn accept(
     listener: TcpListener,
     script: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
-    served: Arc<AtomicUsize>,
+    (served, hanging): (Arc<AtomicUsize>, Arc<AtomicUsize>),
     open: Arc<AtomicUsize>,
 ) {
     let number = Arc::new(AtomicUsize::new(0));
@@ -210,10 +250,11 @@ async fn accept(
         stream.set_nodelay(true).ok();
         let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
         let (served, number) = (Arc::clone(&served), Arc::clone(&number));
+        let hanging = Arc::clone(&hanging);
         let open = Arc::clone(&open);
         open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
-            converse(stream, &*script, &seen, &served, &number).await;
+            converse(stream, &*script, &seen, (&served, &hanging), &number).await;
             open.fetch_sub(1, Ordering::SeqCst);
         });
     }
@@ -223,7 +264,7 @@ async fn converse(
     mut stream: TcpStream,
     script: &Script,
     seen: &Mutex<Vec<Seen>>,
-    served: &AtomicUsize,
+    (served, hanging): (&AtomicUsize, &AtomicUsize),
     number: &AtomicUsize,
 ) {
     let mut buffer = Vec::new();
@@ -246,7 +287,10 @@ async fn converse(
                 Do::Wait(duration) => tokio::time::sleep(duration).await,
                 // It never holds a permit: what ends the wait is that it is closed.
                 Do::Gate(gate) => drop(gate.0.acquire().await),
-                Do::Hang => std::future::pending::<()>().await,
+                Do::Hang => {
+                    hanging.fetch_add(1, Ordering::SeqCst);
+                    std::future::pending::<()>().await;
+                }
                 Do::Close => return,
                 Do::Reset => {
                     stream.set_zero_linger().ok();
