@@ -252,6 +252,10 @@ pub struct Meter(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     reading: Reading,
+    /// The model that answers, as the vendor calls it.
+    model: Option<String>,
+    /// A subscription pays.
+    subscription: bool,
     /// Who waits for the first byte.
     waiting: Option<Waker>,
 }
@@ -297,6 +301,29 @@ impl Meter {
             reading.answered = true;
             reading.reported_cost = Some(cost);
         });
+    }
+
+    /// The vendor told which model answers.
+    pub fn answers(&self, model: &str) {
+        let mut inner = self.inner();
+        if inner.model.as_deref() != Some(model) {
+            inner.model = Some(model.to_owned());
+        }
+    }
+
+    /// The model that answers, as the vendor calls it, where it told.
+    pub fn model(&self) -> Option<String> {
+        self.inner().model.clone()
+    }
+
+    /// It turned out that a subscription pays.
+    pub fn subscription(&self) {
+        self.inner().subscription = true;
+    }
+
+    /// Whether it turned out that a subscription pays.
+    pub fn is_on_subscription(&self) -> bool {
+        self.inner().subscription
     }
 
     /// What was received by now.

@@ -111,6 +111,7 @@ impl State {
         let Answer {
             mut reply,
             cost_source,
+            prompt_tokens,
             model,
             failures,
             fallbacks,
@@ -119,8 +120,8 @@ impl State {
         } = answer;
         let result = &mut self.result;
         let first = fallbacks.is_empty();
-        self.counted = reply.usage.filter(|_| first).map(|told| Counted {
-            tokens: told.input_tokens,
+        self.counted = prompt_tokens.filter(|_| first).map(|tokens| Counted {
+            tokens,
             messages: asked,
         });
         // It counts where nothing was charged, as on a subscription that told no tokens.

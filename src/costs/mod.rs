@@ -29,7 +29,7 @@ pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{
     Attempt, Budget, BudgetLeft, BudgetWarning, Caps, Charges, Earlier, Ended, Hold, Ledger,
     LostAttempt, Outcome, OverBudget, PromptSize, Purpose, Refused, Scope, Settled, Spending,
-    Spent, estimate_tokens,
+    Spent, Weight, estimate_tokens,
 };
 pub use prices::{Price, Prices, Pricing};
 pub use settings::{BudgetSettings, OnUnpriced, PriceOverride};

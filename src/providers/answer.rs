@@ -11,6 +11,13 @@ use crate::usage::{Usage, Usd};
 /// The most that one answer may have, text, reasoning and calls together.
 const ANSWER_CAP: usize = 64 << 20;
 
+/// Bytes a token in the densest texts that are written: Hindi in the largest vocabularies has twelve, code that is
+/// indented deeply eight.
+const DENSEST: u64 = 16;
+
+/// Bytes that any answer may have.
+const ALLOWANCE: u64 = 4096;
+
 /// A piece that whoever watches may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Delta {
@@ -103,6 +110,20 @@ impl Answer {
         !self.text.is_empty() || !self.refusal.is_empty() || self.call_chars > 0
     }
 
+    /// Whether it is longer than so many tokens can be, so that the server does not heed what it was asked for.
+    pub(super) fn exceeds(&self, max_tokens: Option<u64>) -> bool {
+        let most =
+            max_tokens.map(|tokens| tokens.saturating_mul(DENSEST).saturating_add(ALLOWANCE));
+        most.is_some_and(|most| self.chars() as u64 > most)
+    }
+
+    /// Ends it where it is.
+    pub(super) fn cut(&mut self) {
+        self.finish = Some(Finish::Length);
+        self.warnings
+            .push("the server wrote on past `max_output_tokens`, and was cut off".to_owned());
+    }
+
     /// Takes the end: `done` when the server said that it is one.
     pub(super) fn end(&mut self, done: bool) -> Result<(), Fault> {
         let content = self.is_committed() || !self.calls.is_empty();
@@ -133,10 +154,14 @@ impl Answer {
 
     fn count(&mut self, chars: usize) -> Result<(), Fault> {
         self.uncounted += chars;
-        let all = self.text.len() + self.reasoning.len() + self.refusal.len() + self.call_chars;
-        if all + chars > ANSWER_CAP {
+        if self.chars() + chars > ANSWER_CAP {
             return Err(Fault::TooLong);
         }
         Ok(())
+    }
+
+    /// Bytes of all that came.
+    fn chars(&self) -> usize {
+        self.text.len() + self.reasoning.len() + self.refusal.len() + self.call_chars
     }
 }

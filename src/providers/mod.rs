@@ -86,6 +86,11 @@ pub trait Provider: Send + Sync {
         true
     }
 
+    /// Whether a model that reasons may do so without showing it, and counts it only at the end.
+    fn hides_reasoning(&self) -> bool {
+        false
+    }
+
     /// Whether its replies come from a recording, which a run says.
     fn is_recorded(&self) -> bool {
         false

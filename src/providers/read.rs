@@ -153,6 +153,10 @@ async fn take_all(
         }
         if answer.finish.is_some() {
             watch.ending();
+        } else if answer.exceeds(reading.request.max_output_tokens) {
+            // Nobody else stops what it writes, and is paid for.
+            answer.cut();
+            return answer.end(true).map_err(Failed::Fault);
         }
         if step.done || is_end {
             return answer.end(step.done).map_err(Failed::Fault);
@@ -175,6 +179,9 @@ async fn hand_out(reading: &Reading<'_>, answer: &mut Answer, blocks: &mut Optio
     let uncounted = std::mem::take(&mut answer.uncounted);
     if uncounted > 0 {
         reading.meter.received(uncounted);
+    }
+    if let Some(model) = &answer.model {
+        reading.meter.answers(model);
     }
     if let Some(usage) = answer.usage {
         reading.meter.reported(usage);

@@ -13,7 +13,9 @@ use super::words;
 use crate::costs::prices::{Growth, WorstCase};
 use crate::costs::{self, Ended, Hold, Ledger, Outcome, Price, PromptSize, estimate_tokens};
 use crate::event::{EventKind, Events};
-use crate::providers::{Delivery, FaultKind, OwnLoop, Provider, ProviderError, Reply, Request};
+use crate::providers::{
+    Delivery, FaultKind, Finish, OwnLoop, Provider, ProviderError, Reply, Request,
+};
 use crate::store::StoreError;
 use crate::usage::{Meter, Usage, Usd};
 
@@ -212,6 +214,7 @@ impl Around<'_> {
                     model: reply.model.clone(),
                     request_id: reply.request_id.clone(),
                     subscription: reply.subscription,
+                    filled: reply.finish == Finish::Length,
                 };
                 // Before anything else that may take long: a whole answer is charged what it cost.
                 Box::pin(self.settle(hold, outcome, tally)).await;
@@ -247,6 +250,7 @@ impl Around<'_> {
                     model: None,
                     request_id: error.request_id.clone(),
                     subscription: false,
+                    filled: false,
                 };
                 Box::pin(self.settle(hold, outcome, tally)).await;
                 // The store has counted it by now, together with what others have met.
@@ -344,6 +348,7 @@ impl Around<'_> {
         match hold.settle(outcome).await {
             Ok(settled) => {
                 tally.settled(&settled);
+                tally.warnings.extend(settled.note);
                 let usage = EventKind::Usage {
                     usage: settled.usage,
                     cost_usd: settled.cost,
@@ -404,6 +409,8 @@ impl Around<'_> {
             prompt: on_link.prompt,
             max_output_tokens: on_link.max_output_tokens,
             least_output_tokens: least_output(link, on_link.max_output_tokens),
+            hides_output: link.provider.hides_reasoning()
+                && link.facts.as_ref().and_then(|facts| facts.reasoning) == Some(true),
             one_hour_cache: false,
             doubts_cost: !link.provider.tells_cost(),
             most: None,

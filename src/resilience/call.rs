@@ -90,6 +90,9 @@ pub struct Answer {
     pub cost: Usd,
     /// Where the cost comes from: the least certain source of all attempts.
     pub cost_source: CostSource,
+    /// The tokens of the prompt as the vendor counted them; `None` where it did not, or cannot have.
+    #[serde(default)]
+    pub prompt_tokens: Option<u64>,
     /// The model that was asked for: the first of the chain.
     pub requested_model: String,
     /// The model that answered.

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use super::call::Counted;
-use crate::costs::PromptSize;
+use crate::costs::{PromptSize, Weight};
 use crate::message::Message;
 use crate::providers::Request;
 
@@ -60,24 +60,17 @@ pub fn add_message(size: &mut PromptSize, message: &Message) {
 
 /// Adds a value as it is written out, without writing it anywhere.
 fn add_json(size: &mut PromptSize, value: &impl Serialize) {
-    let mut counter = Counter(PromptSize::default());
+    let mut counter = Counter(Weight::default());
     // Nothing can fail: the counter takes everything, and these values have only text for keys.
     drop(serde_json::to_writer(&mut counter, value));
-    size.bytes = size.bytes.saturating_add(counter.0.bytes);
-    size.light_bytes = size.light_bytes.saturating_add(counter.0.light_bytes);
-    size.parts = size.parts.saturating_add(1);
+    size.add_weight(&counter.0);
 }
 
-struct Counter(PromptSize);
+struct Counter(Weight);
 
 impl io::Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let light = bytes
-            .iter()
-            .filter(|byte| matches!(byte, b'a'..=b'z' | b' ' | b'\n'))
-            .count();
-        self.0.bytes = self.0.bytes.saturating_add(bytes.len() as u64);
-        self.0.light_bytes = self.0.light_bytes.saturating_add(light as u64);
+        self.0.feed(bytes);
         Ok(bytes.len())
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Tally {
     /// How often what was shown had to be struck.
     pub(super) resets: u32,
     charges: Charges,
+    /// The tokens of the last prompt, as counted by who answered it.
+    prompt_tokens: Option<u64>,
 }
 
 /// Why a link gave no answer.
@@ -42,6 +44,7 @@ pub(super) struct Failure {
 impl Tally {
     /// Counts what an attempt cost.
     pub(super) fn settled(&mut self, settled: &Settled) {
+        self.prompt_tokens = settled.prompt_tokens;
         self.charges
             .charge(settled.usage, settled.cost, settled.source);
     }
@@ -65,6 +68,7 @@ impl Tally {
             usage: self.charges.usage,
             cost: self.charges.cost,
             cost_source: self.charges.source.unwrap_or(own),
+            prompt_tokens: self.prompt_tokens,
             requested_model: chain
                 .first()
                 .map_or_else(String::new, |link| link.canonical.clone()),

@@ -38,7 +38,7 @@ fn server() -> Stub {
             text if text.starts_with("read") => {
                 stub::tool_calls(&[("1", "read", json!({"path": "large.txt"}))])
             }
-            _ => stub::text("yes"),
+            _ => stub::text_with_usage("yes", 300, 5),
         }
     })
 }
@@ -102,7 +102,7 @@ fn older_turns_give_way_to_a_summary_that_the_next_process_finds() {
         (&result["attempts"], &result["turns"]),
         (&json!(2), &json!(1))
     );
-    assert_eq!(result["cost_usd"], "0.000030");
+    assert_eq!(result["cost_usd"], "0.001283");
 
     let chats = server.chats();
     let summing = chats[3].last_text();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::prompt_size::PromptSize;
 use super::spent::Spent;
 use crate::costs::PriceOverride;
 use crate::costs::prices::WorstCase;
@@ -78,6 +79,8 @@ pub struct Attempt {
     /// With it, `max_output_tokens` gives way to what the budgets afford, down to this.
     /// [`super::Hold::max_output_tokens`] tells what was granted.
     pub least_output_tokens: Option<u64>,
+    /// The model may reason without showing or counting it before its answer has ended.
+    pub hides_output: bool,
     /// The prompt is written to a cache for an hour, not for five minutes.
     pub one_hour_cache: bool,
     /// A cost that is told is a claim: it counts where it is more than the price list says.
@@ -85,8 +88,8 @@ pub struct Attempt {
     /// The most that it can cost where somebody else sees to that, such as a CLI with a budget of
     /// its own; replaces what would follow from tokens and prices.
     pub most: Option<Usd>,
-    /// The most that it can have cost while no byte of an answer has come, where that is less than all
-    /// of it: the first reply of a CLI.
+    /// The most that one of its replies can cost, where it takes several, as a CLI does: while nothing is told of
+    /// one, nobody knows what it cost.
     pub most_unanswered: Option<Usd>,
 }
 
@@ -98,80 +101,6 @@ impl Attempt {
             output_tokens: self.max_output_tokens,
             one_hour_cache: self.one_hour_cache,
         }
-    }
-}
-
-/// How large a prompt is before the vendor has counted it.
-///
-/// Tokenizers differ, and their tables are larger than this program. Two numbers are kept instead: a
-/// likely one, and one that no tokenizer in use exceeds, for holds. A token covers at least one
-/// byte; words of lower-case letters, which are most of any prompt, take at least two bytes a token
-/// in all of them. So the most is half the lower-case letters and blanks and all of the rest: about
-/// twice what English or code really needs, and still enough for digits, base64 and other scripts.
-/// What the vendor counted for the beginning of the same conversation is taken as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PromptSize {
-    /// Tokens that the vendor counted for the beginning of the prompt.
-    pub counted_tokens: u64,
-    /// Bytes of the rest: text, arguments, schemas of tools.
-    pub bytes: u64,
-    /// Those of them that are lower-case letters and blanks.
-    pub light_bytes: u64,
-    /// Messages and tools, each of which is wrapped in a few tokens.
-    pub parts: u64,
-}
-
-/// Tokens that wrap one message or tool.
-const TOKENS_PER_PART: u64 = 16;
-
-/// Tokens that a vendor puts before a prompt of its own accord (instructions for tools).
-const TOKENS_OF_VENDOR: u64 = 600;
-
-impl PromptSize {
-    /// The size of one text.
-    pub fn of(text: &str) -> Self {
-        let mut size = Self::default();
-        size.add(text);
-        size
-    }
-
-    /// Adds a message, a schema or another part of the prompt.
-    pub fn add(&mut self, text: &str) {
-        let light = text
-            .bytes()
-            .filter(|byte| matches!(byte, b'a'..=b'z' | b' ' | b'\n'))
-            .count();
-        self.bytes = self.bytes.saturating_add(text.len() as u64);
-        self.light_bytes = self.light_bytes.saturating_add(light as u64);
-        self.parts = self.parts.saturating_add(1);
-    }
-
-    /// About how many tokens it has.
-    pub fn likely_tokens(&self) -> u64 {
-        self.counted_tokens
-            .saturating_add(estimate_tokens(self.bytes))
-    }
-
-    /// How many tokens its texts can have at most, without what wraps them.
-    pub fn text_tokens(&self) -> u64 {
-        let heavy = self.bytes.saturating_sub(self.light_bytes);
-        heavy.saturating_add(self.light_bytes.div_ceil(2))
-    }
-
-    /// How many tokens it can have at most.
-    pub fn most_tokens(&self) -> u64 {
-        if self.bytes == 0 && self.parts == 0 {
-            return self.counted_tokens;
-        }
-        let vendor = if self.counted_tokens == 0 {
-            TOKENS_OF_VENDOR
-        } else {
-            0
-        };
-        self.counted_tokens
-            .saturating_add(self.text_tokens())
-            .saturating_add(self.parts.saturating_mul(TOKENS_PER_PART))
-            .saturating_add(vendor)
     }
 }
 
@@ -190,25 +119,6 @@ pub(super) fn charged_tokens(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_most_is_above_the_likely_and_not_absurdly_so() {
-        let prose = "the quick brown fox jumps over the lazy dog and then rests. ".repeat(100);
-        let size = PromptSize::of(&prose);
-        assert_eq!(size.bytes, 6000);
-        assert_eq!(size.light_bytes, 5900);
-        assert_eq!(size.likely_tokens(), 1500);
-        assert_eq!(size.most_tokens(), 100 + 2950 + 16 + 600);
-        let digits = PromptSize::of(&"7".repeat(1000));
-        assert_eq!(digits.most_tokens(), 1000 + 16 + 600);
-        let mut next = PromptSize {
-            counted_tokens: 1234,
-            ..PromptSize::default()
-        };
-        assert_eq!((next.likely_tokens(), next.most_tokens()), (1234, 1234));
-        next.add("ok");
-        assert_eq!((next.likely_tokens(), next.most_tokens()), (1235, 1251));
-    }
 
     #[test]
     fn received_text_is_charged_above_any_usual_ratio() {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Ledger;
 use super::budget::{Budget, BudgetWarning, Standing};
 use super::rows::{self, Settlement};
-use super::settlement::{Basis, Charge, Ended, NOT_SENT, Outcome, Way, charge};
+use super::settlement::{Basis, Charge, Ended, NOT_SENT, Outcome, Way, charge, counts_prompt};
 use super::spent::Spent;
 use crate::store::{Durability, StoreError};
 use crate::usage::{CostSource, Meter, Usd};
@@ -31,7 +31,6 @@ pub struct Hold {
     warn_at: f64,
     meter: Arc<Meter>,
     spent: Arc<Spent>,
-    max_output_tokens: u64,
     warning: Option<String>,
     began: Instant,
 }
@@ -73,6 +72,10 @@ pub struct Settled {
     pub list_price: Option<Usd>,
     /// What stays held, because nobody knows what became of the attempt.
     pub held: Usd,
+    /// The tokens of the prompt as the vendor counted them; `None` where it did not, or cannot have.
+    pub prompt_tokens: Option<u64>,
+    /// What the user should know about the charge; told once a process.
+    pub note: Option<String>,
     /// Budgets that are nearly used up; each is told once a process.
     pub warnings: Vec<BudgetWarning>,
 }
@@ -95,7 +98,6 @@ impl Hold {
             warn_at: capped.1,
             meter,
             spent,
-            max_output_tokens: 0,
             warning: None,
             began: Instant::now(),
         }
@@ -108,7 +110,7 @@ impl Hold {
     pub(super) fn open(&mut self, amount: Usd, max_output_tokens: u64, warning: Option<String>) {
         self.state = State::Open;
         self.basis.hold = amount;
-        self.max_output_tokens = max_output_tokens;
+        self.basis.max_output_tokens = max_output_tokens;
         self.warning = warning;
     }
 
@@ -124,7 +126,7 @@ impl Hold {
 
     /// The output tokens that the hold covers: no more may be asked for.
     pub fn max_output_tokens(&self) -> u64 {
-        self.max_output_tokens
+        self.basis.max_output_tokens
     }
 
     /// Something the user should know before the call, such as an unknown price; told once.
@@ -138,15 +140,17 @@ impl Hold {
     /// When the store cannot be written: the attempt then counts at its hold.
     pub async fn settle(mut self, outcome: Outcome) -> Result<Settled, StoreError> {
         let way = match &outcome.ended {
+            Ended::Answered if outcome.filled => Way::Filled,
             Ended::Answered => Way::Whole,
             Ended::Failed { .. } => Way::Cut,
             Ended::Refused { .. } => Way::Never,
         };
-        self.basis.subscription |= outcome.subscription;
+        self.basis.subscription |= outcome.subscription || self.meter.is_on_subscription();
         let mut reading = self.meter.reading();
         reading.reported = outcome.usage.or(reading.reported);
         reading.reported_cost = outcome.reported_cost.or(reading.reported_cost);
         let now = SystemTime::now();
+        let note = self.price_answer(outcome.model.as_deref());
         let charge = charge(&self.basis, way, reading, now);
         self.charged(outcome.ended.name(), &charge);
         let settlement = self.settlement(charge, outcome.ended.name(), now, &outcome);
@@ -157,6 +161,7 @@ impl Hold {
             rows::standings(transaction, capped)
         });
         self.state = State::Done;
+        let prompt_tokens = self.basis.prompt_tokens;
         let (warn_at, hold, spent) = (self.warn_at, self.basis.hold, Arc::clone(&self.spent));
         drop(self);
         let standings = written
@@ -169,8 +174,24 @@ impl Hold {
             usage: charge.usage,
             list_price: charge.computed.filter(|_| on_subscription),
             held: charge.held,
+            prompt_tokens: reading
+                .reported
+                .map(|told| told.input_tokens)
+                .filter(|told| counts_prompt(*told, prompt_tokens)),
+            note,
             warnings: ledger.warnings(standings, warn_at),
         })
+    }
+
+    /// Sees to it that another model than the one asked is not charged less than it costs; says where it costs more.
+    fn price_answer(&mut self, told: Option<&str>) -> Option<String> {
+        let provider = self.basis.listed_at.as_deref()?;
+        let answered = told.map(str::to_owned).or_else(|| self.meter.model())?;
+        let (price, note) = self
+            .ledger
+            .dearer(provider, &self.basis.pricing, &answered)?;
+        self.basis.answered_price = Some(price);
+        note
     }
 
     /// Tells those who count what it is charged.
@@ -213,6 +234,8 @@ impl Drop for Hold {
             State::Open => (Way::Cut, "cancelled"),
         };
         self.state = State::Done;
+        self.basis.subscription |= self.meter.is_on_subscription();
+        drop(self.price_answer(None));
         let charge = charge(&self.basis, way, self.meter.reading(), now);
         self.charged(ended, &charge);
         let mut settlement = self.settlement(charge, ended, now, &Outcome::default());

@@ -6,17 +6,19 @@ mod earlier;
 mod hold;
 pub(super) mod holder;
 mod lost;
+mod prompt_size;
 pub(super) mod rows;
 mod settlement;
 mod spent;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{Attempt, PromptSize, Purpose, estimate_tokens};
+pub use attempt::{Attempt, Purpose, estimate_tokens};
 pub use budget::{Budget, BudgetLeft, BudgetWarning, Caps, OverBudget, Refused, Scope};
 pub use earlier::Earlier;
 pub use hold::{Hold, Settled};
 pub use lost::LostAttempt;
+pub use prompt_size::{PromptSize, Weight};
 pub use settlement::{Ended, Outcome};
 pub use spent::{Charges, Spent};
 
@@ -107,17 +109,21 @@ impl Ledger {
         let pricing = self.pricing(attempt);
         let capped = capped(attempt, caps, day);
         let on_unpriced = caps.on_unpriced(!capped.is_empty());
-        let (ask, warning) = self.ask(attempt, on_unpriced, &pricing)?;
+        let (ask, warning) = self.ask(attempt, on_unpriced, &pricing, !capped.is_empty())?;
         let scopes: Arc<[String]> = budget::charged_scopes(attempt, day).into();
         let row = rows::NewRow::new(attempt, &pricing, self.holder(), now);
         let basis = Basis {
             pricing,
+            listed_at: attempt.price.is_none().then(|| attempt.provider.clone()),
+            answered_price: None,
             subscription: attempt.subscription,
             doubts_cost: attempt.doubts_cost,
             hold: Usd::ZERO,
             priced_as: priced_as(attempt),
             most_unanswered: attempt.most_unanswered,
             prompt_tokens: attempt.prompt.likely_tokens(),
+            max_output_tokens: attempt.max_output_tokens,
+            hides_output: attempt.hides_output,
             began: now,
         };
         let mut hold = Hold::pending(
@@ -254,6 +260,37 @@ impl Ledger {
         })
     }
 
+    /// The price of the model that answered, where the list has another than for the one that was asked; says so once
+    /// where it is dearer.
+    fn dearer(
+        &self,
+        provider: &str,
+        asked: &Pricing,
+        answered: &str,
+    ) -> Option<(Arc<Price>, Option<String>)> {
+        let Pricing::Known(asked) = asked else {
+            return None;
+        };
+        let Pricing::Known(price) = self.prices.price(Asked {
+            model: answered,
+            provider,
+            local: false,
+            configured: None,
+        }) else {
+            return None;
+        };
+        if price == *asked {
+            return None;
+        }
+        let is_dearer =
+            price.base.input > asked.base.input || price.base.output > asked.base.output;
+        let told = format!("dearer/{provider}/{answered}");
+        let note = (is_dearer && self.tell_once(told)).then(|| {
+            format!("`{answered}` answered, which costs more than the model that was asked")
+        });
+        Some((price, note))
+    }
+
     fn holder(&self) -> Holder {
         *self.holder.get_or_init(Holder::this_process)
     }
@@ -264,6 +301,7 @@ impl Ledger {
         attempt: &Attempt,
         on_unpriced: OnUnpriced,
         pricing: &Pricing,
+        is_capped: bool,
     ) -> Result<(Ask, Option<String>), Refused> {
         if attempt.subscription || attempt.recorded {
             return Ok((Ask::Nothing, None));
@@ -271,30 +309,24 @@ impl Ledger {
         if let Some(most) = attempt.most {
             return Ok((Ask::Fixed(most), None));
         }
-        // What one of its calls has cost, the next one may cost, too.
-        let unheld = self
-            .unheld
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&priced_as(attempt))
-            .copied();
-        let unheld = Ask::Fixed(unheld.unwrap_or_default());
         match pricing {
-            Pricing::Local => Ok((unheld, None)),
+            Pricing::Local => Ok((self.unheld(attempt, is_capped)?, None)),
             Pricing::Known(price) => {
                 let priced = Ask::Priced {
                     price: Arc::clone(price),
                     worst: attempt.worst_case(),
                     least_output: attempt.least_output_tokens,
                 };
-                let is_free = priced.amount() == Usd::ZERO;
-                Ok((if is_free { unheld } else { priced }, None))
+                if priced.amount() > Usd::ZERO {
+                    return Ok((priced, None));
+                }
+                Ok((self.unheld(attempt, is_capped)?, None))
             }
             Pricing::Unpriced => match on_unpriced {
                 OnUnpriced::Deny => Err(Refused::Unpriced {
                     model: attempt.model.clone(),
                 }),
-                OnUnpriced::Allow => Ok((unheld, None)),
+                OnUnpriced::Allow => Ok((self.unheld(attempt, is_capped)?, None)),
                 OnUnpriced::Warn => {
                     let model = &attempt.model;
                     let warning = self.tell_once(format!("unpriced/{model}")).then(|| {
@@ -303,10 +335,32 @@ impl Ledger {
                              they cost, or as nothing"
                         )
                     });
-                    Ok((unheld, warning))
+                    Ok((self.unheld(attempt, is_capped)?, warning))
                 }
             },
         }
+    }
+
+    /// What a call asks for of which no list has the price: what one like it has cost, it may cost, too.
+    fn unheld(&self, attempt: &Attempt, is_capped: bool) -> Result<Ask, StoreError> {
+        let key = priced_as(attempt);
+        let known = {
+            let unheld = self.unheld.lock().unwrap_or_else(PoisonError::into_inner);
+            unheld.get(&key).copied()
+        };
+        let most = match known {
+            Some(most) => most,
+            None if is_capped => {
+                let (provider, model) = (attempt.provider.clone(), attempt.model.clone());
+                let most = self
+                    .store
+                    .read(move |connection| rows::dearest(connection, &provider, &model))?;
+                self.charged_unheld(&key, most);
+                most
+            }
+            None => Usd::ZERO,
+        };
+        Ok(Ask::Fixed(most))
     }
 
     /// Notes what a call was charged for which nothing was held.

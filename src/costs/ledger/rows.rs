@@ -207,6 +207,24 @@ pub(in crate::costs) fn total(connection: &Connection, scope: &str) -> rusqlite:
     Ok(found.unwrap_or_default())
 }
 
+/// How many of the last attempts are looked through for those of a model.
+const LATELY: u32 = 1_000;
+
+/// The most that a provider said lately an attempt of a model cost.
+pub(super) fn dearest(
+    connection: &Connection,
+    provider: &str,
+    model: &str,
+) -> rusqlite::Result<Usd> {
+    let most: Option<i64> = connection
+        .prepare_cached(
+            "SELECT max(reported) FROM attempts
+             WHERE id > (SELECT max(id) FROM attempts) - ?1 AND provider = ?2 AND model_asked = ?3",
+        )?
+        .query_row((LATELY, provider, model), |row| row.get(0))?;
+    Ok(most.map_or(Usd::ZERO, Usd::from_pico))
+}
+
 /// How budgets stand.
 pub(super) fn standings(
     connection: &Connection,

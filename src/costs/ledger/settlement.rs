@@ -1,9 +1,10 @@
 //! What an attempt is charged in the end: pure.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::attempt::charged_tokens;
-use crate::costs::prices::Pricing;
+use crate::costs::prices::{Price, Pricing};
 use crate::usage::{CostSource, Reading, Usage, Usd};
 
 /// How an attempt ended, as its provider tells it.
@@ -21,6 +22,8 @@ pub struct Outcome {
     pub request_id: Option<String>,
     /// A subscription paid, as was found out on the way.
     pub subscription: bool,
+    /// It took every output token that it was given.
+    pub filled: bool,
 }
 
 /// How an attempt ended.
@@ -66,17 +69,36 @@ impl Ended {
 #[derive(Clone, Debug)]
 pub(super) struct Basis {
     pub(super) pricing: Pricing,
+    /// The provider in whose list the model stands; `None` where its price is known otherwise.
+    pub(super) listed_at: Option<String>,
+    /// The price of the model that answered, where that is not the one that was asked.
+    pub(super) answered_price: Option<Arc<Price>>,
     pub(super) subscription: bool,
     /// A cost that is told is a claim.
     pub(super) doubts_cost: bool,
     pub(super) hold: Usd,
     /// What its price goes by.
     pub(super) priced_as: String,
-    /// The most that it can have cost before the first byte, where that is less.
+    /// The most that the one of its replies that is under way can cost, where it takes several.
     pub(super) most_unanswered: Option<Usd>,
     /// About how many tokens the prompt has.
     pub(super) prompt_tokens: u64,
+    /// The output tokens that were asked for at most.
+    pub(super) max_output_tokens: u64,
+    /// The model may reason out of sight, so that what was seen tells little about what it wrote.
+    pub(super) hides_output: bool,
     pub(super) began: SystemTime,
+}
+
+impl Basis {
+    /// How many tokens a count of the prompt is measured by.
+    fn counted_prompt(&self) -> u64 {
+        match self.pricing {
+            Pricing::Known(_) => self.prompt_tokens,
+            // One is more than a count of nothing.
+            Pricing::Local | Pricing::Unpriced => self.prompt_tokens.min(1),
+        }
+    }
 }
 
 /// What an attempt is charged.
@@ -97,6 +119,8 @@ pub(super) struct Charge {
 pub(super) enum Way {
     /// A whole answer.
     Whole,
+    /// An answer that took every output token that it was given.
+    Filled,
     /// Failed or dropped in the middle.
     Cut,
     /// Never reached a model.
@@ -110,6 +134,16 @@ const MOST_TOKENS: u64 = 1_000_000_000;
 /// More than any call can cost, for the same reason.
 const MOST_COST: Usd = Usd::from_pico(100_000 * 1_000_000_000_000);
 
+/// By how much a prompt's likely tokens may exceed what was counted. Wide tables and rulers in it have up to thirty
+/// bytes a token, eight times what was taken for likely.
+const MOST_DENSE: u64 = 8;
+
+/// Whether this can be how many tokens a prompt has that likely has so many: some servers leave out what they have
+/// cached, or count nothing.
+pub(super) fn counts_prompt(input_tokens: u64, likely_tokens: u64) -> bool {
+    input_tokens.saturating_mul(MOST_DENSE) >= likely_tokens
+}
+
 /// Whether a vendor can have meant what it told; else it counts as not told at all.
 fn is_plausible(usage: &Usage) -> bool {
     !usage.is_empty() && usage.input_tokens.max(usage.output_tokens) <= MOST_TOKENS
@@ -121,10 +155,16 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
         .reported_cost
         .filter(|cost| (Usd::ZERO..=MOST_COST).contains(cost));
     let told = reading.reported.filter(is_plausible);
-    let list = |usage: &Usage| match &basis.pricing {
-        Pricing::Known(price) => Some(price.cost(usage, basis.began, ended)),
-        Pricing::Local => Some(Usd::ZERO),
-        Pricing::Unpriced => None,
+    let list = |usage: &Usage| {
+        let cost = |price: &Arc<Price>| price.cost(usage, basis.began, ended);
+        match &basis.pricing {
+            // A server may let a dearer model answer than was asked.
+            Pricing::Known(price) => {
+                Some(cost(price).max(basis.answered_price.as_ref().map_or(Usd::ZERO, cost)))
+            }
+            Pricing::Local => Some(Usd::ZERO),
+            Pricing::Unpriced => None,
+        }
     };
     if way == Way::Never {
         return Charge {
@@ -136,7 +176,13 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
             reported: None,
         };
     }
-    if way == Way::Cut && !reading.answered && told.is_none() && reported.is_none() {
+    // Of what was cut, and of which nothing is told, nobody knows what it cost.
+    let is_untold = way == Way::Cut && reported.is_none() && !basis.subscription;
+    let counted = told.is_some_and(|usage| usage.output_tokens > 0);
+    // The head of an answer says nothing about it, nor does the text of one that was thought out before.
+    let is_seen = counted
+        || (reading.output_bytes > 0 && !basis.hides_output && basis.most_unanswered.is_none());
+    if is_untold && !is_seen {
         return Charge {
             held: basis.most_unanswered.unwrap_or(basis.hold).min(basis.hold),
             usage: Usage::default(),
@@ -146,15 +192,16 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
             reported: None,
         };
     }
-    // A count of nothing for what was there is no count.
+    // A count of nothing for what was there is no count. Where nothing is paid, what is told may stand.
     let leaves_out = |usage: &Usage| {
-        (usage.input_tokens == 0 && basis.prompt_tokens > 0)
+        !counts_prompt(usage.input_tokens, basis.counted_prompt())
             || (usage.output_tokens == 0 && reading.output_bytes > 0)
     };
-    let is_whole = way == Way::Whole && told.is_some_and(|usage| !leaves_out(&usage));
+    let is_ended = matches!(way, Way::Whole | Way::Filled);
+    let is_whole = is_ended && told.is_some_and(|usage| !leaves_out(&usage));
     let usage = match told {
         Some(usage) if is_whole => usage,
-        told => estimate(told.unwrap_or_default(), basis.prompt_tokens, reading),
+        told => estimate(basis, way, told.unwrap_or_default(), reading),
     };
     let computed = list(&usage);
     let (cost, source) = if basis.subscription {
@@ -162,7 +209,7 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
     } else {
         match (reported, computed) {
             (Some(reported), Some(computed))
-                if way == Way::Whole && basis.doubts_cost && computed > reported =>
+                if is_ended && basis.doubts_cost && computed > reported =>
             {
                 let source = if is_whole {
                     CostSource::Computed
@@ -171,7 +218,7 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
                 };
                 (computed, source)
             }
-            (Some(reported), _) if way == Way::Whole => (reported, CostSource::Reported),
+            (Some(reported), _) if is_ended => (reported, CostSource::Reported),
             // What was told last may not cover what came after it.
             (Some(reported), Some(computed)) if computed > reported => {
                 (computed, CostSource::Estimated)
@@ -184,27 +231,43 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
             (None, None) => (Usd::ZERO, CostSource::Unpriced),
         }
     };
+    let cost = cost.at_least_zero();
+    // What several replies counted does not cover the one that was under way.
+    let under_way = basis
+        .most_unanswered
+        .filter(|_| is_untold)
+        .unwrap_or_default();
     Charge {
-        held: Usd::ZERO,
+        held: under_way.min((basis.hold - cost).at_least_zero()),
         usage,
-        cost: cost.at_least_zero(),
+        cost,
         source,
         computed,
         reported,
     }
 }
 
-/// The tokens of an answer that was cut, or whose vendor told none: the prompt, and the larger of
-/// what was told and of what was received.
-fn estimate(told: Usage, prompt_tokens: u64, reading: Reading) -> Usage {
-    let input_tokens = if told.input_tokens == 0 {
-        prompt_tokens
-    } else {
+/// The tokens of an answer that was cut, or whose vendor did not tell them all: the prompt, and the larger of
+/// what was told and of what was received, or all that it may have written.
+fn estimate(basis: &Basis, way: Way, told: Usage, reading: Reading) -> Usage {
+    let input_tokens = if counts_prompt(told.input_tokens, basis.counted_prompt()) {
         told.input_tokens
+    } else {
+        basis.prompt_tokens
+    };
+    let received = charged_tokens(reading.output_bytes);
+    let output_tokens = match way {
+        Way::Whole | Way::Filled if told.output_tokens > 0 => told.output_tokens,
+        Way::Filled => received.max(basis.max_output_tokens),
+        Way::Whole if basis.hides_output => received.max(basis.max_output_tokens),
+        Way::Whole | Way::Cut | Way::Never => told.output_tokens.max(received),
     };
     Usage {
         input_tokens,
-        output_tokens: told.output_tokens.max(charged_tokens(reading.output_bytes)),
+        output_tokens,
         ..told
     }
 }
+
+#[cfg(test)]
+mod tests;

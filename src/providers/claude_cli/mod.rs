@@ -277,6 +277,7 @@ impl ClaudeCli {
         let watching = Watching {
             clocks: &request.clocks,
             bridge: request.own_loop.bridge.as_ref(),
+            may_subscribe: self.spec.may_subscribe(),
             before: attempt.start.before,
             meter,
             events,

@@ -12,7 +12,7 @@ use crate::providers::{FaultKind, Finish, Partial, ProviderError, Reply, StreamF
 use super::faults::{self, Fault};
 use super::heard::Heard;
 use super::money::{Bill, ModelUsage, bill};
-use super::stream::ResultLine;
+use super::stream::{Init, ResultLine};
 
 /// How a run ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,11 +74,8 @@ pub fn decide(
     circumstances: &Circumstances<'_>,
 ) -> (Result<Reply, Box<ProviderError>>, Option<Bill>) {
     let bill = bill(&heard.results, circumstances.before);
-    let subscription = circumstances.may_subscribe
-        && heard
-            .init
-            .as_ref()
-            .is_some_and(|init| matches!(init.api_key_source.as_str(), "none" | "oauth"));
+    let subscription =
+        circumstances.may_subscribe && heard.init.as_ref().is_some_and(Init::is_on_subscription);
     let outcome = match heard.results.last().cloned() {
         Some(line) if is_success(&line, ended) => {
             reply(heard, line, bill, subscription, circumstances)

@@ -37,6 +37,8 @@ pub(super) struct Watching<'a> {
     pub clocks: &'a Clocks,
     /// Our tools, where it gets them.
     pub bridge: Option<&'a ToolBridge>,
+    /// Whether `none` as the source of its key means a subscription login.
+    pub may_subscribe: bool,
     /// What the conversation had cost before.
     pub before: ModelUsage,
     /// Is kept up to date.
@@ -244,7 +246,12 @@ async fn take(
     let now = Instant::now();
     let reason = reason_to_stop(&line, heard, watching.bridge.is_some());
     match &line {
-        Line::Init(_) => watch.result = None,
+        Line::Init(init) => {
+            watch.result = None;
+            if watching.may_subscribe && init.is_on_subscription() {
+                watching.meter.subscription();
+            }
+        }
         Line::Result(_) => watch.result = Some(now),
         Line::ApiRetry(retry) => {
             watch.waits_until = Some(now + Duration::from_millis(retry.delay_ms));
@@ -262,6 +269,9 @@ async fn take(
     if progress {
         watch.progress = Some(now);
         watching.meter.answered();
+    }
+    if let Some(model) = &heard.model {
+        watching.meter.answers(model);
     }
     watch.in_tool = heard.in_tool();
     let bytes = heard.output_bytes.saturating_sub(before);

@@ -67,6 +67,13 @@ pub struct Init {
     pub mcp_servers: Vec<(String, String)>,
 }
 
+impl Init {
+    /// Whether a subscription login pays, where that can be told from the source of the key at all.
+    pub fn is_on_subscription(&self) -> bool {
+        matches!(self.api_key_source.as_str(), "none" | "oauth")
+    }
+}
+
 /// The announcement of a retry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiRetry {

@@ -97,6 +97,10 @@ impl Provider for Chat {
         self.quirks().tells_cost
     }
 
+    fn hides_reasoning(&self) -> bool {
+        true
+    }
+
     fn complete<'a>(
         &'a self,
         request: &'a Request,

@@ -177,6 +177,14 @@ impl Provider for Recorder {
         self.inner.runs_own_tools()
     }
 
+    fn tells_cost(&self) -> bool {
+        self.inner.tells_cost()
+    }
+
+    fn hides_reasoning(&self) -> bool {
+        self.inner.hides_reasoning()
+    }
+
     fn is_recorded(&self) -> bool {
         self.inner.is_recorded()
     }

@@ -22,6 +22,7 @@ async fn a_first_answer_is_one_request_with_everything_set() {
             failures: Vec::new(),
             fallbacks: Vec::new(),
             warnings: Vec::new(),
+            prompt_tokens: Some(10),
         }
     );
     let seen = &script.seen()[0].request;

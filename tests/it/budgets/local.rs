@@ -68,9 +68,9 @@ fn a_server_that_tells_what_no_price_list_has_is_stopped_by_the_budget() {
     }
 }
 
-/// What one process has found out another one does not know; a budget that is exceeded stops both.
+/// What one process has found out is in the ledger for the next one; and a budget that is exceeded stops everything.
 #[test]
-fn an_exceeded_budget_stops_calls_that_hold_nothing() {
+fn what_a_server_told_once_the_next_process_holds() {
     let server = Stub::start(|_| {
         let mut told = stub::usage(10, 5);
         told["usage"]["cost"] = json!(0.8);
@@ -84,14 +84,24 @@ fn an_exceeded_budget_stops_calls_that_hold_nothing() {
     let yaml = priced(&server.url(), 0.0, 0.0, "budget: {day_usd: 1.00}", "");
     context.write("orch.yaml", yaml);
     let ask = ["--agent", "a", "--prompt", "x", "--json"];
-    for _ in 0..2 {
-        context.orch(&ask).exits(0);
-    }
-    let refused = context.orch(&ask).exits(7).json();
-    let message = refused["error"]["message"].as_str().unwrap();
-    let words = "the budget `day` of 1.000000 USD is exceeded: 1.600000 spent, 0.000000 held";
-    assert!(message.starts_with(words), "{message}");
-    assert_eq!(server.chats().len(), 2);
+    context.orch(&ask).exits(0);
+    let refusal = || {
+        let refused = context.orch(&ask).exits(7).json();
+        refused["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let would_be = "the budget `day` of 1.000000 USD would be exceeded: 0.800000 spent, 0.000000 held, 0.200000 left, \
+                    and this call may cost 0.800000";
+    assert!(refusal().starts_with(would_be), "{}", refusal());
+    let lower = priced(&server.url(), 0.0, 0.0, "budget: {day_usd: 0.50}", "");
+    context.write(
+        "orch.yaml",
+        lower
+            .replace("m: {", "n: {")
+            .replace("model: m", "model: n"),
+    );
+    let is = "the budget `day` of 0.500000 USD is exceeded: 0.800000 spent, 0.000000 held";
+    assert!(refusal().starts_with(is), "{}", refusal());
+    assert_eq!(server.chats().len(), 1);
     // A free call under a budget of nothing is none that exceeds it.
     let free = Stub::start(|_| stub::text("ok"));
     let context = Context::new();

@@ -23,7 +23,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn plain() -> String {
     let data = [
         super::script::choice(&serde_json::json!({"content": "yes"}), Some("stop")),
-        serde_json::json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}),
+        serde_json::json!({"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 5}}),
     ];
     format!("{}data: [DONE]\n\n", super::script::events(&data))
 }
@@ -127,7 +127,7 @@ fn what_is_no_answer_is_said_to_be_none() {
             "half a document",
             r#"{"choices": [{"mess"#,
             "invalid_json",
-            Charged::Estimate,
+            Charged::Held,
         ),
         again(
             "an error with status 200",
@@ -165,7 +165,7 @@ fn what_is_no_answer_is_said_to_be_none() {
                 r#"{"id":"c","object":"chat.completion","choices":[]}"#,
             )],
             1,
-            [("empty", Charged::Estimate); 3],
+            [("empty", Charged::Held); 3],
         ),
         again("a length that is too large", "", "truncated", Charged::Held),
     ]);
@@ -175,10 +175,7 @@ fn what_is_no_answer_is_said_to_be_none() {
         send(&plain()[..40]),
     ];
     rows.push(Row {
-        ledger: vec![
-            ("truncated", Charged::Estimate),
-            ("answered", Charged::Told),
-        ],
+        ledger: vec![("truncated", Charged::Held), ("answered", Charged::Told)],
         ..answered("less than its length", then_answer(short))
     });
     check_all(&rows);
@@ -201,7 +198,7 @@ fn floods_are_cut_off_and_not_held_in_memory() {
         settings: once,
         says: vec![says],
         memory: Some(150),
-        ..failed(name, vec![script], 5, [("invalid_json", Charged::Estimate)])
+        ..failed(name, vec![script], 5, [("invalid_json", Charged::Held)])
     };
     let long = "longer than 16 MiB";
     check_all(&[

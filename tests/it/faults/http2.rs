@@ -163,7 +163,7 @@ fn head(status: u16, kind: &str) -> Response<()> {
 }
 
 fn whole() -> String {
-    let usage = json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}});
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 5}});
     let said = [
         choice(&json!({"content": "yes"}), None),
         choice(&json!({}), Some("stop")),

@@ -270,7 +270,7 @@ impl Entry {
             ("held", ..) | (_, _, 0) if unsure => Charged::Unsure,
             ("held", ..) => Charged::Held,
             (_, _, 0) => Charged::Nothing,
-            (_, "computed", 15_000_000_000) => Charged::Told,
+            (_, "computed", 1_005_000_000_000) => Charged::Told,
             (_, "estimated", cost) if cost < self.held => Charged::Estimate,
             _ => panic!("{} pico of {} by {}", self.cost, self.held, self.source),
         }

@@ -84,10 +84,10 @@ pub fn finish(reason: &str) -> Step {
     event(&choice(&json!({}), Some(reason)))
 }
 
-/// The event that tells of 10 prompt and 5 completion tokens.
+/// The event that tells of 1000 prompt and 5 completion tokens.
 pub fn usage() -> Step {
     event(&json!({"id": "c", "model": "m", "choices": [],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}))
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 5, "total_tokens": 1005}}))
 }
 
 /// The event that ends a stream.
@@ -95,7 +95,7 @@ pub fn done() -> Step {
     chunk("data: [DONE]\n\n")
 }
 
-/// A whole good answer: `yes`, 10 prompt and 5 completion tokens.
+/// A whole good answer: `yes`, 1000 prompt and 5 completion tokens.
 pub fn answer() -> Vec<Step> {
     all([
         stream(),
@@ -107,7 +107,7 @@ pub fn answer() -> Vec<Step> {
 pub fn document() -> Value {
     json!({"id": "c", "model": "m", "choices": [{"index": 0, "finish_reason": "stop",
             "message": {"role": "assistant", "content": "yes"}}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}})
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 5, "total_tokens": 1005}})
 }
 
 /// An error of the server's own.

@@ -117,7 +117,7 @@ fn an_end_that_was_told_is_one() {
         choice(&json!({"role": "assistant", "content": ""}), None),
         choice(&json!({"content": "yes"}), None),
         choice(&json!({}), Some("stop")),
-        json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}),
+        json!({"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 5}}),
     ]);
     let bytes = whole
         .as_bytes()
@@ -229,7 +229,7 @@ fn events_that_are_none_are_not_passed_over() {
             "no JSON",
             begun([chunk("data: {nonsense\n\n"), last_chunk()]),
             "invalid_json",
-            Charged::Estimate,
+            Charged::Held,
         ),
         again(
             "no JSON after some text",
@@ -244,7 +244,7 @@ fn events_that_are_none_are_not_passed_over() {
                 last_chunk(),
             ]),
             "invalid_json",
-            Charged::Estimate,
+            Charged::Held,
         ),
         again("an error", told(server.clone()), "server", Charged::Nothing),
         again(
@@ -300,7 +300,7 @@ fn events_that_are_none_are_not_passed_over() {
             "nothing but DONE",
             vec![begun([done(), last_chunk()])],
             1,
-            [("empty", Charged::Estimate); 3],
+            [("empty", Charged::Held); 3],
         ),
     ]);
 }
@@ -318,9 +318,9 @@ fn what_shows_no_progress_keeps_no_clock_from_running_out() {
     for (name, noise, charged) in [
         ("pings", ": ping\n\n", Charged::Held),
         ("blank lines", "\n\n", Charged::Held),
-        ("empty data", "data:\n\n", Charged::Estimate),
-        ("roles", role.as_str(), Charged::Estimate),
-        ("empty text", empty.as_str(), Charged::Estimate),
+        ("empty data", "data:\n\n", Charged::Held),
+        ("roles", role.as_str(), Charged::Held),
+        ("empty text", empty.as_str(), Charged::Held),
     ] {
         rows.push(Row {
             settings: FIRST,

@@ -117,7 +117,7 @@ fn a_connection_that_is_kept_may_be_gone_when_it_is_needed_again() {
         "function": {"name": "list_dir", "arguments": "{}"}}]});
     let body = events(&[
         choice(&call, Some("tool_calls")),
-        json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}),
+        json!({"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 5}}),
     ]);
     let body = format!("{body}data: [DONE]\n\n");
     let kept = vec![

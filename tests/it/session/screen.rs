@@ -227,6 +227,10 @@ fn priced(server: &Stub, budget: &str) -> String {
     let settings = format!("settings: {{budget: {{{budget}}}, max_output_tokens: 100, ");
     agent_config(&server.url(), "")
         .replace("kind: openai,", prices)
+        .replace(
+            "tools: [read, write, edit, glob, grep, list_dir]",
+            "tools: []",
+        )
         .replace("settings: {", &settings)
 }
 
