@@ -92,6 +92,7 @@ pub(crate) async fn watch_signals<T>(
     work: impl AsyncFnOnce(&Signals) -> T,
 ) -> Result<T, OrchError> {
     let mut ends = Ends::watch()?;
+    let mut resumed = signals_of(SignalKind::from_raw(libc::SIGCONT))?;
     render::write_apart();
     let (canceller, cancel) = switch();
     let signals = Signals { canceller, cancel };
@@ -102,6 +103,10 @@ pub(crate) async fn watch_signals<T>(
             // What came before a piece of work is heeded before it.
             biased;
             cause = ends.next() => cause,
+            _ = resumed.recv() => {
+                render::ask_again();
+                continue;
+            }
             done = &mut work => return Ok(done),
         };
         if signals.cancel.cause().is_some() {

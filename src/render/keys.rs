@@ -1,8 +1,8 @@
 //! Keys that are pressed while something runs: kept for the next prompt, and not echoed into what is drawn.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,6 +39,9 @@ const AT_ONCE: Timespec = Timespec {
 
 /// A terminal tells what is pasted, for a question that stands there.
 static ASKS: AtomicBool = AtomicBool::new(false);
+
+/// How often a question that stands there had to be asked again, because the screen was somebody else's meanwhile.
+static AGAIN: AtomicU64 = AtomicU64::new(0);
 
 static KEYS: Mutex<Keys> = Mutex::new(Keys {
     muted: false,
@@ -147,6 +150,16 @@ pub(crate) fn end_pastes(screen: Screen) {
     if screen.live {
         // A screen that is gone has nobody who pastes.
         _ = sink::put(Stream::Out, PASTES_NO_MORE);
+    } else if !screen.dumb && std::io::stdin().is_terminal() {
+        to_terminal(PASTES_NO_MORE);
+    }
+}
+
+/// Writes to the terminal of this process, wherever standard output goes.
+fn to_terminal(text: &str) {
+    if let Ok(mut terminal) = OpenOptions::new().write(true).open("/dev/tty") {
+        // A terminal that is gone needs nothing.
+        drop(terminal.write_all(text.as_bytes()));
     }
 }
 
@@ -171,11 +184,26 @@ impl Drop for Hearing<'_> {
 
 /// The program ends, whether its question was answered or not.
 pub(crate) fn end_question() {
-    if ASKS.swap(false, Ordering::SeqCst)
-        && let Ok(mut terminal) = OpenOptions::new().write(true).open("/dev/tty")
-    {
-        drop(terminal.write_all(PASTES_NO_MORE.as_bytes()));
+    if ASKS.swap(false, Ordering::SeqCst) {
+        to_terminal(PASTES_NO_MORE);
     }
+}
+
+/// The terminal is somebody else's for a time; [`ask_again`] follows.
+pub(crate) fn leave_question() {
+    if ASKS.load(Ordering::SeqCst) {
+        to_terminal(PASTES_NO_MORE);
+    }
+}
+
+/// A question that stands there is asked again.
+pub(crate) fn ask_again() {
+    AGAIN.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A number that becomes another one when a question that stands there is to be asked again.
+pub(crate) fn asked() -> u64 {
+    AGAIN.load(Ordering::SeqCst)
 }
 
 /// Whether a line that answers a question was pasted: the terminal says so, or, where it tells nothing apart, other

@@ -27,8 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use diff::diff;
 pub use json::event_line;
 pub(crate) use keys::{
-    PASTE, PASTED, early, end_pastes, end_question, hear_of_pastes, is_pasted, lend, mute,
-    set_aside,
+    PASTE, PASTED, ask_again, asked, early, end_pastes, end_question, hear_of_pastes, is_pasted,
+    leave_question, lend, mute, set_aside,
 };
 pub use lines::progress_line;
 pub use markdown::rendered;

@@ -199,7 +199,9 @@ impl Repl<'_> {
                 Line::Edit(text) => {
                     self.asks = asks;
                     let done = self.edit(&text).await;
-                    self.told(done.map(|()| Next::Prompt));
+                    if let Some(code) = self.told(done) {
+                        return code;
+                    }
                     continue;
                 }
                 Line::Suspend(text) => {

@@ -22,7 +22,7 @@ fn leave_from_a_line(mut terminal: Terminal) {
 }
 
 /// A configuration in which `write` asks.
-fn asking(server: &Stub) -> Context {
+pub(super) fn asking(server: &Stub) -> Context {
     let context = Context::new();
     let config = agent_config(&server.url(), "");
     let asked = "settings: {approvals: {rules: [{tool: write, action: ask}]}, ";
@@ -38,7 +38,7 @@ fn running(context: &Context, term: &str) -> Terminal {
 }
 
 /// A model that writes a file.
-fn writer() -> Stub {
+pub(super) fn writer() -> Stub {
     Stub::start(|seen| match seen.tool_messages().len() {
         0 => stub::tool_calls(&[("c1", "write", json!({"path": "x", "content": "x"}))]),
         _ => stub::text("done"),
