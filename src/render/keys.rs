@@ -214,23 +214,39 @@ pub(crate) fn is_pasted(terminal: &File, line: &[u8]) -> bool {
 
 /// Sets aside what answers no question, for the next prompt: what was typed before it, or `first`, a line that was
 /// pasted, and what follows it.
-pub(crate) fn set_aside(mut terminal: &File, first: &[u8]) {
-    let Ok(before) = tcgetattr(terminal) else {
-        return;
-    };
-    let mut at_once = before.clone();
-    // The beginning of a line can be read too, and nothing is waited for.
-    at_once.local_modes.remove(LocalModes::ICANON);
-    at_once.special_codes[SpecialCodeIndex::VMIN] = 0;
-    at_once.special_codes[SpecialCodeIndex::VTIME] = 0;
-    if tcsetattr(terminal, OptionalActions::Now, &at_once).is_err() {
-        return;
-    }
+pub(crate) fn set_aside(terminal: &File, first: &[u8]) {
     let mut pasting = Pasting::default();
     pasting.pass(first);
     // Who pasted less than a line entered it for the question.
     let entered = first.strip_suffix(b"\n").filter(|_| !pasting.is_open);
     keep(entered.unwrap_or(first));
+    take_waiting(terminal, pasting, keep);
+}
+
+/// Throws away what waits, with the rest of what may be in the middle of being pasted.
+pub(crate) fn throw_away(terminal: &File) {
+    let pasting = Pasting {
+        is_open: true,
+        ..Pasting::default()
+    };
+    take_waiting(terminal, pasting, |_| ());
+}
+
+/// Takes what was typed and nobody has read, to the end of a paste.
+fn take_waiting(mut terminal: &File, mut pasting: Pasting, take: impl Fn(&[u8])) {
+    let Ok(before) = tcgetattr(terminal) else {
+        return;
+    };
+    let mut at_once = before.clone();
+    // The beginning of a line can be read too, and nothing is waited for.
+    at_once
+        .local_modes
+        .remove(LocalModes::ICANON | LocalModes::ECHO);
+    at_once.special_codes[SpecialCodeIndex::VMIN] = 0;
+    at_once.special_codes[SpecialCodeIndex::VTIME] = 0;
+    if tcsetattr(terminal, OptionalActions::Now, &at_once).is_err() {
+        return;
+    }
     let mut bytes = [0; 1024];
     let mut waited = false;
     while let Ok(count) = terminal.read(&mut bytes) {
@@ -245,7 +261,7 @@ pub(crate) fn set_aside(mut terminal: &File, first: &[u8]) {
         waited = false;
         let read = bytes.get(..count).unwrap_or_default();
         pasting.pass(read);
-        keep(read);
+        take(read);
     }
     // A terminal that is gone needs nothing back.
     _ = tcsetattr(terminal, OptionalActions::Now, &before);

@@ -28,7 +28,7 @@ pub use diff::diff;
 pub use json::event_line;
 pub(crate) use keys::{
     PASTE, PASTED, ask_again, asked, early, end_pastes, end_question, hear_of_pastes, is_pasted,
-    leave_question, lend, mute, set_aside,
+    leave_question, lend, mute, set_aside, throw_away,
 };
 pub use lines::progress_line;
 pub use markdown::rendered;
@@ -129,6 +129,17 @@ pub(crate) fn aside(screen: Screen, text: &str) {
 
 /// Whether standard output is a terminal.
 pub fn stdout_is_terminal() -> bool {
+/// Asks for a line on the screen, wherever standard output goes.
+pub(crate) fn prompt(text: &str) {
+    let stream = if stdout_is_terminal() {
+        Stream::Out
+    } else {
+        Stream::Err
+    };
+    // A screen that is gone has nobody who answers.
+    _ = sink::put(stream, &plain(text));
+}
+
     io::stdout().is_terminal()
 }
 

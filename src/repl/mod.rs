@@ -13,6 +13,8 @@ mod draft;
 mod editor;
 mod export;
 mod input;
+mod keys;
+mod lines;
 mod shell;
 mod signals;
 mod tasks;
@@ -133,11 +135,11 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
         changed: Vec::new(),
         signals: Signals::watch()?,
     };
-    let mut editor = Editor::start(&history, call.screen.out)?;
+    let mut editor = Editor::start(&history, call.screen)?;
     render::write_apart();
     if repl.editable {
         repl.greet();
-        if !repl.conversations.is_empty() {
+        if !repl.conversations.is_empty() && render::stdout_is_terminal() {
             repl.session("")?;
         }
     }
@@ -168,7 +170,11 @@ impl Repl<'_> {
             env!("CARGO_PKG_VERSION")
         );
         let screen = self.call.screen;
-        self.print_styled(&screen.wrapped(&screen.out.dim(&words)));
+        if render::stdout_is_terminal() {
+            self.print_styled(&screen.wrapped(&screen.out.dim(&words)));
+        } else {
+            self.aside(&words);
+        }
     }
 
     async fn converse(&mut self, editor: &mut Editor) -> u8 {
@@ -221,6 +227,19 @@ impl Repl<'_> {
                 Line::Broken(error) => {
                     render::stderr_line(&format!("error: cannot read the next line: {error}"));
                     return 1;
+                }
+                Line::Garbled(text) => {
+                    self.asks = asks;
+                    self.draft = Some(text);
+                    let error = OrchError::new(
+                        ErrorClass::Usage,
+                        "what was typed is not UTF-8 text, and was not taken",
+                    );
+                    self.told(Err(error.with_hint(
+                        "set the terminal to UTF-8, or convert the text first, for example with \
+                         `iconv -f latin1 -t utf-8`",
+                    )));
+                    continue;
                 }
             };
             // From the end of one line to the next prompt, keys are for the latter.
