@@ -28,26 +28,26 @@ impl Signals {
             .cause()
             .map_or(Ok(()), |cause| Err(stopped(cause)))
     }
+}
 
-    /// Shows the events of a run to its end; a reader that is gone stops it.
-    pub(super) async fn show(
-        &self,
-        view: &mut View,
-        mut events: mpsc::Receiver<Event>,
-    ) -> Result<(), Closed> {
-        let watched = tokio::select! {
-            biased;
-            watched = view.watch(&mut events) => watched,
-            // Also while nothing is written, as during a long command.
-            () = render::reader_gone() => Err(Closed::Gone),
-        };
-        if watched.is_err() {
-            self.canceller.cancel(Cause::Closed);
-        }
-        // Without a receiver nobody waits for a place in the channel.
-        drop(events);
-        watched
+/// Shows the events of a run to its end; a reader that is gone stops it.
+pub(crate) async fn show(
+    view: &mut View,
+    mut events: mpsc::Receiver<Event>,
+    canceller: &Canceller,
+) -> Result<(), Closed> {
+    let watched = tokio::select! {
+        biased;
+        watched = view.watch(&mut events) => watched,
+        // Also while nothing is written, as during a long command.
+        () = render::reader_gone() => Err(Closed::Gone),
+    };
+    if watched.is_err() {
+        canceller.cancel(Cause::Closed);
     }
+    // Without a receiver nobody waits for a place in the channel.
+    drop(events);
+    watched
 }
 
 /// Signals of one kind, from now on.

@@ -35,7 +35,9 @@ pub use markdown::rendered;
 pub(crate) use plain::{harmless, in_line, is_obeyed, plain};
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
-pub(crate) use sink::{drained, failure, hurry, is_apart, reader_gone, takes_a_line, write_apart};
+pub(crate) use sink::{
+    drained, failure, hurry, is_apart, is_reader_gone, reader_gone, takes_a_line, write_apart,
+};
 pub use status::Finished;
 pub use text::{answer, error_text};
 
@@ -127,8 +129,6 @@ pub(crate) fn aside(screen: Screen, text: &str) {
     styled_stderr_line(&screen.wrapped(&screen.err.dim(text)));
 }
 
-/// Whether standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
 /// Asks for a line on the screen, wherever standard output goes.
 pub(crate) fn prompt(text: &str) {
     let stream = if stdout_is_terminal() {
@@ -140,6 +140,8 @@ pub(crate) fn prompt(text: &str) {
     _ = sink::put(stream, &plain(text));
 }
 
+/// Whether standard output is a terminal.
+pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 

@@ -185,19 +185,24 @@ impl Repl<'_> {
                 Line::Text(line)
             } else {
                 // The editor and programs write to the screen by themselves.
-                tokio::select! {
+                let drained = tokio::select! {
                     biased;
                     // First, so that the editor does not take a terminal that is to be given back.
                     code = self.signals.over() => {
                         render::hurry(Instant::now());
                         return code;
                     }
-                    _ = render::drained() => {}
+                    drained = render::drained() => drained,
+                };
+                // Nobody wants to know more. A terminal that is gone says so by a signal.
+                if render::is_reader_gone() || (drained.is_err() && !self.editable) {
+                    return 0;
                 }
                 editor.ask(self.question(asks));
                 tokio::select! {
                     line = editor.line() => line,
                     code = self.signals.over() => return code,
+                    () = render::reader_gone() => return 0,
                 }
             };
             let text = match line {
@@ -223,11 +228,6 @@ impl Repl<'_> {
                     }
                     continue;
                 }
-                Line::End => return 0,
-                Line::Broken(error) => {
-                    render::stderr_line(&format!("error: cannot read the next line: {error}"));
-                    return 1;
-                }
                 Line::Garbled(text) => {
                     self.asks = asks;
                     self.draft = Some(text);
@@ -240,6 +240,11 @@ impl Repl<'_> {
                          `iconv -f latin1 -t utf-8`",
                     )));
                     continue;
+                }
+                Line::End => return 0,
+                Line::Broken(error) => {
+                    render::stderr_line(&format!("error: cannot read the next line: {error}"));
+                    return 1;
                 }
             };
             // From the end of one line to the next prompt, keys are for the latter.
