@@ -4,14 +4,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::render::{self, Screen};
 
 /// How often it is looked whether the question still stands.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// What is said where a paste came instead of an answer.
 const PASTED: &str = "what is pasted is no answer";
@@ -38,16 +40,22 @@ pub(super) fn ask(
     is_void: impl Fn() -> bool,
 ) -> bool {
     render::set_aside(terminal, b"");
-    let _pastes = (!screen.dumb).then(|| render::hear_of_pastes(terminal));
     // Models and files write parts of it.
     let question = &*render::plain(question);
     let mut text = question.to_owned();
     loop {
+        let asked = render::asked();
+        let _pastes = (!screen.dumb).then(|| render::hear_of_pastes(terminal));
         if terminal.write_all(text.as_bytes()).is_err() {
             return false;
         }
-        let Some(line) = read_line(terminal, &is_void) else {
-            return false;
+        let line = match read_line(terminal, asked, &is_void) {
+            Read::Line(line) => line,
+            Read::Nothing => return false,
+            Read::AskAgain => {
+                text = format!("\n{question}");
+                continue;
+            }
         };
         if !render::is_pasted(terminal, &line) {
             let line = String::from_utf8_lossy(&line);
@@ -58,23 +66,36 @@ pub(super) fn ask(
     }
 }
 
-/// A line of the terminal; `None` when the question is void before it came.
-fn read_line(mut terminal: &File, is_void: impl Fn() -> bool) -> Option<Vec<u8>> {
+/// What came of waiting for an answer.
+enum Read {
+    Line(Vec<u8>),
+    /// The terminal is gone, or the question is void before an answer came.
+    Nothing,
+    /// The screen was somebody else's, and nobody sees the question any more.
+    AskAgain,
+}
+
+/// Waits for a line of the terminal, to the question with this number.
+fn read_line(mut terminal: &File, asked: u64, is_void: impl Fn() -> bool) -> Read {
     let mut line = Vec::new();
-    let tick = Timespec::try_from(LOOK).ok()?;
     while !is_void() {
+        if render::asked() != asked {
+            return Read::AskAgain;
+        }
         let mut ready = [PollFd::new(terminal, PollFlags::IN)];
-        match poll(&mut ready, Some(&tick)) {
+        match poll(&mut ready, Some(&LOOK)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
             Ok(_) => {}
-            Err(_) => return None,
+            Err(_) => return Read::Nothing,
         }
         let mut bytes = [0; 256];
-        let count = terminal.read(&mut bytes).ok()?;
-        line.extend_from_slice(bytes.get(..count)?);
+        let Ok(count) = terminal.read(&mut bytes) else {
+            return Read::Nothing;
+        };
+        line.extend_from_slice(bytes.get(..count).unwrap_or_default());
         if count == 0 || line.ends_with(b"\n") {
-            return Some(line);
+            return Read::Line(line);
         }
     }
-    None
+    Read::Nothing
 }

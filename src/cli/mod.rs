@@ -231,12 +231,17 @@ fn screen(cli: &Cli, env: &Env) -> Screen {
     Screen::detect(cli.output.quiet, cli.common.verbose, choice, hints(env))
 }
 
+/// Terminals on which nothing can be drawn; the line editor knows the same ones.
+const DUMB: [&str; 3] = ["dumb", "cons25", "emacs"];
+
 /// What the environment says of colours; an empty variable says nothing.
 fn hints(env: &Env) -> ColorHints {
     let set = |name| env.process(name).is_some_and(|value| value != "0");
     ColorHints {
         no_color: env.process("NO_COLOR").is_some(),
         force: set("CLICOLOR_FORCE"),
-        dumb: env.process("TERM").is_some_and(|term| term == "dumb"),
+        dumb: env
+            .process("TERM")
+            .is_some_and(|term| DUMB.iter().any(|dumb| term.eq_ignore_ascii_case(dumb))),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::approve::approver;
 use super::args::TierArg;
-use super::signals::{Signals, stopped, unread, watch_signals};
+use super::signals::{Signals, show, stopped, unread, watch_signals};
 use super::{Call, load, room, stdin};
 use crate::agents::{ErrorReport, RunResult};
 use crate::cancel::Cause;
@@ -89,7 +89,7 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
                 .run_agent(order, &events, &signals.cancel)
                 .await
         };
-        let watching = signals.show(&mut view, receiver);
+        let watching = show(&mut view, receiver, &signals.canceller);
         let (done, watched) = tokio::join!(running, watching);
         let mut result = match done {
             Ok(done) => done.result,
@@ -154,7 +154,7 @@ pub(super) async fn all(call: &Call) -> Result<u8, OrchError> {
                 })
                 .await
         };
-        let watching = signals.show(&mut view, receiver);
+        let watching = show(&mut view, receiver, &signals.canceller);
         let (done, watched) = tokio::join!(running, watching);
         let mut result = done.unwrap_or_else(|error| call.failed(error));
         let results = result.results.iter_mut().flatten();

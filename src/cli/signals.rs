@@ -28,26 +28,26 @@ impl Signals {
             .cause()
             .map_or(Ok(()), |cause| Err(stopped(cause)))
     }
+}
 
-    /// Shows the events of a run to its end; a reader that is gone stops it.
-    pub(super) async fn show(
-        &self,
-        view: &mut View,
-        mut events: mpsc::Receiver<Event>,
-    ) -> Result<(), Closed> {
-        let watched = tokio::select! {
-            biased;
-            watched = view.watch(&mut events) => watched,
-            // Also while nothing is written, as during a long command.
-            () = render::reader_gone() => Err(Closed::Gone),
-        };
-        if watched.is_err() {
-            self.canceller.cancel(Cause::Closed);
-        }
-        // Without a receiver nobody waits for a place in the channel.
-        drop(events);
-        watched
+/// Shows the events of a run to its end; a reader that is gone stops it.
+pub(crate) async fn show(
+    view: &mut View,
+    mut events: mpsc::Receiver<Event>,
+    canceller: &Canceller,
+) -> Result<(), Closed> {
+    let watched = tokio::select! {
+        biased;
+        watched = view.watch(&mut events) => watched,
+        // Also while nothing is written, as during a long command.
+        () = render::reader_gone() => Err(Closed::Gone),
+    };
+    if watched.is_err() {
+        canceller.cancel(Cause::Closed);
     }
+    // Without a receiver nobody waits for a place in the channel.
+    drop(events);
+    watched
 }
 
 /// Signals of one kind, from now on.
@@ -92,6 +92,7 @@ pub(crate) async fn watch_signals<T>(
     work: impl AsyncFnOnce(&Signals) -> T,
 ) -> Result<T, OrchError> {
     let mut ends = Ends::watch()?;
+    let mut resumed = signals_of(SignalKind::from_raw(libc::SIGCONT))?;
     render::write_apart();
     let (canceller, cancel) = switch();
     let signals = Signals { canceller, cancel };
@@ -102,6 +103,10 @@ pub(crate) async fn watch_signals<T>(
             // What came before a piece of work is heeded before it.
             biased;
             cause = ends.next() => cause,
+            _ = resumed.recv() => {
+                render::ask_again();
+                continue;
+            }
             done = &mut work => return Ok(done),
         };
         if signals.cancel.cause().is_some() {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::OutputForm;
 use super::room::at_once;
 use super::run::{config_by, delivery, finish, left, options, time_limit, until};
-use super::signals::{Signals, watch_signals};
+use super::signals::{Signals, show, watch_signals};
 use super::{Call, load, plan};
 use crate::agents::RunResult;
 use crate::cancel::Cause;
@@ -136,7 +136,7 @@ async fn watched(
         })
         .await
     };
-    let watching = signals.show(&mut view, receiver);
+    let watching = show(&mut view, receiver, &signals.canceller);
     let (done, watched) = tokio::join!(running, watching);
     let closed = orchestrator.close().await;
     let result = done.unwrap_or_else(|error| call.failed(error));

@@ -8,6 +8,7 @@
 
 mod child;
 mod collect;
+mod group;
 mod output;
 mod registry;
 mod signals;
@@ -17,8 +18,9 @@ mod tree;
 pub use child::{Child, Command, Input, command, see_gone};
 pub(crate) use collect::collect;
 pub use collect::{Caps, Cause, Finished};
+pub(crate) use group::can_be_resumed;
 pub use output::Kept;
 pub use registry::{Fate, Program, after_last_child, before_first_child};
 pub(crate) use signals::{by_default, fail_on_large_files};
 pub use table::MARKER;
-pub(crate) use tree::{descendants, end_descendants};
+pub(crate) use tree::{Family, descendants, end_descendants};

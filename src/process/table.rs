@@ -75,6 +75,12 @@ pub(super) fn start_time(pid: i32) -> Option<u64> {
     parse_stat(pid, &stat).map(|process| process.started)
 }
 
+/// The parent of a process; `None` where it cannot be seen.
+pub(super) fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(pid, &stat).map(|process| process.parent)
+}
+
 /// Whether this very process is there and has not ended.
 pub(super) fn runs(pid: i32, started: u64) -> bool {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait};
 
-use super::table::{Process, family, start_time};
+use super::table::{Process, family, runs, start_time};
 
 /// What belongs to one child: its own number, where it still runs, and its marker.
 #[derive(Clone, Copy, Debug)]
@@ -71,15 +71,46 @@ fn with_descendants(table: &[Process], mut pids: BTreeSet<i32>) -> Vec<&Process>
         .collect()
 }
 
+/// A child of this process and all that descended from it at one moment.
+#[derive(Debug)]
+pub(crate) struct Family(Vec<Process>);
+
+impl Family {
+    /// The family of a child that is not reaped.
+    pub(crate) fn of(child: u32) -> Self {
+        let table = family();
+        let child = i32::try_from(child).unwrap_or_default();
+        let members = with_descendants(&table, BTreeSet::from([child]));
+        Self(members.into_iter().cloned().collect())
+    }
+
+    /// Whether none of them runs any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        let mut members = self.0.iter();
+        !members.any(|process| runs(process.pid, process.started))
+    }
+
+    /// Sends a signal to those that still run.
+    pub(crate) fn signal(&self, signal: Signal) {
+        for process in &self.0 {
+            send(process, signal);
+        }
+    }
+}
+
 /// Kills exactly this process, not one that got its number since.
 pub(super) fn kill_one(process: &Process) {
+    send(process, Signal::KILL);
+}
+
+fn send(process: &Process, signal: Signal) {
     // The handle is of one process; the start time tells that it is the one that was looked at.
     if let Some(pid) = Pid::from_raw(process.pid)
         && let Ok(handle) = pidfd_open(pid, PidfdFlags::empty())
         && start_time(process.pid) == Some(process.started)
     {
         // Gone by itself is as good.
-        _ = pidfd_send_signal(handle, Signal::KILL);
+        _ = pidfd_send_signal(handle, signal);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Keys that are pressed while something runs: kept for the next prompt, and not echoed into what is drawn.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,6 +39,9 @@ const AT_ONCE: Timespec = Timespec {
 
 /// A terminal tells what is pasted, for a question that stands there.
 static ASKS: AtomicBool = AtomicBool::new(false);
+
+/// How often a question that stands there had to be asked again, because the screen was somebody else's meanwhile.
+static AGAIN: AtomicU64 = AtomicU64::new(0);
 
 static KEYS: Mutex<Keys> = Mutex::new(Keys {
     muted: false,
@@ -147,6 +150,16 @@ pub(crate) fn end_pastes(screen: Screen) {
     if screen.live {
         // A screen that is gone has nobody who pastes.
         _ = sink::put(Stream::Out, PASTES_NO_MORE);
+    } else if !screen.dumb && std::io::stdin().is_terminal() {
+        to_terminal(PASTES_NO_MORE);
+    }
+}
+
+/// Writes to the terminal of this process, wherever standard output goes.
+fn to_terminal(text: &str) {
+    if let Ok(mut terminal) = OpenOptions::new().write(true).open("/dev/tty") {
+        // A terminal that is gone needs nothing.
+        drop(terminal.write_all(text.as_bytes()));
     }
 }
 
@@ -171,11 +184,26 @@ impl Drop for Hearing<'_> {
 
 /// The program ends, whether its question was answered or not.
 pub(crate) fn end_question() {
-    if ASKS.swap(false, Ordering::SeqCst)
-        && let Ok(mut terminal) = OpenOptions::new().write(true).open("/dev/tty")
-    {
-        drop(terminal.write_all(PASTES_NO_MORE.as_bytes()));
+    if ASKS.swap(false, Ordering::SeqCst) {
+        to_terminal(PASTES_NO_MORE);
     }
+}
+
+/// The terminal is somebody else's for a time; [`ask_again`] follows.
+pub(crate) fn leave_question() {
+    if ASKS.load(Ordering::SeqCst) {
+        to_terminal(PASTES_NO_MORE);
+    }
+}
+
+/// A question that stands there is asked again.
+pub(crate) fn ask_again() {
+    AGAIN.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A number that becomes another one when a question that stands there is to be asked again.
+pub(crate) fn asked() -> u64 {
+    AGAIN.load(Ordering::SeqCst)
 }
 
 /// Whether a line that answers a question was pasted: the terminal says so, or, where it tells nothing apart, other
@@ -186,23 +214,39 @@ pub(crate) fn is_pasted(terminal: &File, line: &[u8]) -> bool {
 
 /// Sets aside what answers no question, for the next prompt: what was typed before it, or `first`, a line that was
 /// pasted, and what follows it.
-pub(crate) fn set_aside(mut terminal: &File, first: &[u8]) {
-    let Ok(before) = tcgetattr(terminal) else {
-        return;
-    };
-    let mut at_once = before.clone();
-    // The beginning of a line can be read too, and nothing is waited for.
-    at_once.local_modes.remove(LocalModes::ICANON);
-    at_once.special_codes[SpecialCodeIndex::VMIN] = 0;
-    at_once.special_codes[SpecialCodeIndex::VTIME] = 0;
-    if tcsetattr(terminal, OptionalActions::Now, &at_once).is_err() {
-        return;
-    }
+pub(crate) fn set_aside(terminal: &File, first: &[u8]) {
     let mut pasting = Pasting::default();
     pasting.pass(first);
     // Who pasted less than a line entered it for the question.
     let entered = first.strip_suffix(b"\n").filter(|_| !pasting.is_open);
     keep(entered.unwrap_or(first));
+    take_waiting(terminal, pasting, keep);
+}
+
+/// Throws away what waits, with the rest of what may be in the middle of being pasted.
+pub(crate) fn throw_away(terminal: &File) {
+    let pasting = Pasting {
+        is_open: true,
+        ..Pasting::default()
+    };
+    take_waiting(terminal, pasting, |_| ());
+}
+
+/// Takes what was typed and nobody has read, to the end of a paste.
+fn take_waiting(mut terminal: &File, mut pasting: Pasting, take: impl Fn(&[u8])) {
+    let Ok(before) = tcgetattr(terminal) else {
+        return;
+    };
+    let mut at_once = before.clone();
+    // The beginning of a line can be read too, and nothing is waited for.
+    at_once
+        .local_modes
+        .remove(LocalModes::ICANON | LocalModes::ECHO);
+    at_once.special_codes[SpecialCodeIndex::VMIN] = 0;
+    at_once.special_codes[SpecialCodeIndex::VTIME] = 0;
+    if tcsetattr(terminal, OptionalActions::Now, &at_once).is_err() {
+        return;
+    }
     let mut bytes = [0; 1024];
     let mut waited = false;
     while let Ok(count) = terminal.read(&mut bytes) {
@@ -217,7 +261,7 @@ pub(crate) fn set_aside(mut terminal: &File, first: &[u8]) {
         waited = false;
         let read = bytes.get(..count).unwrap_or_default();
         pasting.pass(read);
-        keep(read);
+        take(read);
     }
     // A terminal that is gone needs nothing back.
     _ = tcsetattr(terminal, OptionalActions::Now, &before);

@@ -27,15 +27,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use diff::diff;
 pub use json::event_line;
 pub(crate) use keys::{
-    PASTE, PASTED, early, end_pastes, end_question, hear_of_pastes, is_pasted, lend, mute,
-    set_aside,
+    PASTE, PASTED, ask_again, asked, early, end_pastes, end_question, hear_of_pastes, is_pasted,
+    leave_question, lend, mute, set_aside, throw_away,
 };
 pub use lines::progress_line;
 pub use markdown::rendered;
 pub(crate) use plain::{harmless, in_line, is_obeyed, plain};
 pub(crate) use region::{clear, hold, release};
 pub use screen::{ColorHints, Screen, Style};
-pub(crate) use sink::{drained, failure, hurry, is_apart, reader_gone, takes_a_line, write_apart};
+pub(crate) use sink::{
+    drained, failure, hurry, is_apart, is_reader_gone, reader_gone, takes_a_line, write_apart,
+};
 pub use status::Finished;
 pub use text::{answer, error_text};
 
@@ -125,6 +127,17 @@ pub(crate) fn styled_stderr_line(line: &str) {
 /// Writes what is no answer to standard error: faint, and as it fits on the screen.
 pub(crate) fn aside(screen: Screen, text: &str) {
     styled_stderr_line(&screen.wrapped(&screen.err.dim(text)));
+}
+
+/// Asks for a line on the screen, wherever standard output goes.
+pub(crate) fn prompt(text: &str) {
+    let stream = if stdout_is_terminal() {
+        Stream::Out
+    } else {
+        Stream::Err
+    };
+    // A screen that is gone has nobody who answers.
+    _ = sink::put(stream, &plain(text));
 }
 
 /// Whether standard output is a terminal.

@@ -4,7 +4,7 @@
 //! There is one screen, so there is one region. A frame is one write; where only rows changed, only
 //! those are written again, so that nothing flickers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -14,8 +14,8 @@ use super::{Closed, keys};
 
 static ROWS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// A question stands on the screen: nothing is drawn until it is answered.
-static HELD: AtomicBool = AtomicBool::new(false);
+/// How many need the screen as it is, such as a question that stands there: nothing is drawn until all are done.
+static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// Terminals that know it show what lies between as one; the others leave it out.
 const BEGIN: &str = "\x1b[?2026h";
@@ -60,7 +60,7 @@ pub(super) fn aside(work: impl FnOnce()) {
 /// Takes the rows away and draws none until `release`; blocks nobody.
 pub(crate) fn hold() {
     let rows = &mut *rows();
-    HELD.store(true, Ordering::SeqCst);
+    HELD.fetch_add(1, Ordering::SeqCst);
     // A screen that is gone has no rows.
     _ = write(&frame(rows, "", &[]));
     rows.clear();
@@ -68,15 +68,15 @@ pub(crate) fn hold() {
     sink::settle();
 }
 
-/// Rows may be drawn again.
+/// Rows may be drawn again, once everybody who held them says so.
 pub(crate) fn release() {
-    HELD.store(false, Ordering::SeqCst);
+    HELD.fetch_sub(1, Ordering::SeqCst);
     keys::listened();
 }
 
 /// Whether nothing is to be drawn.
 pub(super) fn is_held() -> bool {
-    HELD.load(Ordering::SeqCst)
+    HELD.load(Ordering::SeqCst) > 0
 }
 
 /// Takes the rows away.

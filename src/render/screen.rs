@@ -16,7 +16,7 @@ pub struct Screen {
     pub verbose: u8,
     /// Whether standard output is a terminal on which the cursor can be moved.
     pub live: bool,
-    /// `TERM=dumb`: whatever terminal there is knows no escape sequences.
+    /// `TERM=dumb` or one of its like: whatever terminal there is knows no escape sequences.
     pub dumb: bool,
     /// Colours of standard output.
     pub out: Style,
@@ -38,7 +38,7 @@ pub struct ColorHints {
     pub no_color: bool,
     /// `CLICOLOR_FORCE` is set, not empty and not `0`.
     pub force: bool,
-    /// `TERM=dumb`.
+    /// `TERM=dumb` or one of its like.
     pub dumb: bool,
 }
 

@@ -37,6 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long one that takes little is waited for then.
 const GREAT_PATIENCE: Duration = Duration::from_secs(10);
 
+const AT_THIS_MOMENT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 static SINK: Mutex<Sink> = Mutex::new(Sink {
     is_apart: false,
     waiting: VecDeque::new(),
@@ -323,11 +328,25 @@ pub(crate) fn failure() -> Option<Errno> {
     }
 }
 
-/// Waits until nobody has the other end of standard output any more; for ever where that cannot be told.
-pub(crate) async fn reader_gone() {
+/// Whether standard output has another end that may go.
+fn has_reader() -> bool {
     let kind = with(Stream::Out, |fd| rustix::fs::fstat(fd).ok());
     let kind = kind.map(|found| FileType::from_raw_mode(found.st_mode));
-    if !matches!(kind, Some(FileType::Fifo | FileType::Socket)) {
+    matches!(kind, Some(FileType::Fifo | FileType::Socket))
+}
+
+/// Whether nobody has the other end of standard output any more.
+pub(crate) fn is_reader_gone() -> bool {
+    let gone = |fd: BorrowedFd<'_>| {
+        let mut asked = [PollFd::new(&fd, PollFlags::empty())];
+        poll(&mut asked, Some(&AT_THIS_MOMENT)).is_ok_and(|ready| ready > 0)
+    };
+    has_reader() && with(Stream::Out, gone)
+}
+
+/// Waits until nobody has the other end of standard output any more; for ever where that cannot be told.
+pub(crate) async fn reader_gone() {
+    if !has_reader() {
         return std::future::pending().await;
     }
     #[expect(unsafe_code, reason = "registered by its number")]
@@ -371,12 +390,8 @@ fn with<T>(stream: Stream, work: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
 }
 
 fn is_ready(fd: BorrowedFd<'_>) -> bool {
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     let mut asked = [PollFd::new(&fd, PollFlags::OUT)];
-    poll(&mut asked, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    poll(&mut asked, Some(&AT_THIS_MOMENT)).is_ok_and(|ready| ready > 0)
 }
 
 /// The pipe or the terminal behind a stream, opened anew so that writing to it does not block. The stream itself

@@ -18,9 +18,7 @@ impl Ahead {
         loop {
             if let Some(pasted) = rest.strip_prefix(PASTE) {
                 let (text, after) = pasted.split_once(PASTED).unwrap_or((pasted, ""));
-                let text = text.replace("\r\n", "\n").replace('\r', "\n");
-                let is_text = |key: &char| !key.is_control() || "\n\t".contains(*key);
-                self.begun.extend(text.chars().filter(is_text));
+                self.begun.push_str(&pasted_text(text));
                 rest = after;
                 continue;
             }
@@ -52,6 +50,13 @@ impl Ahead {
     pub(super) fn begun(&mut self) -> String {
         std::mem::take(&mut self.begun)
     }
+}
+
+/// What is pasted, as far as it is text: nobody pressed the keys in it.
+pub(super) fn pasted_text(pasted: &str) -> String {
+    let lines = pasted.replace("\r\n", "\n").replace('\r', "\n");
+    let is_text = |key: &char| !key.is_control() || "\n\t".contains(*key);
+    lines.chars().filter(is_text).collect()
 }
 
 /// What follows a key such as an arrow, which moves nothing here.

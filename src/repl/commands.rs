@@ -30,7 +30,7 @@ impl Repl<'_> {
             "health" => return self.health().await,
             "reload" => self.reload()?,
             "all" if arguments.is_empty() => self.asks = Asks::All,
-            "edit" if self.editable => self.edit(arguments).await?,
+            "edit" if self.editable => return self.edit(arguments).await,
             "edit" => {
                 return Err(usage(
                     "there is no terminal to edit on",

@@ -3,17 +3,16 @@
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::Repl;
 use super::shell::users_own;
+use super::{Next, Repl};
 use crate::error::{ErrorClass, OrchError};
-use crate::render;
 
 /// What edits where the user has said nothing.
 const USUAL: &str = "vi";
 
 impl Repl<'_> {
     /// Lets the user edit a text with `$VISUAL` or `$EDITOR`; it stands at the next prompt then.
-    pub(super) async fn edit(&mut self, text: &str) -> Result<(), OrchError> {
+    pub(super) async fn edit(&mut self, text: &str) -> Result<Next, OrchError> {
         let own = |name| self.call.env.process(name).and_then(|value| value.to_str());
         let program = own("VISUAL")
             .or_else(|| own("EDITOR"))
@@ -28,16 +27,20 @@ impl Repl<'_> {
         let removed = std::fs::remove_file(&path);
         let edited = edited?;
         removed.map_err(|error| failed(&path, &error))?;
-        self.draft = Some(edited).filter(|text| !text.is_empty());
-        Ok(())
+        match edited {
+            Ok(text) => self.draft = Some(text).filter(|text| !text.is_empty()),
+            Err(code) => return Ok(Next::Leave(code)),
+        }
+        Ok(Next::Prompt)
     }
 
+    /// The text as the editor left it, or the exit code of a session that ended meanwhile.
     async fn edited(
         &mut self,
         program: &str,
         path: &Path,
         text: &str,
-    ) -> Result<String, OrchError> {
+    ) -> Result<Result<String, u8>, OrchError> {
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -49,10 +52,11 @@ impl Repl<'_> {
         drop(file);
         let mut editor = users_own(&format!("{program} \"$1\""));
         editor.args(["sh".as_ref(), path.as_os_str()]);
-        let _lent = render::lend();
-        let running = async { editor.status().await };
-        let status = self.signals.stopping_with(running).await;
-        let status = status.map_err(|error| failed(path, &error))?;
+        let running = self.signals.lend_terminal(editor).await;
+        let status = match running.map_err(|error| failed(path, &error))? {
+            Ok(status) => status,
+            Err(code) => return Ok(Err(code)),
+        };
         if !status.success() {
             let message =
                 format!("the editor `{program}` failed ({status}): the line is as it was");
@@ -60,7 +64,7 @@ impl Repl<'_> {
                 .with_hint("`$VISUAL` or `$EDITOR` names the editor that is used"));
         }
         let edited = std::fs::read_to_string(path).map_err(|error| failed(path, &error))?;
-        Ok(edited.trim_end_matches('\n').to_owned())
+        Ok(Ok(edited.trim_end_matches('\n').to_owned()))
     }
 }
 

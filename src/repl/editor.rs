@@ -3,12 +3,13 @@
 //! The editor blocks, so it lives on a thread of its own.
 
 use std::borrow::Cow;
-use std::io::{BufRead, IsTerminal};
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc as blocking;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
@@ -17,16 +18,15 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::{Hinter, HistoryHinter};
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{
-    Cmd, ConditionalEventHandler, Context, Event, EventContext, EventHandler, Helper, KeyEvent,
-    Modifiers, RepeatCount,
-};
+use rustyline::{Behavior, Context, Event, EventHandler, Helper, KeyEvent};
 use tokio::sync::mpsc;
 
 use super::complete::{Grey, Known, candidates, hint};
+use super::keys::{Keys, Listener};
+use super::lines::next_line;
 use crate::error::{ErrorClass, OrchError};
 use crate::files;
-use crate::render::Style;
+use crate::render::{self, Screen, Style};
 
 /// Lines of history that are kept.
 const HISTORY: usize = 5_000;
@@ -40,6 +40,8 @@ pub(super) enum Line {
     Suspend(String),
     /// Ctrl-C, with the line so far.
     Interrupted(String),
+    /// What came is no text; the line as it was before.
+    Garbled(String),
     End,
     Broken(String),
 }
@@ -61,7 +63,7 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    pub(super) fn start(history: &Path, style: Style) -> Result<Self, OrchError> {
+    pub(super) fn start(history: &Path, screen: Screen) -> Result<Self, OrchError> {
         let (questions, asked) = blocking::channel();
         let (answer, lines) = mpsc::channel(1);
         let before = tcgetattr(std::io::stdin()).ok();
@@ -70,7 +72,7 @@ impl Editor {
             .name("editor".to_owned())
             .spawn(move || {
                 if std::io::stdin().is_terminal() {
-                    edit(&history, style, &asked, &answer);
+                    edit(&history, screen, &asked, &answer);
                 } else {
                     read_plain(&asked, &answer);
                 }
@@ -106,14 +108,10 @@ impl Editor {
 }
 
 fn read_plain(asked: &blocking::Receiver<Question>, answer: &mpsc::Sender<Line>) {
-    let mut lines = std::io::stdin().lock().lines();
-    while asked.recv().is_ok() {
-        let line = match lines.next() {
-            None => Line::End,
-            Some(Ok(line)) => Line::Text(line),
-            Some(Err(error)) => Line::Broken(error.to_string()),
-        };
-        let last = !matches!(line, Line::Text(_));
+    let mut input = std::io::stdin().lock();
+    while let Ok(question) = asked.recv() {
+        let line = next_line(&mut input, &question.draft);
+        let last = matches!(line, Line::End | Line::Broken(_));
         if answer.blocking_send(line).is_err() || last {
             return;
         }
@@ -122,12 +120,12 @@ fn read_plain(asked: &blocking::Receiver<Question>, answer: &mpsc::Sender<Line>)
 
 fn edit(
     history: &Path,
-    style: Style,
+    screen: Screen,
     asked: &blocking::Receiver<Question>,
     answer: &mpsc::Sender<Line>,
 ) {
-    let left = Left::default();
-    let mut editor = match new_editor(style, &left) {
+    let keys = Arc::new(Keys::default());
+    let mut editor = match new_editor(screen.out, &keys) {
         Ok(editor) => editor,
         Err(error) => {
             drop(answer.blocking_send(Line::Broken(error.to_string())));
@@ -150,27 +148,23 @@ fn edit(
             drop(editor.clear_history());
             drop(editor.load_history(history));
         }
-        let line = match editor.readline_with_initial(&question.prompt, (&question.draft, "")) {
-            Ok(mut text) => {
-                let is_drawn = |words: &Words| words.entered.is_drawn.load(Ordering::SeqCst);
-                if !editor.helper().is_some_and(is_drawn) {
-                    text = joined(text);
-                }
-                if kept && !text.trim().is_empty() && !text.starts_with(' ') {
-                    // History is a convenience: a line that cannot be kept is said all the same.
-                    drop(editor.add_history_entry(text.as_str()));
-                    drop(editor.append_history(history));
-                }
-                Line::Text(text)
-            }
-            Err(ReadlineError::Interrupted) => {
-                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-                left.take()
-                    .unwrap_or_else(|| Line::Interrupted(String::new()))
-            }
-            Err(ReadlineError::Eof) => Line::End,
-            Err(error) => Line::Broken(error.to_string()),
+        let Question { prompt, draft, .. } = question;
+        let line = if screen.dumb {
+            render::prompt(&format!("{prompt}{draft}"));
+            next_line(&mut std::io::stdin().lock(), &draft)
+        } else {
+            keys.begin();
+            of_editor(editor.readline_with_initial(&prompt, (&draft, "")), &keys)
         };
+        if let Line::Text(text) = &line
+            && kept
+            && !text.trim().is_empty()
+            && !text.starts_with(' ')
+        {
+            // History is a convenience: a line that cannot be kept is said all the same.
+            drop(editor.add_history_entry(text.as_str()));
+            drop(editor.append_history(history));
+        }
         let last = matches!(line, Line::End | Line::Broken(_));
         if answer.blocking_send(line).is_err() || last {
             return;
@@ -178,36 +172,53 @@ fn edit(
     }
 }
 
+/// What came of waiting for a line, as the editor tells it.
+fn of_editor(read: rustyline::Result<String>, keys: &Keys) -> Line {
+    match read {
+        Ok(text) => Line::Text(text),
+        Err(ReadlineError::Interrupted) => keys
+            .left()
+            .unwrap_or_else(|| Line::Interrupted(String::new())),
+        Err(ReadlineError::Eof) => Line::End,
+        Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+            // The editor has forgotten what it read with it: the rest would be half a line, or half a paste that is
+            // taken for lines.
+            if let Ok(terminal) = std::io::stdin().as_fd().try_clone_to_owned() {
+                render::throw_away(&File::from(terminal));
+            }
+            Line::Garbled(keys.line())
+        }
+        Err(error) => Line::Broken(error.to_string()),
+    }
+}
+
 fn new_editor(
     style: Style,
-    left: &Left,
+    keys: &Arc<Keys>,
 ) -> rustyline::Result<rustyline::Editor<Words, FileHistory>> {
     let config = rustyline::Config::builder()
         .max_history_size(HISTORY)?
         .history_ignore_space(true)
         .bracketed_paste(true)
+        .behavior(if render::stdout_is_terminal() {
+            Behavior::Stdio
+        } else {
+            // Standard output is for the answers.
+            Behavior::PreferTerm
+        })
         .completion_type(rustyline::CompletionType::List)
         .build();
     let mut editor = rustyline::Editor::with_config(config)?;
-    let entered = Arc::new(Entered::default());
     editor.set_helper(Some(Words {
-        entered: Arc::clone(&entered),
+        keys: Arc::clone(keys),
         known: Known::default(),
         history: HistoryHinter::new(),
         style,
     }));
-    editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
-    let away = |becomes| {
-        let left = Arc::clone(left);
-        EventHandler::Conditional(Box::new(Away { left, becomes }))
-    };
     let to_editor = Event::KeySeq(vec![KeyEvent::ctrl('X'), KeyEvent::ctrl('E')]);
-    editor.bind_sequence(to_editor, away(Line::Edit));
-    editor.bind_sequence(KeyEvent::ctrl('Z'), away(Line::Suspend));
-    editor.bind_sequence(KeyEvent::ctrl('C'), away(Line::Interrupted));
-    for enter_key in [KeyEvent::new('\r', Modifiers::NONE), KeyEvent::ctrl('J')] {
-        let enter = Enter(Arc::clone(&entered));
-        editor.bind_sequence(enter_key, EventHandler::Conditional(Box::new(enter)));
+    for heard in [Event::Any, to_editor] {
+        let listener = Listener(Arc::clone(keys));
+        editor.bind_sequence(heard, EventHandler::Conditional(Box::new(listener)));
     }
     Ok(editor)
 }
@@ -227,7 +238,7 @@ fn prepare(history: &Path) -> std::io::Result<()> {
 
 /// What Tab completes, what stands grey behind a line, and which lines go on.
 struct Words {
-    entered: Arc<Entered>,
+    keys: Arc<Keys>,
     known: Known,
     history: HistoryHinter,
     style: Style,
@@ -242,7 +253,7 @@ impl Completer for Words {
         _context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
         let line = line.get(..position).unwrap_or_default();
-        if self.entered.goes_on.swap(false, Ordering::SeqCst) {
+        if self.keys.goes_on() {
             return Ok((position.saturating_sub(1), vec!["\n".to_owned()]));
         }
         Ok(candidates(&self.known, line))
@@ -250,8 +261,7 @@ impl Completer for Words {
 }
 
 impl Validator for Words {
-    /// A trailing backslash asks for one more line, where `Enter` has not taken it: it is the shell's, or the terminal
-    /// cannot be drawn on.
+    /// A trailing backslash asks for one more line, where [`Keys`] has not taken it: it is the shell's.
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         Ok(if context.input().ends_with('\\') {
             ValidationResult::Incomplete
@@ -264,6 +274,7 @@ impl Validator for Words {
 impl Hinter for Words {
     type Hint = Grey;
     fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<Grey> {
+        self.keys.draw(line);
         // Without colours it could not be told from what was typed.
         if position < line.len() || !self.style.color {
             return None;
@@ -279,69 +290,3 @@ impl Highlighter for Words {
 }
 
 impl Helper for Words {}
-
-/// What Enter did to the line.
-#[derive(Default)]
-struct Entered {
-    /// Whether it came as a key at all: on a terminal that cannot be drawn on it does not.
-    is_drawn: AtomicBool,
-    /// Whether the backslash before it is to become a new line.
-    goes_on: AtomicBool,
-}
-
-/// Enter behind a backslash: a new line in its place. The editor lets nothing but a completion replace what stands
-/// before the cursor, so it is one.
-struct Enter(Arc<Entered>);
-
-impl ConditionalEventHandler for Enter {
-    fn handle(
-        &self,
-        _event: &Event,
-        _count: RepeatCount,
-        _positive: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        self.0.is_drawn.store(true, Ordering::SeqCst);
-        let line = context.line();
-        let goes_on = goes_on(line) && context.pos() == line.len();
-        self.0.goes_on.store(goes_on, Ordering::SeqCst);
-        goes_on.then_some(Cmd::Complete)
-    }
-}
-
-/// Whether the backslash at the end of a line is for the editor. In a shell line it is the shell's own.
-fn goes_on(line: &str) -> bool {
-    line.ends_with('\\') && !line.starts_with('!')
-}
-
-/// A line that went on behind backslashes, without them.
-fn joined(line: String) -> String {
-    if line.starts_with('!') {
-        line
-    } else {
-        line.replace("\\\n", "\n")
-    }
-}
-
-/// Leaves the line for something else.
-struct Away {
-    left: Left,
-    becomes: fn(String) -> Line,
-}
-
-/// What a line was left for.
-type Left = Arc<Mutex<Option<Line>>>;
-
-impl ConditionalEventHandler for Away {
-    fn handle(
-        &self,
-        _event: &Event,
-        _count: RepeatCount,
-        _positive: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        let line = (self.becomes)(context.line().to_owned());
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
-        Some(Cmd::Interrupt)
-    }
-}

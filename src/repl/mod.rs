@@ -13,6 +13,8 @@ mod draft;
 mod editor;
 mod export;
 mod input;
+mod keys;
+mod lines;
 mod shell;
 mod signals;
 mod tasks;
@@ -133,11 +135,11 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
         changed: Vec::new(),
         signals: Signals::watch()?,
     };
-    let mut editor = Editor::start(&history, call.screen.out)?;
+    let mut editor = Editor::start(&history, call.screen)?;
     render::write_apart();
     if repl.editable {
         repl.greet();
-        if !repl.conversations.is_empty() {
+        if !repl.conversations.is_empty() && render::stdout_is_terminal() {
             repl.session("")?;
         }
     }
@@ -168,7 +170,11 @@ impl Repl<'_> {
             env!("CARGO_PKG_VERSION")
         );
         let screen = self.call.screen;
-        self.print_styled(&screen.wrapped(&screen.out.dim(&words)));
+        if render::stdout_is_terminal() {
+            self.print_styled(&screen.wrapped(&screen.out.dim(&words)));
+        } else {
+            self.aside(&words);
+        }
     }
 
     async fn converse(&mut self, editor: &mut Editor) -> u8 {
@@ -179,19 +185,24 @@ impl Repl<'_> {
                 Line::Text(line)
             } else {
                 // The editor and programs write to the screen by themselves.
-                tokio::select! {
+                let drained = tokio::select! {
                     biased;
                     // First, so that the editor does not take a terminal that is to be given back.
                     code = self.signals.over() => {
                         render::hurry(Instant::now());
                         return code;
                     }
-                    _ = render::drained() => {}
+                    drained = render::drained() => drained,
+                };
+                // Nobody wants to know more. A terminal that is gone says so by a signal.
+                if render::is_reader_gone() || (drained.is_err() && !self.editable) {
+                    return 0;
                 }
                 editor.ask(self.question(asks));
                 tokio::select! {
                     line = editor.line() => line,
                     code = self.signals.over() => return code,
+                    () = render::reader_gone() => return 0,
                 }
             };
             let text = match line {
@@ -199,7 +210,9 @@ impl Repl<'_> {
                 Line::Edit(text) => {
                     self.asks = asks;
                     let done = self.edit(&text).await;
-                    self.told(done.map(|()| Next::Prompt));
+                    if let Some(code) = self.told(done) {
+                        return code;
+                    }
                     continue;
                 }
                 Line::Suspend(text) => {
@@ -213,6 +226,19 @@ impl Repl<'_> {
                     if self.signals.is_second_interrupt() && text.is_empty() {
                         return signals::INTERRUPTED;
                     }
+                    continue;
+                }
+                Line::Garbled(text) => {
+                    self.asks = asks;
+                    self.draft = Some(text);
+                    let error = OrchError::new(
+                        ErrorClass::Usage,
+                        "what was typed is not UTF-8 text, and was not taken",
+                    );
+                    self.told(Err(error.with_hint(
+                        "set the terminal to UTF-8, or convert the text first, for example with \
+                         `iconv -f latin1 -t utf-8`",
+                    )));
                     continue;
                 }
                 Line::End => return 0,

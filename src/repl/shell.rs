@@ -14,10 +14,11 @@ impl Repl<'_> {
         let failed = |error: std::io::Error| {
             OrchError::new(ErrorClass::Failed, "the shell cannot be started").caused_by(&error)
         };
-        let _lent = render::lend();
-        // Ctrl-C and Ctrl-Z are meant for the command, which has the terminal.
-        let running = async { users_own(command).status().await };
-        let status = self.signals.stopping_with(running).await.map_err(failed)?;
+        let running = self.signals.lend_terminal(users_own(command));
+        let status = match running.await.map_err(failed)? {
+            Ok(status) => status,
+            Err(code) => return Ok(Next::Leave(code)),
+        };
         if !status.success() {
             render::aside(self.call.screen, &format!("{status}"));
         }

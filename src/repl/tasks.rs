@@ -1,17 +1,20 @@
 //! Tasks in a session.
 
+use super::commands::unreadable;
 use super::turn::{in_session, stoppable};
 use super::{Next, Repl};
 use crate::agents::RunResult;
 use crate::cancel::{Cancel, switch};
 use crate::cli;
+use crate::cli::signals::show;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
+use crate::message::Message;
 use crate::orchestrator::{Orchestrator, ResumeOptions, deadline, new_run_id};
 use crate::providers::Delivery;
 use crate::render::{self, Form, View};
-use crate::sessions;
-use crate::store::StoreError;
+use crate::sessions::{self, Session};
+use crate::store::Store;
 
 impl Repl<'_> {
     /// `/task NAME [k=v]`.
@@ -70,14 +73,29 @@ impl Repl<'_> {
         let Some(store) = self.orchestrator.store() else {
             return Ok(());
         };
-        let unreadable = |error: StoreError| {
-            OrchError::new(ErrorClass::Failed, "the conversations cannot be read").caused_by(&error)
-        };
         for (agent, open) in &mut self.conversations {
-            if let Some(session) = sessions::find(store, agent, &open.0.id).map_err(unreadable)? {
-                let history = sessions::history(store, &session).map_err(unreadable)?;
-                *open = (session, history);
+            if let Some(session) = stored(store, agent, &open.0)? {
+                *open = with_history(store, session)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Reads the conversation with an agent again, and says so, where another session went on with it.
+    pub(super) fn catch_up(&mut self, agent: &str) -> Result<(), OrchError> {
+        let open = self.conversations.get_mut(agent);
+        let (Some(store), Some(open)) = (self.orchestrator.store(), open) else {
+            return Ok(());
+        };
+        let Some(session) = stored(store, agent, &open.0)? else {
+            return Ok(());
+        };
+        if session.turns > open.0.turns {
+            *open = with_history(store, session)?;
+            let count = open.1.len();
+            self.aside(&format!(
+                "the conversation went on elsewhere: {count} messages"
+            ));
         }
         Ok(())
     }
@@ -103,19 +121,32 @@ impl Repl<'_> {
         if !is_alone {
             view = view.of_task();
         }
-        let (events, mut receiver) = Events::channel(run_id);
+        let (events, receiver) = Events::channel(run_id);
         let running = async {
             let events = events;
             work(orchestrator, &events, &cancel).await
         };
-        let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, &mut self.signals, &canceller).await {
-            Ok(done) => done?,
+        let watching = show(&mut view, receiver, &canceller);
+        let work = async { tokio::join!(running, watching) };
+        let (done, watched) = match stoppable(work, &mut self.signals, &canceller).await {
+            Ok((done, watched)) => (done?, watched),
             Err(code) => return Ok(Next::Leave(code)),
         };
-        _ = view.finish(&in_session(done));
+        _ = watched.and_then(|()| view.finish(&in_session(done)));
         Ok(Next::Prompt)
     }
+}
+
+/// A conversation as the store has it. One with a name is found by it: who began it elsewhere may have given it
+/// another id.
+fn stored(store: &Store, agent: &str, open: &Session) -> Result<Option<Session>, OrchError> {
+    let name = open.name.as_ref().unwrap_or(&open.id);
+    sessions::find(store, agent, name).map_err(|error| unreadable(&error))
+}
+
+fn with_history(store: &Store, session: Session) -> Result<(Session, Vec<Message>), OrchError> {
+    let history = sessions::history(store, &session).map_err(|error| unreadable(&error))?;
+    Ok((session, history))
 }
 
 /// The words of a line; quotes keep blanks together.

@@ -6,6 +6,7 @@ use super::signals::{Came, Signals};
 use super::{Next, Repl, calls, input};
 use crate::agents::RunResult;
 use crate::cancel::{Canceller, Cause, switch};
+use crate::cli::signals::show;
 use crate::error::OrchError;
 use crate::event::Events;
 use crate::orchestrator::{AllOrder, Conversation, Order, deadline, new_run_id};
@@ -16,6 +17,7 @@ impl Repl<'_> {
     /// Asks an agent; the conversation goes on from turn to turn.
     pub(super) async fn turn(&mut self, agent: &str, prompt: &str) -> Result<Next, OrchError> {
         let prompt = self.with_files(prompt, &[agent])?;
+        self.catch_up(agent)?;
         let conversation = match self.conversations.get(agent) {
             Some((session, history)) => Conversation::Open(session.clone(), history.clone()),
             None => Conversation::New,
@@ -28,33 +30,36 @@ impl Repl<'_> {
             deadline: deadline(self.limit),
             delivery: Delivery::Live,
         };
-        let session = match &order.conversation {
-            Conversation::Open(session, _) => Some(session.id.as_str()),
-            _ => None,
+        let (session, turns) = match &order.conversation {
+            Conversation::Open(session, _) => (Some(session.id.as_str()), session.turns),
+            _ => (None, 0),
         };
         let left = self.orchestrator.left(&order.run_id, Some(agent), session);
         let (canceller, cancel) = switch();
         let mut view =
             View::new(Form::Text, self.call.screen, self.orchestrator.redactor()).with_left(left);
-        let (events, mut receiver) = Events::channel(&order.run_id);
+        let (events, receiver) = Events::channel(&order.run_id);
         let orchestrator = &self.orchestrator;
         let running = async {
             let events = events;
             orchestrator.run_agent(order, &events, &cancel).await
         };
-        let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, &mut self.signals, &canceller).await {
-            Ok(done) => done?,
+        let watching = show(&mut view, receiver, &canceller);
+        let work = async { tokio::join!(running, watching) };
+        let (done, watched) = match stoppable(Box::pin(work), &mut self.signals, &canceller).await {
+            Ok((done, watched)) => (done?, watched),
             Err(code) => return Ok(Next::Leave(code)),
         };
         self.last_calls = calls::of(&done.result.tools, &done.messages);
         // What cannot be shown is in the log and in the conversation.
-        _ = view.finish(&in_session(done.result));
+        _ = watched.and_then(|()| view.finish(&in_session(done.result)));
         let entry = self
             .conversations
             .entry(agent.to_owned())
             .or_insert_with(|| (done.session.clone(), Vec::new()));
         entry.0 = done.session;
+        // What was said elsewhere meanwhile is not known here until the next turn.
+        entry.0.turns = entry.0.turns.min(turns + 1);
         if let Some(compaction) = done.compaction {
             entry.1.splice(..compaction.messages, compaction.summary);
         }
@@ -79,7 +84,7 @@ impl Repl<'_> {
         let mut view = View::new(Form::Text, self.call.screen, self.orchestrator.redactor())
             .with_left(left)
             .without_text();
-        let (events, mut receiver) = Events::channel(&order.run_id);
+        let (events, receiver) = Events::channel(&order.run_id);
         let (orchestrator, screen) = (&self.orchestrator, self.call.screen);
         let finished = view.finished();
         let running = async {
@@ -91,12 +96,13 @@ impl Repl<'_> {
                 })
                 .await
         };
-        let work = async { tokio::join!(running, view.watch(&mut receiver)).0 };
-        let done = match stoppable(work, &mut self.signals, &canceller).await {
-            Ok(done) => done?,
+        let watching = show(&mut view, receiver, &canceller);
+        let work = async { tokio::join!(running, watching) };
+        let (done, watched) = match stoppable(work, &mut self.signals, &canceller).await {
+            Ok((done, watched)) => (done?, watched),
             Err(code) => return Ok(Next::Leave(code)),
         };
-        _ = view.finish(&in_session(done));
+        _ = watched.and_then(|()| view.finish(&in_session(done)));
         Ok(Next::Prompt)
     }
 }

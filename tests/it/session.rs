@@ -5,6 +5,7 @@ mod editing;
 mod exporting;
 mod leaving;
 mod pasting;
+mod pipes;
 mod screen;
 mod soak;
 mod suspend;

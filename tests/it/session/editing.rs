@@ -173,6 +173,27 @@ fn a_prompt_is_written_in_the_users_editor() {
 }
 
 #[test]
+fn what_the_editor_wrote_stands_at_the_prompt_of_a_dumb_terminal_too() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    context.write("editor.sh", "#!/bin/sh\nprintf ' and\\nmore' >> \"$1\"\n");
+    let path = context.work().join("editor.sh");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = context.command(&["--config", "orch.yaml"]);
+    command.env("TERM", "dumb").env("EDITOR", "./editor.sh");
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.prompt("[a] >");
+    terminal.keys("/edit one\n");
+    terminal.shows("[a] > one and\nmore");
+    terminal.typed("more");
+    terminal.keys(" words\n");
+    terminal.shows("heard one and / more words");
+    terminal.prompt("[a] >");
+    terminal.keys("/quit\n");
+    terminal.ends(0);
+}
+
+#[test]
 fn all_asks_for_its_prompt() {
     let server = echo();
     let context = Context::with_agent(&server.url(), "");

@@ -1,11 +1,13 @@
 //! Ways out of a session.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::in_terminal;
+use super::{in_terminal, on_terminal};
+use crate::sandbox::{processes_with, until};
 use crate::support::{Context, Stub, stub, terminal::Terminal};
 
 /// A second Ctrl-C within this time leaves.
@@ -137,6 +139,17 @@ fn the_shell_gets_its_terminal_back_on_every_way_out() {
     });
     terminal.keys("\r");
     is_as_it_was(&mut terminal, "killed");
+    // With a program of the user's own.
+    terminal.keys(&format!("{begin}\r"));
+    terminal.prompt("[a] >");
+    terminal.line("!stty raw -echo; echo begun; sleep 100000");
+    terminal.shows("\nbegun");
+    end(&id(&terminal));
+    terminal.wait("the shell", |screen| {
+        screen.contents().trim_end().ends_with('$')
+    });
+    terminal.keys("\r");
+    is_as_it_was(&mut terminal, "abandoned");
     // By two interrupts.
     terminal.keys(&format!("{begin}\r"));
     terminal.prompt("[a] >");
@@ -146,4 +159,56 @@ fn the_shell_gets_its_terminal_back_on_every_way_out() {
     is_as_it_was(&mut terminal, "interrupted");
     terminal.line("exit 5");
     terminal.ends(5);
+}
+
+#[test]
+fn a_signal_ends_the_program_that_has_the_terminal_and_the_session() {
+    let server = hanging();
+    let context = Context::with_agent(&server.url(), "");
+    let begun = context.work().join("begun");
+    // Paths that no other process has in its command line.
+    let program = |name: &str, script: &str| {
+        context.write(name, script);
+        let path = context.work().join(name);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let deaf = program(
+        "deaf.sh",
+        "#!/bin/sh\ntrap '' TERM HUP\n(sleep 100000; :) &\n: > begun\nsleep 100000\n",
+    );
+    let polite = program(
+        "polite.sh",
+        "#!/bin/sh\ntrap 'echo goodbye > said; exit 1' TERM\n: > begun\nsleep 100000\n",
+    );
+    for (line, running) in [
+        (format!("!{deaf}"), &deaf),
+        (format!("!{polite}; :"), &polite),
+        ("/edit text".to_owned(), &deaf),
+    ] {
+        for signal in ["-TERM", "-HUP"] {
+            let set = |command: &mut Command| {
+                command.env("EDITOR", &deaf);
+            };
+            let mut terminal = on_terminal(&context, set, 100, 24);
+            terminal.keys(&format!("{line}\r"));
+            until("the program runs", || begun.exists());
+            let id = terminal.id().to_string();
+            let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+            assert!(sent.success());
+            terminal.ends(143);
+            assert_eq!(processes_with(running), [""; 0], "{line} {signal}");
+            std::fs::remove_file(&begun).unwrap();
+            if *running == polite {
+                assert_eq!(context.read("said"), "goodbye\n");
+                std::fs::remove_file(context.work().join("said")).unwrap();
+            }
+        }
+    }
+    let left = std::fs::read_dir(context.state()).unwrap();
+    let left = left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with("prompt-")
+    });
+    assert_eq!(left.count(), 0);
 }

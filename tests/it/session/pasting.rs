@@ -22,7 +22,7 @@ fn leave_from_a_line(mut terminal: Terminal) {
 }
 
 /// A configuration in which `write` asks.
-fn asking(server: &Stub) -> Context {
+pub(super) fn asking(server: &Stub) -> Context {
     let context = Context::new();
     let config = agent_config(&server.url(), "");
     let asked = "settings: {approvals: {rules: [{tool: write, action: ask}]}, ";
@@ -38,7 +38,7 @@ fn running(context: &Context, term: &str) -> Terminal {
 }
 
 /// A model that writes a file.
-fn writer() -> Stub {
+pub(super) fn writer() -> Stub {
     Stub::start(|seen| match seen.tool_messages().len() {
         0 => stub::tool_calls(&[("c1", "write", json!({"path": "x", "content": "x"}))]),
         _ => stub::text("done"),
@@ -227,4 +227,87 @@ fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
     terminal.wait("one that is not", |screen| !screen.bracketed_paste());
     terminal.ends(130);
     assert!(!context.work().join("x").exists());
+}
+
+/// A model that repeats what it is told.
+fn echo() -> Stub {
+    Stub::start(|seen| stub::text(&format!("heard {}", seen.last_text())))
+}
+
+#[test]
+fn a_paste_ends_where_the_terminal_says_so() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = in_terminal(&context);
+    // What stands before its end could be the beginning of a key.
+    for cut in [
+        "\x1b",
+        "\x1b\x1b",
+        "\x1b\x1b\x1b",
+        "\x1b[",
+        "\x1bO",
+        "\x1b[20",
+    ] {
+        paste(&mut terminal, &format!("copied{cut}"));
+        terminal.typed("[a] > copied");
+        terminal.keys(" text\r");
+        terminal.shows("heard copied text");
+        terminal.prompt("[a] >");
+        terminal.keys("\x0c");
+        terminal.prompt("[a] >");
+    }
+    for chat in server.chats() {
+        assert_eq!(chat.last_text(), "copied text");
+    }
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn what_is_pasted_holds_text_alone_and_no_keys() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = in_terminal(&context);
+    paste(
+        &mut terminal,
+        "bell\x07nul\0del\x7fbs\x08\x18\x05\x03\x1a\x16\x1b[31mred\x1b[A\ttab\r\none\rtwo\\\r漢",
+    );
+    terminal.typed("漢");
+    terminal.keys("\r");
+    terminal.shows("heard bell");
+    terminal.prompt("[a] >");
+    assert_eq!(
+        server.chats().last().unwrap().last_text(),
+        "bellnuldelbsred\ttab\none\ntwo\\\n漢"
+    );
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn what_is_no_text_is_not_taken_and_the_session_goes_on() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    let mut terminal = in_terminal(&context);
+    terminal.keys("caf");
+    terminal.typed("[a] > caf");
+    // As a terminal sends an accent that is set to Latin 1.
+    terminal.bytes(b"\xe9 ");
+    terminal.shows("error: what was typed is not UTF-8 text");
+    terminal.typed("[a] > caf");
+    terminal.keys("e\r");
+    terminal.shows("heard cafe");
+    terminal.prompt("[a] >");
+    terminal.bytes(b"\x1b[200~caf\xe9 noir\r!echo mine > pwned\r\x1b[201~");
+    terminal.wait("the error again", |screen| {
+        screen.contents().matches("not UTF-8 text").count() == 2
+    });
+    terminal.prompt("[a] >");
+    terminal.line("after");
+    terminal.shows("heard after");
+    terminal.prompt("[a] >");
+    assert_eq!(server.chats().len(), 2);
+    assert!(!context.work().join("pwned").exists());
+    terminal.line("/quit");
+    terminal.ends(0);
 }

@@ -96,9 +96,12 @@ impl Terminal {
 
     /// Presses keys.
     pub fn keys(&mut self, keys: &str) {
-        self.keyboard
-            .write_all(keys.as_bytes())
-            .expect("a keyboard");
+        self.bytes(keys.as_bytes());
+    }
+
+    /// Sends what a terminal sends that knows no UTF-8.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.keyboard.write_all(bytes).expect("a keyboard");
     }
 
     /// Types a line at a prompt, sees it there and presses Enter.
