@@ -194,7 +194,11 @@ async fn child(
         purpose: ask.purpose,
         deadline: deadline(ask.deadline, params.deadline, Instant::now()),
         delegators: delegators.cloned().collect(),
-        caller_session: ask.session.clone().or_else(|| ask.caller_session.clone()),
+        charged_session: ask
+            .charged_session
+            .as_ref()
+            .or(ask.session.as_ref())
+            .cloned(),
         journal: journal.clone(),
         spent: Spent::part_of(&ask.spent, Charges::default()),
         ..Ask::default()

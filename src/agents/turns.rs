@@ -81,8 +81,9 @@ pub struct Ask {
     pub siblings: bool,
     /// The agents that called this one, outermost first.
     pub delegators: Vec<Arc<str>>,
-    /// The conversation of the outermost of them: its budget covers what this one spends.
-    pub caller_session: Option<Arc<str>>,
+    /// The conversation whose budget covers what is spent, where that is not its own: that of the outermost of them,
+    /// that in which a task was started, or that which its own was forked from.
+    pub charged_session: Option<Arc<str>>,
     /// Where finished turns and tool calls are kept; what is there already is not done again.
     pub journal: Journal,
     /// The account of the run: its own attempts and those of the agents that it calls.
@@ -349,7 +350,11 @@ pub(super) fn call_context(around: &Around<'_>, turn: u32, purpose: Purpose) -> 
         run_id: Arc::clone(&ask.run_id),
         task: ask.task.clone(),
         step: ask.step.clone(),
-        session: ask.session.clone().or_else(|| ask.caller_session.clone()),
+        session: ask
+            .charged_session
+            .as_ref()
+            .or(ask.session.as_ref())
+            .cloned(),
         agent: Arc::clone(&agent.name),
         turn,
         purpose,

@@ -322,6 +322,7 @@ pub(crate) fn options(call: &Call) -> Result<Options, OrchError> {
         budget,
         tier: run.sandbox.map(tier),
         session_budget: None,
+        charged_session: None,
         approver: approver(run.yes, run.no_input, call.screen),
         no_log: run.no_log,
         record: run.record.clone(),

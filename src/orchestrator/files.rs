@@ -8,7 +8,7 @@ use crate::agents::RunResult;
 use crate::agents::log::{Entry, Log};
 use crate::error::OrchError;
 use crate::files::Directory;
-use crate::tools::{self, ToolError};
+use crate::tools::{self, FileText, ToolError};
 
 impl Orchestrator {
     /// The text of a file as the `read` tool gives it, where every one of these agents may see it; else
@@ -20,7 +20,7 @@ impl Orchestrator {
         &self,
         agents: &[&str],
         path: &str,
-    ) -> Result<Result<String, ToolError>, OrchError> {
+    ) -> Result<Result<FileText, ToolError>, OrchError> {
         let mut text = Err(ToolError::refused("nobody is asked"));
         for agent in agents {
             let workspace = self.workspace(self.settings_of(agent)?)?;

@@ -60,6 +60,9 @@ pub struct Options {
     pub budget: Option<Usd>,
     /// Cap of a conversation, over the configured one.
     pub session_budget: Option<Usd>,
+    /// The conversation whose budget covers every call, whichever conversation that is in, if any: a task and many
+    /// agents are asked from within it.
+    pub charged_session: Option<Arc<str>>,
     /// Tier of the sandbox.
     pub tier: Option<Tier>,
     /// Who answers approval prompts.

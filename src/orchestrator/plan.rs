@@ -262,7 +262,9 @@ impl Orchestrator {
         let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
         let attempt = Attempt {
             agent: Arc::clone(&agent.name),
-            session: session.map(|session| session.id.as_str().into()),
+            session: session
+                .map(|session| self.charged_session(session))
+                .transpose()?,
             ..Attempt::default()
         };
         ledger.budgets_left(&attempt, &agent.caps).map_err(|error| {

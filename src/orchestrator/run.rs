@@ -73,6 +73,8 @@ pub(super) struct Ready<'a> {
     agent: Agent,
     notices: Vec<String>,
     session: Session,
+    /// The conversation whose budget covers it.
+    charged_session: Arc<str>,
     history: Vec<Message>,
 }
 
@@ -122,6 +124,7 @@ impl Orchestrator {
             order,
             agent,
             notices,
+            charged_session: self.charged_session(&session)?,
             session,
             history,
         })
@@ -142,6 +145,7 @@ impl Orchestrator {
             order,
             agent,
             notices,
+            charged_session,
             mut session,
             history,
         } = ready;
@@ -165,6 +169,7 @@ impl Orchestrator {
             deadline: order.deadline,
             delivery: order.delivery,
             siblings: run.plan.asked.len() > 1,
+            charged_session: Some(charged_session),
             journal,
             spent: Spent::after(run.earlier.of_agent(&order.agent)),
             ..Ask::default()
@@ -273,6 +278,20 @@ impl Orchestrator {
             }
             _ => Ok((session, history)),
         }
+    }
+
+    /// The conversation whose budget covers what is spent in this one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn charged_session(&self, session: &Session) -> Result<Arc<str>, OrchError> {
+        let found = match (&self.options.charged_session, &self.store) {
+            (Some(charged), _) => return Ok(Arc::clone(charged)),
+            (None, Some(store)) => sessions::charged(store, session),
+            (None, None) => Ok(session.id.clone()),
+        };
+        let id = found.map_err(|error| unreadable(&error))?;
+        Ok(id.into())
     }
 
     /// The conversation that is meant.

@@ -168,6 +168,7 @@ impl Orchestrator {
                 commands: &commands,
                 resilience: self.calls()?,
                 journal: &Journal::of_run(store.clone(), run_id),
+                charged_session: self.options.charged_session.as_ref(),
                 earlier: &earlier,
                 events,
                 cancel,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Repl;
 use crate::agents::prompt;
 use crate::error::OrchError;
+use crate::tools::FileText;
 
 /// Bytes of files that one prompt takes along.
 const MOST: usize = 256 * 1024;
@@ -20,23 +21,28 @@ impl Repl<'_> {
         let mut files = Vec::new();
         let mut room = MOST;
         for path in named(prompt, there) {
-            let content = match self.orchestrator.file_for(agents, &path)? {
-                Ok(content) => content,
+            let FileText { text, cut } = match self.orchestrator.file_for(agents, &path)? {
+                Ok(file) => file,
                 Err(error) => {
                     self.aside(&format!("not attached: {error}"));
                     continue;
                 }
             };
-            if content.len() > room {
+            if text.len() > room {
                 self.aside(&format!(
                     "not attached: `{path}` would make the files of this prompt larger than {} KiB",
                     MOST / 1024
                 ));
                 continue;
             }
-            room -= content.len();
-            self.aside(&format!("attached {path} ({} bytes)", content.len()));
-            files.push((path, content));
+            room -= text.len();
+            self.aside(&match cut {
+                Some((given, whole)) => {
+                    format!("attached {path}: only the first {given} of its {whole} bytes")
+                }
+                None => format!("attached {path} ({} bytes)", text.len()),
+            });
+            files.push((path, text));
         }
         Ok(prompt::with_files(prompt, &files))
     }

@@ -23,6 +23,8 @@ pub(super) struct Changed {
     line: String,
     changes: Vec<KeptChange>,
     programs: Vec<Program>,
+    /// The files that were gone when they had run.
+    removed: BTreeSet<PathBuf>,
     /// It was said already why what is left of it cannot be taken back.
     refused: bool,
 }
@@ -33,13 +35,14 @@ impl Repl<'_> {
         let mut changes = self.changes.take();
         // Calls run side by side; the order of one file stays.
         changes.sort_by(|one, other| one.name().cmp(other.name()));
-        let programs = self.changes.take_programs();
+        let mut programs = self.changes.take_programs();
         if changes.is_empty() && programs.is_empty() {
             return;
         }
         self.changed.push(Changed {
             line: line.to_owned(),
             changes,
+            removed: tools::removed(&mut programs),
             programs,
             refused: false,
         });
@@ -78,17 +81,33 @@ impl Repl<'_> {
         }
         let mut is_done = false;
         let mut refused = Vec::new();
+        let mut undone = Vec::new();
         for change in turn.changes.drain(..).rev() {
             let name = render::in_line(&change.name().to_string_lossy());
             match change.undo() {
-                Ok(()) => {
+                Ok(is_changed) => {
                     let is_new = *change.before() == Before::Absent;
-                    let done = if is_new { "removed" } else { "restored" };
-                    self.say(&format!("{done} {name}"));
+                    self.say(&match (is_changed, is_new) {
+                        (true, true) => format!("removed {name}"),
+                        (true, false) => format!("restored {name}"),
+                        (false, _) => format!("{name} is as it was before"),
+                    });
                     is_done = true;
+                    undone.push(change);
                 }
                 Err(error) => refused.push((error.to_string(), change)),
             }
+        }
+        let made = |change| {
+            KeptChange::made(change)
+                .iter()
+                .map(move |path| (path, change))
+        };
+        let mut made: Vec<_> = undone.iter().flat_map(made).collect();
+        // What lies in a directory stands behind it.
+        made.sort_by_key(|(path, _)| std::cmp::Reverse(*path));
+        for (path, change) in made {
+            change.remove_empty(path);
         }
         if refused.is_empty() || turn.refused {
             return Ok(is_done);
@@ -129,15 +148,25 @@ impl Repl<'_> {
         let config = self.orchestrator.config();
         let workspace = &config.working_dir;
         let by_tools = |name: &Path| turn.changes.iter().any(|change| change.name() == name);
-        let files: Vec<String> = self
-            .touched(turn)
-            .iter()
-            .map(|path| path.strip_prefix(workspace).unwrap_or(path))
-            .filter(|path| !by_tools(path))
-            .map(|path| match render::in_line(&path.to_string_lossy()) {
-                name if name.is_empty() => "./".to_owned(),
-                name => name,
+        let is_gone = |path: &&PathBuf| path.symlink_metadata().is_err();
+        let gone: Vec<&PathBuf> = turn.removed.iter().filter(is_gone).collect();
+        let mut touched = self.touched(turn);
+        // The mark of a removal on its directory says less than the name.
+        touched.retain(|path| !gone.iter().any(|gone| gone.parent() == Some(path)));
+        let named = |path: &Path| {
+            let path = path.strip_prefix(workspace).unwrap_or(path);
+            let name = (!by_tools(path)).then(|| render::in_line(&path.to_string_lossy()))?;
+            Some(if name.is_empty() {
+                "./".to_owned()
+            } else {
+                name
             })
+        };
+        let removed = gone
+            .iter()
+            .filter_map(|path| Some(format!("{} (removed)", named(path)?)));
+        let files: Vec<String> = removed
+            .chain(touched.iter().filter_map(|path| named(path)))
             .collect();
         if files.is_empty() {
             return None;

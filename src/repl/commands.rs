@@ -8,6 +8,7 @@ use super::signals::Came;
 use super::{Asks, Next, Repl};
 use crate::cli;
 use crate::error::{ErrorClass, OrchError};
+use crate::message::Message;
 use crate::sessions::{self, Session};
 use crate::store::{Store, StoreError};
 
@@ -76,6 +77,12 @@ impl Repl<'_> {
     }
 
     fn switch_model(&mut self, model: &str) -> Result<(), OrchError> {
+        if model.contains(char::is_whitespace) {
+            return Err(usage(
+                format!("`{model}` is no name of a model: it has blanks"),
+                "`/models` lists the aliases",
+            ));
+        }
         let mut options = self.options.clone();
         options.model = (!model.is_empty()).then(|| model.to_owned());
         let renewed = self.orchestrator.renewed(None, options.clone());
@@ -120,39 +127,38 @@ impl Repl<'_> {
 
     /// Reads the same file again; a broken one changes nothing.
     fn reload(&mut self) -> Result<(), OrchError> {
-        let config = match cli::reload_config(self.call, self.orchestrator.config()) {
-            Ok(config) => config,
-            Err(error) => {
-                let mut error = error;
-                error.message = format!("the configuration stays as it was: {}", error.message);
-                return Err(error);
+        let read = cli::reload_config(self.call, self.orchestrator.config()).and_then(|config| {
+            let agents = &config.document.agents;
+            let agent = agents.names().find(|name| *name == self.agent);
+            match agent.or_else(|| agents.names().next()).map(str::to_owned) {
+                Some(agent) => Ok((config, agent)),
+                None => Err(OrchError::new(ErrorClass::Config, "it has no agents now")
+                    .with_hint("add one and `/reload`")),
             }
-        };
-        let changes = changes(self.orchestrator.config(), &config);
+        });
+        let (config, agent) = read.map_err(|mut error| {
+            error.message = format!("the configuration stays as it was: {}", error.message);
+            error
+        })?;
+        let mut said = changes(self.orchestrator.config(), &config);
         self.orchestrator = self
             .orchestrator
             .renewed(Some(Arc::new(config)), self.options.clone());
-        let agents = &self.orchestrator.config().document.agents;
-        if !agents.contains(&self.agent) {
-            let Some(first) = agents.names().next() else {
-                return Err(usage(
-                    "the configuration has no agents any more",
-                    "add one and `/reload`",
-                ));
-            };
-            self.agent = first.to_owned();
+        if agent != self.agent {
+            _ = write!(said, "\nactive agent: {agent}");
+            self.agent = agent;
         }
-        self.say(&changes);
+        self.say(&said);
         Ok(())
     }
 
     pub(super) fn session(&mut self, name: &str) -> Result<(), OrchError> {
         if name.is_empty() {
             self.say(&match self.conversations.get(&self.agent) {
-                Some((session, messages)) => {
+                Some((session, messages)) if session.name.is_some() || !messages.is_empty() => {
                     format!("{}: {} messages", title(session), messages.len())
                 }
-                None => "nothing was said yet".to_owned(),
+                _ => "nothing was said yet".to_owned(),
             });
             return Ok(());
         }
@@ -203,10 +209,19 @@ impl Repl<'_> {
 
     async fn fork(&mut self, name: &str) -> Result<(), OrchError> {
         let name = (!name.is_empty()).then_some(name);
-        let Some((session, history)) = self.conversations.get(&self.agent) else {
-            return Err(usage("nothing was said yet", "ask something first"));
-        };
-        let copy = sessions::fork(self.store()?, session, name)
+        let (session, history) = self.said("ask something first")?;
+        let store = self.store()?;
+        if let Some(name) = name
+            && sessions::find(store, &self.agent, name)
+                .map_err(|error| unreadable(&error))?
+                .is_some()
+        {
+            return Err(usage(
+                format!("there is a conversation `{name}` already"),
+                "give the copy another name; `/session NAME` goes on with that one",
+            ));
+        }
+        let copy = sessions::fork(store, session, name)
             .await
             .map_err(|error| {
                 OrchError::new(ErrorClass::Failed, "the conversation cannot be forked")
@@ -217,6 +232,14 @@ impl Repl<'_> {
         self.conversations
             .insert(self.agent.clone(), (copy, history));
         Ok(())
+    }
+
+    /// The conversation with the agent, where anything was said in it.
+    pub(super) fn said(&self, hint: &str) -> Result<&(Session, Vec<Message>), OrchError> {
+        self.conversations
+            .get(&self.agent)
+            .filter(|(_, messages)| !messages.is_empty())
+            .ok_or_else(|| usage("nothing was said yet", hint))
     }
 
     fn tools(&self, arguments: &str) -> Result<(), OrchError> {

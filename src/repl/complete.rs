@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustyline::hint::Hint;
 
-use super::input::{COMMANDS, Command, Takes};
+use super::input::{self, COMMANDS, Command, Takes};
 use crate::providers;
 use crate::render;
 use crate::sessions;
@@ -49,31 +49,82 @@ pub(super) fn candidates(known: &Known, line: &str) -> (usize, Vec<String>) {
             return (start, found);
         }
     }
-    let start = line.rfind(char::is_whitespace).map_or(0, |space| {
-        space
-            + line
-                .get(space..)
-                .and_then(|rest| rest.chars().next())
-                .map_or(1, char::len_utf8)
-    });
+    let start = last_word(line);
     let word = line.get(start..).unwrap_or_default();
     let found = if start == 0 && word.starts_with('/') {
-        let names = COMMANDS.iter().map(|command| format!("/{}", command.name));
-        beginning(word, names)
+        beginning(word, input::names().map(|name| format!("/{name}")))
     } else if let Some(path) = word.strip_prefix('@') {
         let agents = known.agents.iter().filter(|_| start == 0);
         let mut found = beginning(word, agents.map(|agent| format!("@{agent}")));
-        let paths = paths(&known.workspace, path);
+        let paths = paths(&known.workspace, path.strip_prefix('"').unwrap_or(path));
         found.extend(paths.into_iter().map(|path| attached(&path)));
         found
     } else if word.is_empty() {
         Vec::new()
     } else if line.starts_with('!') {
-        paths(Path::new("."), word)
+        let paths = paths(Path::new("."), &meant(word));
+        paths.into_iter().map(|path| for_shell(&path)).collect()
+    } else if let Some(path) = word.strip_prefix('"') {
+        let paths = paths(&known.workspace, path);
+        paths.into_iter().map(|path| quoted(&path)).collect()
     } else {
         paths(&known.workspace, word)
     };
     (start, found)
+}
+
+/// Where the word begins that the cursor is behind. Blanks belong to it where a quote that it begins with is open, and
+/// in a shell line behind a backslash.
+fn last_word(line: &str) -> usize {
+    let is_shell = line.starts_with('!');
+    let mut start = usize::from(is_shell);
+    let (mut open, mut is_escaped) = (None, false);
+    for (at, character) in line.char_indices().skip(start) {
+        let begins = at == start || line.get(start..at) == Some("@");
+        match open {
+            Some(quote) if character == quote => open = None,
+            Some(_) => {}
+            None if is_escaped => is_escaped = false,
+            None if is_shell && character == '\\' => is_escaped = true,
+            None if begins && (character == '"' || is_shell && character == '\'') => {
+                open = Some(character);
+            }
+            None if character.is_whitespace() => start = at + character.len_utf8(),
+            None => {}
+        }
+    }
+    start
+}
+
+/// What a word of a shell line means that is not at its end yet.
+fn meant(word: &str) -> String {
+    if let Some(rest) = word.strip_prefix(['"', '\'']) {
+        return rest.to_owned();
+    }
+    let mut is_escaped = false;
+    let is_meant = |character: &char| {
+        is_escaped = *character == '\\' && !is_escaped;
+        !is_escaped
+    };
+    word.chars().filter(is_meant).collect()
+}
+
+/// How a shell line names a path.
+fn for_shell(path: &str) -> String {
+    let is_plain =
+        |character: char| character.is_alphanumeric() || "/._-+,:@%=".contains(character);
+    match path {
+        path if path.chars().all(is_plain) => path.to_owned(),
+        // The quote stays open for what lies in a directory.
+        path if path.ends_with('/') => format!("'{}", path.replace('\'', "'\\''")),
+        path => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
+/// A path in quotes, which stay open for what lies in a directory.
+fn quoted(path: &str) -> String {
+    let end = if path.ends_with('/') { "" } else { "\"" };
+    format!("\"{path}{end}")
 }
 
 impl Known {
@@ -144,7 +195,7 @@ fn beginning<T: AsRef<str>>(word: &str, names: impl IntoIterator<Item = T>) -> V
 /// How a prompt names a file that it takes along.
 fn attached(path: &str) -> String {
     if path.contains(char::is_whitespace) {
-        format!("@\"{path}\"")
+        format!("@{}", quoted(path))
     } else {
         format!("@{path}")
     }
@@ -227,12 +278,12 @@ pub(super) fn hint(line: &str, said_before: Option<String>) -> Option<Grey> {
         let shown = takes(command, " ")?;
         return Some(Grey { shown, taken: None });
     }
-    let command = COMMANDS
-        .iter()
-        .find(|command| command.name.starts_with(name))?;
-    let rest = command.name.get(name.len()..)?.to_owned();
+    let full = input::names().find(|full| full.starts_with(name))?;
+    let command = COMMANDS.iter().find(|command| command.name == full);
+    let rest = full.get(name.len()..)?.to_owned();
+    let takes = command.and_then(|command| takes(command, " "));
     Some(Grey {
-        shown: format!("{rest}{}", takes(command, " ").unwrap_or_default()),
+        shown: format!("{rest}{}", takes.unwrap_or_default()),
         taken: Some(rest),
     })
 }
@@ -255,11 +306,14 @@ mod tests {
     #[test]
     fn tab_knows_what_may_stand_where_the_cursor_is() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join("src")).unwrap();
+        for part in ["src", "an other"] {
+            std::fs::create_dir(directory.path().join(part)).unwrap();
+        }
         for file in [
             "src/lib.rs",
             "src/live.rs",
             "src/my file.txt",
+            "an other/it's",
             ".hidden",
             "coder.txt",
             "named\x1b]52;c;RVZJTA==\x07\x1b[2J.txt",
@@ -274,6 +328,7 @@ mod tests {
         let known = known(directory.path());
         for (line, start, expected) in [
             ("/ag", 0, &["/agents", "/agent"][..]),
+            ("/ex", 0, &["/export", "/exit"]),
             ("/agent cr", 7, &["critic"]),
             ("/agent  cr", 8, &["critic"]),
             ("/logs ", 6, &["coder", "critic"]),
@@ -288,6 +343,12 @@ mod tests {
             ("explain @c", 8, &["@coder.txt"]),
             ("explain @src/li", 8, &["@src/lib.rs", "@src/live.rs"]),
             ("see @src/my", 4, &["@\"src/my file.txt\""]),
+            ("see @\"src/my f", 4, &["@\"src/my file.txt\""]),
+            ("see \"src/my f", 4, &["\"src/my file.txt\""]),
+            ("see \"a b\" sr", 10, &["src/"]),
+            ("isn't @sr", 6, &["@src/"]),
+            ("see @an", 4, &["@\"an other/"]),
+            ("see @\"an other/", 4, &["@\"an other/it's\""]),
             ("/all see @sr", 9, &["@src/"]),
             ("see .h", 4, &[".hidden"]),
             ("see @na", 4, &["@named.txt"]),
@@ -314,6 +375,30 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_line_names_paths_as_a_shell_does() {
+        for (line, start, meaning) in [
+            ("!cat src/my", 5, "src/my"),
+            ("!cat src/my\\ f", 5, "src/my f"),
+            ("!cat 'src/my f", 5, "src/my f"),
+            ("!cat \"a b\" c", 11, "c"),
+            ("!cat a\\\\ c", 9, "c"),
+            ("!ca", 1, "ca"),
+        ] {
+            let found = last_word(line);
+            let word = line.get(found..).unwrap();
+            assert_eq!((found, meant(word).as_str()), (start, meaning), "{line}");
+        }
+        for (path, expected) in [
+            ("src/lib.rs", "src/lib.rs"),
+            ("my file", "'my file'"),
+            ("my dir/", "'my dir/"),
+            ("it's $HOME", "'it'\\''s $HOME'"),
+        ] {
+            assert_eq!(for_shell(path), expected);
+        }
+    }
+
+    #[test]
     fn grey_words_tell_what_may_follow() {
         let before = |rest: &str| Some(rest.to_owned());
         for (line, said, shown, taken) in [
@@ -328,6 +413,7 @@ mod tests {
             ("fix", None, None, None),
             ("/und", None, Some("o"), Some("o")),
             ("/ex", None, Some("port FILE"), Some("port")),
+            ("/exi", None, Some("t"), Some("t")),
             ("/agent", None, Some(" NAME"), None),
             ("/agent ", None, Some("NAME"), None),
             ("/agent x", None, None, None),

@@ -31,8 +31,11 @@ enum Asked {
 
 /// Reads the words behind `/costs`; the names of the flags, their dashes optional.
 fn asked(words: &str, now: SystemTime) -> Result<Asked, OrchError> {
+    if matches!(words, "reset" | "--reset") {
+        return Ok(Asked::Reset);
+    }
     let mut words = words.split_whitespace();
-    let (mut filter, mut form) = (Filter::default(), Form::Text);
+    let (mut filter, mut form) = (Filter::default(), None);
     let wrong = |error: report::PeriodError| usage(error.to_string(), WORDS);
     while let Some(word) = words.next() {
         let name = word.strip_prefix("--").unwrap_or(word);
@@ -41,18 +44,21 @@ fn asked(words: &str, now: SystemTime) -> Result<Asked, OrchError> {
             value.ok_or_else(|| usage(format!("`{word}` needs a value"), WORDS))
         };
         match name {
-            "reset" => return Ok(Asked::Reset),
+            "reset" => return Err(usage("`/costs reset` takes nothing beside it", WORDS)),
             "since" => filter.since = Some(report::since(&value()?, now).map_err(wrong)?),
             "until" => filter.until = Some(report::until(&value()?, now).map_err(wrong)?),
             "run" => filter.run = Some(value()?),
             "agent" => filter.agent = Some(value()?),
-            "json" => form = Form::Json,
-            "csv" => form = Form::Csv,
-            "export" => form = Form::Export,
+            "json" | "csv" | "export" if form.is_some() => {
+                return Err(usage(format!("`{word}` is a second form"), WORDS));
+            }
+            "json" => form = Some(Form::Json),
+            "csv" => form = Some(Form::Csv),
+            "export" => form = Some(Form::Export),
             _ => return Err(usage(format!("`/costs` knows no `{word}`"), WORDS)),
         }
     }
-    Ok(Asked::Report(filter, form))
+    Ok(Asked::Report(filter, form.unwrap_or(Form::Text)))
 }
 
 impl Repl<'_> {
@@ -86,12 +92,15 @@ impl Repl<'_> {
         Ok(())
     }
 
-    /// Shows the budgets; with an amount, caps what a conversation of this session may cost over its life.
+    /// Shows the budgets; with an amount, caps what a conversation of this session may cost over its life, with what is
+    /// asked from within it.
     pub(super) fn budget(&mut self, amount: &str) -> Result<(), OrchError> {
         if !amount.is_empty() {
             self.options.session_budget = match amount {
                 "none" => None,
-                amount => Some(cli::parse_budget(amount)?),
+                amount => Some(cli::parse_budget(amount).map_err(|error| {
+                    error.with_hint("`/budget 0.50` sets a cap, `/budget none` lifts it")
+                })?),
             };
             self.orchestrator = self.orchestrator.renewed(None, self.options.clone());
         }
@@ -99,7 +108,8 @@ impl Repl<'_> {
         let limit = self.options.session_budget.or(settings.session_usd);
         let spending = match self.conversations.get(&self.agent) {
             Some((session, _)) => {
-                let found = report::of_session(self.store()?, &session.id);
+                let charged = self.orchestrator.charged_session(session)?;
+                let found = report::of_session(self.store()?, &charged);
                 found.map_err(|error| {
                     OrchError::new(ErrorClass::Failed, "the ledger cannot be read")
                         .caused_by(&error)
@@ -171,6 +181,9 @@ mod tests {
         }
         for (words, message) in [
             ("since", "`since` needs a value"),
+            ("reset please", "`/costs reset` takes nothing beside it"),
+            ("since 7d reset", "`/costs reset` takes nothing beside it"),
+            ("csv json", "`json` is a second form"),
             ("frobnicate", "`/costs` knows no `frobnicate`"),
             ("--until soon", "`soon` is no time such as"),
         ] {

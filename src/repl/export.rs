@@ -31,9 +31,7 @@ impl Repl<'_> {
                 "the ending of the file says the form: .md or .json",
             )
         })?;
-        let Some((session, messages)) = self.conversations.get(&self.agent) else {
-            return Err(usage("nothing was said yet", "there is nothing to export"));
-        };
+        let (session, messages) = self.said("there is nothing to export")?;
         // The whole of it, also where older turns have given way to a summary.
         let whole = self
             .orchestrator

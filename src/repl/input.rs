@@ -142,7 +142,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "budget",
         arguments: "[USD | none]",
-        about: "Show the budgets, or cap each conversation of this session",
+        about: "Show the budgets, or cap each conversation with its tasks",
         takes: Takes::One("none"),
     },
     Command {
@@ -189,6 +189,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Another name of `/quit`.
+const EXIT: &str = "exit";
+
 /// What a line means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Input<'a> {
@@ -202,7 +205,7 @@ pub(crate) enum Input<'a> {
     Unknown(&'a str, Option<&'static str>),
     /// A shell line of the user's own.
     Shell(&'a str),
-    /// A prompt for another agent, without switching.
+    /// A prompt, or nothing, for another agent, without switching.
     At(&'a str, &'a str),
     /// A prompt.
     Prompt(&'a str),
@@ -219,7 +222,7 @@ pub(crate) fn read<'a>(line: &'a str, agents: &[&str]) -> Input<'a> {
     if let Some(rest) = line.strip_prefix('/') {
         let (name, arguments) = split_word(rest);
         let known = |name: &str| COMMANDS.iter().find(|command| command.name == name);
-        return match if name == "exit" {
+        return match if name == EXIT {
             known("quit")
         } else {
             known(name)
@@ -231,7 +234,13 @@ pub(crate) fn read<'a>(line: &'a str, agents: &[&str]) -> Input<'a> {
             {
                 Input::Needless(command.name)
             }
-            Some(command) => Input::Command(command.name, arguments),
+            Some(command) => Input::Command(
+                command.name,
+                match command.takes {
+                    Takes::Text | Takes::Task => arguments,
+                    _ => unquoted(arguments),
+                },
+            ),
             None => Input::Unknown(name, nearest(name)),
         };
     }
@@ -240,7 +249,7 @@ pub(crate) fn read<'a>(line: &'a str, agents: &[&str]) -> Input<'a> {
     }
     if let Some(rest) = line.strip_prefix('@') {
         let (name, text) = split_word(rest);
-        if agents.contains(&name) && !text.is_empty() {
+        if agents.contains(&name) {
             return Input::At(name, text);
         }
     }
@@ -250,6 +259,14 @@ pub(crate) fn read<'a>(line: &'a str, agents: &[&str]) -> Input<'a> {
 fn split_word(text: &str) -> (&str, &str) {
     text.split_once(char::is_whitespace)
         .map_or((text, ""), |(word, rest)| (word, rest.trim()))
+}
+
+/// A name without the quotes around it.
+fn unquoted(text: &str) -> &str {
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(text)
 }
 
 /// A hint that names flags, in the words of a session.
@@ -272,15 +289,15 @@ pub(super) fn in_session(hint: &str) -> String {
     })
 }
 
+/// The names of all commands.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|command| command.name).chain([EXIT])
+}
+
 fn nearest(name: &str) -> Option<&'static str> {
-    COMMANDS
-        .iter()
-        .map(|command| {
-            (
-                strsim::damerau_levenshtein(name, command.name),
-                command.name,
-            )
-        })
+    let name = name.to_lowercase();
+    names()
+        .map(|known| (strsim::damerau_levenshtein(&name, known), known))
         .min()
         .filter(|(distance, known)| *distance <= 1 + known.len() / 3)
         .map(|(_, known)| known)
@@ -310,7 +327,13 @@ mod tests {
             (" /status", Input::Prompt(" /status")),
             ("!ls -l", Input::Shell("ls -l")),
             ("@coder fix it", Input::At("coder", "fix it")),
-            ("@coder", Input::Prompt("@coder")),
+            ("@coder", Input::At("coder", "")),
+            ("/agent \"coder\"", Input::Command("agent", "coder")),
+            ("/export 'a b.md'", Input::Command("export", "a b.md")),
+            ("/fork \"", Input::Command("fork", "\"")),
+            ("/all 'a' or 'b'", Input::Command("all", "'a' or 'b'")),
+            ("/exi", Input::Unknown("exi", Some("exit"))),
+            ("/STATUS", Input::Unknown("STATUS", Some("status"))),
             ("@nobody hi", Input::Prompt("@nobody hi")),
             ("@src/lib.rs explain", Input::Prompt("@src/lib.rs explain")),
         ] {

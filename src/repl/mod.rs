@@ -334,6 +334,11 @@ impl Repl<'_> {
                 }))
             }
             Input::Shell(command) => self.shell(command).await,
+            Input::At(agent, "") => Err(OrchError::new(
+                ErrorClass::Usage,
+                format!("`@{agent}` needs a text behind it"),
+            )
+            .with_hint(format!("`/agent {agent}` switches to the agent"))),
             Input::At(agent, text) => {
                 let agent = agent.to_owned();
                 self.turn(&agent, text).await

@@ -19,7 +19,11 @@ use crate::store::Store;
 impl Repl<'_> {
     /// `/task NAME [k=v]`.
     pub(super) async fn task(&mut self, arguments: &str) -> Result<Next, OrchError> {
-        let mut words = words(arguments).into_iter();
+        let Some(words) = words(arguments) else {
+            return Err(OrchError::new(ErrorClass::Usage, "a quote is not closed")
+                .with_hint("a value with blanks stands in quotes, as in `name=\"two words\"`"));
+        };
+        let mut words = words.into_iter();
         let Some(name) = words.next() else {
             return Err(OrchError::new(ErrorClass::Usage, "`/task` needs a name")
                 .with_hint("`/tasks` lists them"));
@@ -56,7 +60,8 @@ impl Repl<'_> {
             .watched((&run_id, is_alone), async |orchestrator, events, cancel| {
                 let mut finished = |result: &RunResult| {
                     if one_by_one {
-                        _ = render::answer(result, screen, orchestrator.redactor());
+                        let result = in_session(result.clone());
+                        _ = render::answer(&result, screen, orchestrator.redactor());
                     }
                 };
                 orchestrator
@@ -114,9 +119,16 @@ impl Repl<'_> {
         work: impl AsyncFnOnce(&Orchestrator, &Events, &Cancel) -> Result<RunResult, OrchError>,
     ) -> Result<Next, OrchError> {
         let (canceller, cancel) = switch();
-        let orchestrator = &self.orchestrator;
+        let charging;
+        let (orchestrator, charged) = if is_alone {
+            // Its own conversation is charged.
+            (&self.orchestrator, None)
+        } else {
+            charging = self.charging()?;
+            (&charging.0, Some(&*charging.1))
+        };
         let redactor = orchestrator.redactor();
-        let left = orchestrator.left(&run_id.into(), None, None);
+        let left = orchestrator.left(&run_id.into(), None, charged);
         let mut view = View::new(Form::Text, self.call.screen, redactor).with_left(left);
         if !is_alone {
             view = view.of_task();
@@ -149,8 +161,8 @@ fn with_history(store: &Store, session: Session) -> Result<(Session, Vec<Message
     Ok((session, history))
 }
 
-/// The words of a line; quotes keep blanks together.
-fn words(line: &str) -> Vec<String> {
+/// The words of a line; quotes keep blanks together. `None` where one is left open: half a value is not meant.
+fn words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
@@ -167,7 +179,7 @@ fn words(line: &str) -> Vec<String> {
         }
     }
     words.extend(word);
-    words
+    quote.is_none().then_some(words)
 }
 
 #[cfg(test)]
@@ -182,9 +194,10 @@ mod tests {
             ("deploy  v=1.0 w=x", &["deploy", "v=1.0", "w=x"]),
             ("t what='a b' x=\"it's\"", &["t", "what=a b", "x=it's"]),
             ("t x=''", &["t", "x="]),
-            ("t 'open ", &["t", "open "]),
         ] {
-            assert_eq!(words(line), expected, "{line}");
+            let found = words(line).unwrap();
+            assert_eq!(found, expected, "{line}");
         }
+        assert_eq!(words("t x='open "), None);
     }
 }

@@ -1,5 +1,7 @@
 //! One prompt of a session, and shell lines of the user's own.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::signals::{Came, Signals};
@@ -9,9 +11,12 @@ use crate::cancel::{Canceller, Cause, switch};
 use crate::cli::signals::show;
 use crate::error::OrchError;
 use crate::event::Events;
-use crate::orchestrator::{AllOrder, Conversation, Order, deadline, new_run_id};
+use crate::orchestrator::{
+    AllOrder, Conversation, Options, Orchestrator, Order, deadline, new_run_id,
+};
 use crate::providers::Delivery;
 use crate::render::{self, Form, View};
+use crate::sessions::Session;
 
 impl Repl<'_> {
     /// Asks an agent; the conversation goes on from turn to turn.
@@ -31,10 +36,15 @@ impl Repl<'_> {
             delivery: Delivery::Live,
         };
         let (session, turns) = match &order.conversation {
-            Conversation::Open(session, _) => (Some(session.id.as_str()), session.turns),
+            Conversation::Open(session, _) => {
+                let charged = self.orchestrator.charged_session(session)?;
+                (Some(charged), session.turns)
+            }
             _ => (None, 0),
         };
-        let left = self.orchestrator.left(&order.run_id, Some(agent), session);
+        let left = self
+            .orchestrator
+            .left(&order.run_id, Some(agent), session.as_deref());
         let (canceller, cancel) = switch();
         let mut view =
             View::new(Form::Text, self.call.screen, self.orchestrator.redactor()).with_left(left);
@@ -67,6 +77,22 @@ impl Repl<'_> {
         Ok(Next::Prompt)
     }
 
+    /// For what is asked from within the conversation of the agent, and whose budget covers that: the conversation,
+    /// which begins with it where there is none.
+    pub(super) fn charging(&mut self) -> Result<(Orchestrator, Arc<str>), OrchError> {
+        let begun = || (Session::begin(&self.agent, None), Vec::new());
+        let (session, _) = self
+            .conversations
+            .entry(self.agent.clone())
+            .or_insert_with(begun);
+        let charged = self.orchestrator.charged_session(session)?;
+        let options = Options {
+            charged_session: Some(Arc::clone(&charged)),
+            ..self.options.clone()
+        };
+        Ok((self.orchestrator.renewed(None, options), charged))
+    }
+
     /// Asks every agent, in parallel.
     pub(super) async fn all(&mut self, prompt: &str) -> Result<Next, OrchError> {
         let agents = &self.orchestrator.config().document.agents;
@@ -80,19 +106,21 @@ impl Repl<'_> {
             at_once: crate::cli::at_once(),
         };
         let (canceller, cancel) = switch();
-        let left = self.orchestrator.left(&order.run_id, None, None);
-        let mut view = View::new(Form::Text, self.call.screen, self.orchestrator.redactor())
+        let (charging, charged) = self.charging()?;
+        let left = charging.left(&order.run_id, None, Some(&charged));
+        let mut view = View::new(Form::Text, self.call.screen, charging.redactor())
             .with_left(left)
             .without_text();
         let (events, receiver) = Events::channel(&order.run_id);
-        let (orchestrator, screen) = (&self.orchestrator, self.call.screen);
+        let (orchestrator, screen) = (&charging, self.call.screen);
         let finished = view.finished();
         let running = async {
             let events = events;
             orchestrator
                 .run_all(order, &events, &cancel, |result| {
                     finished.note(&result.agent);
-                    _ = render::answer(result, screen, orchestrator.redactor());
+                    let result = in_session(result.clone());
+                    _ = render::answer(&result, screen, orchestrator.redactor());
                 })
                 .await
         };

@@ -82,6 +82,27 @@ pub fn find(store: &Store, agent: &str, name: &str) -> Result<Option<Session>, S
     })
 }
 
+/// The id of the conversation whose budget covers this one: a copy spends what the first of those that it was forked
+/// from has left.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn charged(store: &Store, session: &Session) -> Result<String, StoreError> {
+    let Some(parent) = session.parent.clone() else {
+        return Ok(session.id.clone());
+    };
+    store.read(move |connection| {
+        connection
+            .prepare_cached(
+                "WITH RECURSIVE up (id) AS (
+                     SELECT ?1 UNION
+                     SELECT parent FROM sessions JOIN up USING (id) WHERE parent IS NOT NULL)
+                 SELECT id FROM up EXCEPT SELECT id FROM sessions WHERE parent IS NOT NULL",
+            )?
+            .query_row([&parent], |row| row.get(0))
+    })
+}
+
 /// The conversation in which the agent last said something.
 ///
 /// # Errors
@@ -381,6 +402,10 @@ mod tests {
         );
         assert!(fork(&store, &found, Some("m")).await.is_err());
         assert_eq!(list(&store, "a", 10).unwrap().len(), 2);
+        let second = fork(&store, &copy, None).await.unwrap();
+        for session in [&found, &copy, &second] {
+            assert_eq!(charged(&store, session).unwrap(), found.id);
+        }
     }
 
     #[tokio::test]

@@ -36,6 +36,8 @@ pub struct Around<'a> {
     pub resilience: &'a Resilience,
     /// Where what is finished is kept.
     pub journal: &'a Journal,
+    /// The conversation whose budget covers every call, where there is one.
+    pub charged_session: Option<&'a Arc<str>>,
     /// What earlier processes were charged for the run.
     pub earlier: &'a Earlier,
     /// Who watches.

@@ -112,6 +112,7 @@ impl Bench {
                 commands: &commands,
                 resilience: &self.lab.resilience,
                 journal: &Journal::of_run(self.lab.store.clone(), &run_id),
+                charged_session: None,
                 earlier: &ledger.earlier(&run_id).unwrap(),
                 events: &Events::nobody(),
                 cancel: &self.cancel,

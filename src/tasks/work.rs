@@ -169,6 +169,7 @@ pub(super) async fn ask(
         deadline: place.deadline,
         delivery: Delivery::Buffered,
         siblings: true,
+        charged_session: around.charged_session.cloned(),
         journal: place.journal.clone(),
         spent: Arc::clone(&place.spent),
         ..Ask::default()

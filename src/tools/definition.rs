@@ -90,6 +90,8 @@ pub struct Change {
     pub before: Before,
     /// SHA-256 of what it holds now: an undo of a file that changed since would lose work.
     pub after: [u8; 32],
+    /// The directories that were made for it, absolute, the innermost first.
+    pub made: Vec<PathBuf>,
 }
 
 impl Change {

@@ -32,7 +32,7 @@ pub use definition::{
 };
 pub use executor::{Guard, ToolOutcome, execute, guarded};
 pub use http::is_host_and_port;
-pub use read::text_of;
+pub use read::{FileText, text_of};
 pub use settings::{Action, ApprovalSettings, HttpSettings, Rule, Server};
 pub use table::{SchemaForm, TOOLS, canonical_name, describe, names, spec, specs};
-pub use workspace::{Changes, KeptChange, Program, Workspace, touched};
+pub use workspace::{Changes, KeptChange, Program, Workspace, removed, touched};

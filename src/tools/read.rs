@@ -52,6 +52,15 @@ struct Excerpt {
     cut_line: bool,
 }
 
+/// The text of a file, as a model is given it.
+#[derive(Debug)]
+pub struct FileText {
+    /// The text, with a note where it is not all.
+    pub text: String,
+    /// Where it is not all: the bytes that are given, and how many there are.
+    pub cut: Option<(u64, u64)>,
+}
+
 pub(super) fn schema() -> Value {
     params::schema::<Params>()
 }
@@ -63,11 +72,13 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         let file = context.workspace.open_file(&params.path)?;
         let redactor = &context.redactor;
         if file.length <= SHORT {
-            return read(file, &params, encoding, redactor, &AtomicBool::new(false));
+            let given = read(file, &params, encoding, redactor, &AtomicBool::new(false))?;
+            return Ok(ToolOutput::from(given.text));
         }
         let redactor = redactor.clone();
         let (output, _) = search(context, DEADLINE, move |_, stop| {
-            read(file, &params, encoding, &redactor, stop)
+            let given = read(file, &params, encoding, &redactor, stop)?;
+            Ok(ToolOutput::from(given.text))
         })
         .await?;
         Ok(output)
@@ -82,7 +93,7 @@ pub fn text_of(
     workspace: &Workspace,
     path: &str,
     redactor: &Redactor,
-) -> Result<String, ToolError> {
+) -> Result<FileText, ToolError> {
     let params = Params {
         path: path.to_owned(),
         offset: None,
@@ -90,8 +101,11 @@ pub fn text_of(
         encoding: None,
     };
     let file = workspace.open_file(path)?;
-    let output = read(file, &params, None, redactor, &AtomicBool::new(false))?;
-    Ok(redactor.mask_owned(output.content))
+    let FileText { text, cut } = read(file, &params, None, redactor, &AtomicBool::new(false))?;
+    Ok(FileText {
+        text: redactor.mask_owned(text),
+        cut,
+    })
 }
 
 fn encoding(label: Option<&str>) -> Result<Option<&'static Encoding>, ToolError> {
@@ -113,7 +127,7 @@ fn read(
     asked: Option<&'static Encoding>,
     redactor: &Redactor,
     stop: &AtomicBool,
-) -> ToolAnswer {
+) -> Result<FileText, ToolError> {
     let path = &params.path;
     let failed = |error: io::Error| {
         if error.kind() == io::ErrorKind::TimedOut {
@@ -145,7 +159,7 @@ fn read(
     let first = params.offset.unwrap_or(1).max(1);
     // Some models send 0 for a parameter that they leave out.
     let limit = params.limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
-    let (excerpt, mut text, broken) = if wide {
+    let (excerpt, mut text, whole, broken) = if wide {
         if opened.length > LARGEST {
             return Err(ToolError::tell(format!(
                 "`{path}` is in UTF-16 and larger than {} MiB: it cannot be shown",
@@ -156,13 +170,14 @@ fn read(
         reader.read_to_end(&mut whole).map_err(failed)?;
         let (text, broken) = encoding.decode_without_bom_handling(&whole);
         let excerpt = excerpt(text.as_bytes(), first, limit).map_err(failed)?;
+        let whole = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let text = String::from_utf8_lossy(&excerpt.bytes).into_owned();
-        (excerpt, text, broken)
+        (excerpt, text, whole, broken)
     } else {
         let excerpt = excerpt(body.chain(reader), first, limit).map_err(failed)?;
         let (text, broken) = encoding.decode_without_bom_handling(&excerpt.bytes);
         let text = text.into_owned();
-        (excerpt, text, broken)
+        (excerpt, text, opened.length, broken)
     };
     if let Some(total) = excerpt.total.filter(|total| first > *total && first > 1) {
         return Err(ToolError::tell(format!(
@@ -172,9 +187,13 @@ fn read(
     if excerpt.cut_line {
         text.truncate(redactor.before_cut(&text).len());
     }
-    Ok(ToolOutput::from(with_notes(
-        text, &excerpt, first, broken, encoding,
-    )))
+    let next = first + excerpt.lines;
+    let is_cut = excerpt.cut_line || excerpt.total.is_none_or(|total| next <= total);
+    let shown = u64::try_from(excerpt.bytes.len()).unwrap_or(u64::MAX);
+    Ok(FileText {
+        text: with_notes(text, &excerpt, first, broken, encoding),
+        cut: is_cut.then_some((shown, whole)),
+    })
 }
 
 fn with_notes(

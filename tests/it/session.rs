@@ -125,6 +125,14 @@ fn every_command_answers_and_unknown_ones_get_the_nearest() {
         ("/new topic", "`/new` takes nothing behind it"),
         ("/tools lost", "`/tools` knows no `lost`"),
         ("/fork", "ask something first"),
+        ("/agent 'a'", "active agent: a"),
+        ("@a", "`/agent a` switches to the agent"),
+        ("/model a b", "it has blanks"),
+        ("/task t what='a", "a quote is not closed"),
+        ("/costs reset please", "takes nothing beside it"),
+        ("/budget abc", "`/budget none` lifts it"),
+        ("/exi", "did you mean `/exit`"),
+        ("/STATUS", "did you mean `/status`"),
     ] {
         session.send_line(line).unwrap();
         session
@@ -149,9 +157,20 @@ fn a_broken_configuration_is_not_taken_over() {
     session.expect("[a] > ").unwrap();
     session.send_line("hi").unwrap();
     session.expect("still here").unwrap();
+    session.expect("[a] > ").unwrap();
+    let (without, _) = good.split_once("agents:").unwrap();
+    context.write("orch.yaml", without);
+    session.send_line("/reload").unwrap();
+    session
+        .expect("stays as it was: it has no agents now")
+        .unwrap();
+    session.expect("[a] > ").unwrap();
+    session.send_line("hello").unwrap();
+    session.expect("still here").unwrap();
     context.write("orch.yaml", good.replace("  a:", "  z:"));
     session.send_line("/reload").unwrap();
     session.expect("added z; removed a").unwrap();
+    session.expect("active agent: z").unwrap();
     session.expect("[z] > ").unwrap();
     session.send_line("/quit").unwrap();
     leave(session, 0);

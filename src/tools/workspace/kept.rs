@@ -1,7 +1,7 @@
 //! What tools changed, kept for whoever may want it back.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
@@ -42,7 +42,8 @@ impl Changes {
     }
 
     pub(super) fn note_program(&self, policy: &Policy, words: String) -> Running {
-        let (program, running) = Program::start(policy, words);
+        let is_first = self.lock().programs.is_empty();
+        let (program, running) = Program::start(policy, words, is_first);
         self.lock().programs.push(program);
         running
     }
@@ -110,12 +111,24 @@ impl KeptChange {
         self.change.is_as_left(now)
     }
 
-    /// Makes the file what it was before. Blocks for as long as the disk takes.
+    /// Makes the file what it was before; whether there was anything to do. Blocks for as long as the disk takes.
     ///
     /// # Errors
     /// As [`Workspace::undo`].
-    pub fn undo(&self) -> Result<(), ToolError> {
+    pub fn undo(&self) -> Result<bool, ToolError> {
         self.workspace()?.undo(&self.change)
+    }
+
+    /// The directories that were made for the file, absolute.
+    pub fn made(&self) -> &[PathBuf] {
+        &self.change.made
+    }
+
+    /// Removes one of them if nothing is in it.
+    pub fn remove_empty(&self, directory: &Path) {
+        if let Ok(workspace) = self.workspace() {
+            workspace.remove_empty(directory);
+        }
     }
 
     fn workspace(&self) -> Result<Workspace, ToolError> {

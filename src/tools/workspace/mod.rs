@@ -30,7 +30,7 @@ pub(super) use file::OpenFile;
 pub use kept::{Changes, KeptChange};
 pub(super) use path::normal;
 pub(super) use programs::Running;
-pub use programs::{Program, touched};
+pub use programs::{Program, removed, touched};
 pub(super) use walk::{Entry, Kind, Tree, WalkOptions, walk};
 
 /// The files that tools may touch. Opened once: moving the directory does not move the boundary.

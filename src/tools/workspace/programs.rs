@@ -1,6 +1,7 @@
 //! Programs that ran in a workspace. What they changed is not kept, but it can be said which files that were.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,17 +9,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 
 use crate::sandbox::Policy;
 
 /// Entries that are looked at, at most.
 const MOST: usize = 200_000;
 
+/// Names that are kept of what was there before a program, about.
+const MOST_NAMES: usize = 20_000;
+
+/// How long they are looked for.
+const LOOKING: Duration = Duration::from_millis(50);
+
 /// A program that ran, or runs.
 #[derive(Debug)]
 pub struct Program {
     words: String,
     roots: Vec<PathBuf>,
+    /// The files that were there before, by directory, as far as they were looked at.
+    before: Vec<(PathBuf, Vec<OsString>)>,
     /// By the clock of files.
     from: SystemTime,
     until: Arc<OnceLock<SystemTime>>,
@@ -46,15 +56,15 @@ impl Drop for Running {
 }
 
 impl Program {
-    pub(super) fn start(policy: &Policy, words: String) -> (Self, Running) {
+    /// A program that begins now; `is_first` where none ran before it whose changes are told together with its own.
+    pub(super) fn start(policy: &Policy, words: String, is_first: bool) -> (Self, Running) {
         let until = Arc::new(OnceLock::new());
+        let roots = [&policy.workspace].into_iter().chain(&policy.write);
+        let roots: Vec<PathBuf> = roots.cloned().collect();
         let program = Self {
             words,
-            roots: [&policy.workspace]
-                .into_iter()
-                .chain(&policy.write)
-                .cloned()
-                .collect(),
+            before: if is_first { names(&roots) } else { Vec::new() },
+            roots,
             from: now_of_files(),
             until: Arc::clone(&until),
         };
@@ -113,6 +123,53 @@ pub fn touched(programs: &[Program], others: &[&Path]) -> BTreeSet<PathBuf> {
     found
 }
 
+/// The files that were there before the programs ran and are gone. They are looked for once: what was known of them
+/// before is forgotten. Blocks for as long as the disk takes.
+pub fn removed(programs: &mut [Program]) -> BTreeSet<PathBuf> {
+    let take = |program: &mut Program| std::mem::take(&mut program.before);
+    let before: Vec<_> = programs.iter_mut().flat_map(take).collect();
+    let mut found = BTreeSet::new();
+    for (directory, names) in before {
+        // What others removed since has left a later mark.
+        let mut there = directory.ancestors().filter(|path| path.exists());
+        if there
+            .next()
+            .is_some_and(|directory| is_changed(programs, directory))
+        {
+            let paths = names.iter().map(|name| directory.join(name));
+            found.extend(paths.filter(|path| path.symlink_metadata().is_err()));
+        }
+    }
+    found
+}
+
+/// The names of the files below directories, the nearest first: as many as are found in a moment, since a command waits
+/// for it.
+fn names(roots: &[PathBuf]) -> Vec<(PathBuf, Vec<OsString>)> {
+    let until = Instant::now() + LOOKING;
+    let mut directories: VecDeque<PathBuf> = roots.to_vec().into();
+    let (mut found, mut count) = (Vec::new(), 0);
+    while let Some(directory) = directories.pop_front()
+        && count < MOST_NAMES
+        && Instant::now() < until
+    {
+        let mut names = Vec::new();
+        let entries = std::fs::read_dir(&directory).into_iter().flatten();
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && entry.file_name() != ".git" => {
+                    directories.push_back(entry.path());
+                }
+                Ok(kind) if !kind.is_dir() => names.push(entry.file_name()),
+                _ => {}
+            }
+        }
+        count += names.len();
+        found.push((directory, names));
+    }
+    found
+}
+
 fn is_changed(programs: &[Program], directory: &Path) -> bool {
     directory
         .symlink_metadata()
@@ -157,12 +214,41 @@ mod tests {
         while now_of_files() <= changed {
             std::hint::spin_loop();
         }
-        let (program, running) = Program::start(&policy, "a command".to_owned());
+        let (program, running) = Program::start(&policy, "a command".to_owned(), true);
         assert_eq!(touched(&[program], &[]), BTreeSet::new());
         drop(running);
-        let (program, running) = Program::start(&policy, "a command".to_owned());
+        let (program, running) = Program::start(&policy, "a command".to_owned(), true);
         std::fs::write(&path, "after").unwrap();
         drop(running);
         assert_eq!(touched(&[program], &[]), BTreeSet::from([path]));
+    }
+
+    #[test]
+    fn what_a_program_removed_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let settings = SandboxSettings::default();
+        let policy = Policy::new(directory.path(), Path::new("/nonexistent"), &settings).unwrap();
+        std::fs::create_dir_all(path("whole/sub")).unwrap();
+        std::fs::create_dir(path("other")).unwrap();
+        for name in ["gone", "stays", "whole/sub/x", "other/later"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let (program, running) = Program::start(&policy, "a command".to_owned(), true);
+        let (second, also) = Program::start(&policy, "another".to_owned(), false);
+        std::fs::remove_file(path("gone")).unwrap();
+        std::fs::remove_dir_all(path("whole")).unwrap();
+        std::fs::write(path("new"), "").unwrap();
+        drop((running, also));
+        let ended = now_of_files();
+        // The next step of the clock.
+        while now_of_files() <= ended {
+            std::hint::spin_loop();
+        }
+        std::fs::remove_file(path("other/later")).unwrap();
+        let mut programs = [program, second];
+        let expected = BTreeSet::from([path("gone"), path("whole/sub/x")]);
+        assert_eq!(removed(&mut programs), expected);
+        assert_eq!(removed(&mut programs), BTreeSet::new());
     }
 }

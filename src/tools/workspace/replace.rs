@@ -51,7 +51,7 @@ impl Workspace {
                 "`{written}` is a directory, not a file"
             )));
         };
-        let directory = self.parent(place.root.fd(), &parent, &name, written)?;
+        let (directory, made) = self.parent(place.root.fd(), &parent, &name, written)?;
         let real = self.check_slot(directory.as_fd(), &name, written)?;
         let slot = Slot {
             directory: &directory,
@@ -78,6 +78,7 @@ impl Workspace {
                 path: real,
                 before,
                 after: Sha256::digest(&content).into(),
+                made,
             };
             changes.note(&self.policy, change);
         }
@@ -102,14 +103,15 @@ impl Workspace {
         before(self.old(&slot)?.as_ref(), written)
     }
 
-    /// Opens the directory of a file, making it where it is missing.
+    /// Opens the directory of a file, making it where it is missing; with the directories that were made, the innermost
+    /// first.
     pub(super) fn parent(
         &self,
         root: BorrowedFd<'_>,
         parent: &Path,
         name: &OsStr,
         written: &str,
-    ) -> Result<OwnedFd, ToolError> {
+    ) -> Result<(OwnedFd, Vec<PathBuf>), ToolError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fail = |error| self.failed(written, error);
         let mut missing: Vec<OsString> = Vec::new();
@@ -135,15 +137,20 @@ impl Workspace {
             let rest: PathBuf = missing.iter().rev().collect();
             self.check_slot(directory.as_fd(), rest.join(name).as_os_str(), written)?;
         }
+        let mut made = Vec::new();
         while let Some(next) = missing.pop() {
-            match rustix::fs::mkdirat(&directory, &next, Mode::from_raw_mode(0o777)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+            let is_made = match rustix::fs::mkdirat(&directory, &next, Mode::from_raw_mode(0o777)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(error) => return Err(fail(error)),
-            }
+            };
             let flags = flags | OFlags::NOFOLLOW;
             directory = open_at(&directory, Path::new(&next), flags, self.flags()).map_err(fail)?;
+            if is_made {
+                made.insert(0, path_of(&directory).map_err(fail)?);
+            }
         }
-        Ok(directory)
+        Ok((directory, made))
     }
 
     /// Where the file really lies, after the policy has seen it.

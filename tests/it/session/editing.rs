@@ -135,6 +135,50 @@ fn a_file_that_a_prompt_names_is_taken_along() {
 }
 
 #[test]
+fn how_much_of_a_large_file_is_taken_along_is_told() {
+    let server = echo();
+    let context = Context::with_agent(&server.url(), "");
+    context.write("big.txt", format!("{}\n", "x".repeat(1023)).repeat(100));
+    let mut terminal = start(&context);
+    terminal.line("see @big.txt");
+    terminal.shows("attached big.txt: only the first 49152 of its 102400 bytes");
+    terminal.prompt("[a] >");
+    let sent = server.chats().last().unwrap().last_text();
+    assert!(
+        sent.contains("[lines 1 to 48 of 100;"),
+        "{} bytes",
+        sent.len()
+    );
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
+fn the_last_line_of_a_command_stays_also_without_an_end() {
+    let context = Context::with_agent("http://127.0.0.1:9/v1", "");
+    let mut terminal = start(&context);
+    let full = "y".repeat(80);
+    for (command, said) in [
+        ("!printf abc", "abc\n[a] >"),
+        ("!echo def", "def\n[a] >"),
+        ("!printf ghi; exit 3", "ghi\nexit status: 3\n[a] >"),
+        ("!true", "!true\n[a] >"),
+        ("!printf '%080d' 0 | tr 0 y", &format!("{full}\n[a] >")),
+    ] {
+        terminal.line(command);
+        terminal.prompt("[a] >");
+        // Row by row: one that was filled goes on in the next for whoever asks for the text.
+        terminal.wait(said, |screen| {
+            let rows = screen.rows(0, 80).map(|row| row.trim_end().to_owned());
+            let rows: Vec<String> = rows.collect();
+            rows.join("\n").trim_end().ends_with(said)
+        });
+    }
+    terminal.line("/quit");
+    terminal.ends(0);
+}
+
+#[test]
 fn a_prompt_is_written_in_the_users_editor() {
     let server = echo();
     let context = Context::with_agent(&server.url(), "");
