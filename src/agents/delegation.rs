@@ -195,6 +195,7 @@ async fn child(
         deadline: deadline(ask.deadline, params.deadline, Instant::now()),
         delegators: delegators.cloned().collect(),
         caller_session: ask.session.clone().or_else(|| ask.caller_session.clone()),
+        among: ask.among,
         journal: journal.clone(),
         spent: Spent::part_of(&ask.spent, Charges::default()),
         ..Ask::default()

@@ -79,6 +79,8 @@ pub struct Ask {
     pub delivery: Delivery,
     /// Whether others may be asked at the same time, out of the same budgets.
     pub siblings: bool,
+    /// How many agents of the run are asked at the same time, this one included, as far as that is known.
+    pub among: u32,
     /// The agents that called this one, outermost first.
     pub delegators: Vec<Arc<str>>,
     /// The conversation of the outermost of them: its budget covers what this one spends.
@@ -372,6 +374,7 @@ fn is_kept_with_its_conversation(around: &Around<'_>, answer: &Answer) -> bool {
         // Their servers are ended first, and their work is long.
         && agent.mcp.is_empty()
         && !agent.chain.iter().any(own_tools)
+        among: ask.among,
 }
 
 /// What an agent that runs its own tools is told when it was cut off before.

@@ -165,6 +165,7 @@ impl Orchestrator {
             deadline: order.deadline,
             delivery: order.delivery,
             siblings: run.plan.asked.len() > 1,
+            among: u32::try_from(run.plan.asked.len()).unwrap_or(u32::MAX),
             journal,
             spent: Spent::after(run.earlier.of_agent(&order.agent)),
             ..Ask::default()

@@ -395,6 +395,7 @@ impl Around<'_> {
             turn: context.turn,
             attempt,
             purpose: context.purpose,
+            among: context.among,
             provider: link.provider.name().to_owned(),
             model: link.canonical.clone(),
             price: link.price,

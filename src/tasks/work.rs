@@ -101,6 +101,7 @@ pub(super) async fn run(
                     journal: place.journal.clone(),
                     label: place.label.clone(),
                     spent: Arc::clone(&place.spent),
+                    among: place.among,
                     name: place.name.clone(),
                     ..Place::top(around, task, inputs)
                 }
@@ -169,6 +170,7 @@ pub(super) async fn ask(
         deadline: place.deadline,
         delivery: Delivery::Buffered,
         siblings: true,
+        among: place.among,
         journal: place.journal.clone(),
         spent: Arc::clone(&place.spent),
         ..Ask::default()

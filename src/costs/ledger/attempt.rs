@@ -78,6 +78,9 @@ pub struct Attempt {
     /// With it, `max_output_tokens` gives way to what the budgets afford, down to this.
     /// [`super::Hold::max_output_tokens`] tells what was granted.
     pub least_output_tokens: Option<u64>,
+    /// How many calls of its run may be under way at the same time, this one included: where it can make do with less,
+    /// it gets its share of what the budgets of the run leave.
+    pub among: u32,
     /// The prompt is written to a cache for an hour, not for five minutes.
     pub one_hour_cache: bool,
     /// A cost that is told is a claim: it counts where it is more than the price list says.

@@ -29,7 +29,7 @@ use super::calendar::Day;
 use super::prices::{Asked, Price, Prices, Pricing};
 use crate::store::{Durability, Store, StoreError, StoreErrorKind};
 use crate::usage::{Meter, Usd};
-use budget::{Ask, Standing};
+use budget::{Ask, Share, Standing};
 use holder::Holder;
 use settlement::Basis;
 
@@ -108,6 +108,7 @@ impl Ledger {
         let capped = capped(attempt, caps, day);
         let on_unpriced = caps.on_unpriced(!capped.is_empty());
         let (ask, warning) = self.ask(attempt, on_unpriced, &pricing)?;
+        let (among, of_run) = (attempt.among, format!("run/{}", attempt.run_id));
         let scopes: Arc<[String]> = budget::charged_scopes(attempt, day).into();
         let row = rows::NewRow::new(attempt, &pricing, self.holder(), now);
         let basis = Basis {
@@ -139,7 +140,11 @@ impl Ledger {
             durability,
             move |transaction| {
                 let standings = rows::standings(transaction, capped)?;
-                match budget::admit(&ask, &standings, day) {
+                let held = match among {
+                    0 | 1 => Usd::ZERO,
+                    _ => rows::total(transaction, &of_run)?.held,
+                };
+                match budget::admit(&ask, &standings, Share { among, held }, day) {
                     Ok(granted) => {
                         let id = rows::insert(transaction, &row, &scopes, granted.amount)?;
                         slot.set(Some(id));
