@@ -144,17 +144,13 @@ async fn watched(
 }
 
 fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, OrchError> {
-    if call.cli.output.output == OutputForm::Mermaid {
-        return Ok(call.print(&draw::mermaid(&plan.steps)));
-    }
     let priced = orchestrator.price_task(plan)?;
-    let over = plan::unpriced(priced.refused.as_ref()).or_else(|| {
-        plan::over(
-            priced.is_over_budget(),
-            Some(priced.least()),
-            priced.left_usd,
-        )
-    });
+    let over = plan::refused(priced.refused.as_ref())
+        .or_else(|| plan::over(priced.is_over_budget(), priced.lowest_usd, priced.left_usd));
+    if call.cli.output.output == OutputForm::Mermaid {
+        call.print(&draw::mermaid(&plan.steps));
+        return over.map_or(Ok(0), Err);
+    }
     if call.json() {
         let value = json!({"dry_run": true, "kind": "task", "ok": over.is_none(), "plan": priced});
         return Ok(call.print_verdict(&value, over));

@@ -181,6 +181,25 @@ impl Ledger {
         }
     }
 
+    /// Why an attempt would be refused if it were made now; nothing is held for it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn refusal(&self, attempt: &Attempt, caps: &Caps) -> Result<Option<Refused>, StoreError> {
+        let day = Day::of(SystemTime::now());
+        let capped = capped(attempt, caps, day);
+        let on_unpriced = caps.on_unpriced(!capped.is_empty());
+        let ask = match self.ask(attempt, on_unpriced, &self.pricing(attempt)) {
+            Ok((ask, _)) => ask,
+            Err(refused) => return Ok(Some(refused)),
+        };
+        let standings = self
+            .store
+            .read(|connection| rows::standings(connection, capped))?;
+        let admitted = budget::admit(&ask, &standings, Share::default(), day);
+        Ok(admitted.err().map(Refused::Budget))
+    }
+
     /// How many output tokens the tightest budget affords an attempt; `None` when no budget limits
     /// them. Others may take it in the meantime: [`Attempt::least_output_tokens`] asks for the same
     /// at the moment of the hold.
