@@ -112,6 +112,6 @@ fn policy(config: &Config, rights: &Rights) -> Result<Policy, OrchError> {
 }
 
 /// A path with symbolic links resolved, where it exists.
-fn real(path: &std::path::Path) -> PathBuf {
+pub(super) fn real(path: &std::path::Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }

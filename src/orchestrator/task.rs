@@ -103,6 +103,7 @@ impl Orchestrator {
         let mut plan = Plan::new(name, sources, given)?;
         plan.budget = self.options.budget;
         plan.model.clone_from(&self.options.model);
+        plan.place = Some(self.place());
         for settings in plan.agents.values_mut() {
             *settings = self.settled(settings, plan.model.as_deref());
         }

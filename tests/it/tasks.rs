@@ -3,6 +3,7 @@
 mod again;
 mod agents;
 mod all;
+mod elsewhere;
 mod kill;
 mod wide;
 
