@@ -14,10 +14,13 @@ use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::error::OrchError;
 use crate::event::Events;
-use crate::orchestrator::{Orchestrator, ResumeOptions, RunInfo};
+use crate::orchestrator::{Orchestrator, ResumeOptions};
 use crate::render::{self, Form};
 use crate::tasks::{Plan, draw};
 use crate::usage::Usd;
+
+/// The most runs that are listed for people.
+const LISTED: u32 = 200;
 
 /// Runs a task, or says what it would do.
 pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
@@ -182,17 +185,18 @@ fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, 
 pub(super) fn runs(call: &Call) -> Result<u8, OrchError> {
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(config, options(call)?)?;
-    let runs = orchestrator.runs()?;
     if call.json() {
+        let (runs, _) = orchestrator.runs(u32::MAX)?;
         return Ok(call.print_json(&json!(runs)));
     }
-    Ok(call.list(&runs_text(&runs)))
+    Ok(call.list(&runs_text(&orchestrator)?))
 }
 
-/// The runs for people.
-pub(crate) fn runs_text(runs: &[RunInfo]) -> String {
+/// The runs for people: the newest, since a screen shows the end.
+pub(crate) fn runs_text(orchestrator: &Orchestrator) -> Result<String, OrchError> {
+    let (runs, older) = orchestrator.runs(LISTED)?;
     let mut text = String::new();
-    for run in runs {
+    for run in &runs {
         let started = run
             .started
             .get(..19)
@@ -216,5 +220,11 @@ pub(crate) fn runs_text(runs: &[RunInfo]) -> String {
     if text.is_empty() {
         text.push_str("no runs\n");
     }
-    text
+    if older > 0 {
+        _ = writeln!(
+            text,
+            "{older} older ones are left out; `orch --runs --json` lists every run"
+        );
+    }
+    Ok(text)
 }

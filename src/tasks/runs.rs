@@ -169,6 +169,16 @@ pub fn list(store: &Store, most: u32) -> Result<Vec<ListedRun>, StoreError> {
     })
 }
 
+/// How many runs there are.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn count(store: &Store) -> Result<usize, StoreError> {
+    let query = "SELECT count(*) FROM runs";
+    let count: i64 = store.read(|connection| connection.query_row(query, [], |row| row.get(0)))?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// A run by its id, or by the beginning of it where that is clear.
 ///
 /// # Errors
