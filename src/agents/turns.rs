@@ -91,6 +91,16 @@ pub struct Ask {
     pub spent: Arc<Spent>,
 }
 
+impl Ask {
+    /// Waits until the run must be over.
+    pub(super) async fn over(&self) {
+        match self.deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// What a run gave, and what enters the conversation.
 #[derive(Debug)]
 pub struct Finished {
@@ -131,10 +141,11 @@ pub async fn run(
     request.messages.push(Message::User {
         text: ask.prompt.clone(),
     });
-    let servers = tokio::select! {
+    let (servers, in_time) = tokio::select! {
         biased;
-        _ = cancel.cancelled() => Servers::default(),
-        servers = mcp::start(&agent.mcp) => servers,
+        _ = cancel.cancelled() => (Servers::default(), true),
+        servers = mcp::start(&agent.mcp) => (servers, true),
+        () = ask.over() => (Servers::default(), false),
     };
     request.tools.extend(servers.tools().cloned());
     let around = Around {
@@ -150,7 +161,11 @@ pub async fn run(
         request.tools.retain(|tool| tool.name != delegation::TOOL);
     }
     let mut window = Window::default();
-    let ended = with_tools(&around, &mut state, &mut request, &mut window).await;
+    let ended = if in_time {
+        with_tools(&around, &mut state, &mut request, &mut window).await
+    } else {
+        Err(Stop::Deadline("its MCP servers started"))
+    };
     for warning in servers.close().await {
         let warning = agent.tools.redactor.mask_owned(warning);
         events.notice(warning.clone()).await;
@@ -359,6 +374,7 @@ pub(super) fn call_context(around: &Around<'_>, turn: u32, purpose: Purpose) -> 
         deadline: ask.deadline,
         caps: Arc::clone(&agent.caps),
         spent: Spent::part_of(&ask.spent, Charges::default()),
+        among: ask.among,
         counted: None,
     }
 }
@@ -374,7 +390,6 @@ fn is_kept_with_its_conversation(around: &Around<'_>, answer: &Answer) -> bool {
         // Their servers are ended first, and their work is long.
         && agent.mcp.is_empty()
         && !agent.chain.iter().any(own_tools)
-        among: ask.among,
 }
 
 /// What an agent that runs its own tools is told when it was cut off before.
