@@ -337,14 +337,12 @@ pub(crate) fn options(call: &Call) -> Result<Options, OrchError> {
 
 pub(crate) fn parse_budget(text: &str) -> Result<Usd, OrchError> {
     let amount: Result<Usd, _> = text.parse();
-    match amount {
-        Ok(amount) if amount >= Usd::ZERO => Ok(amount),
-        Ok(_) => Err(OrchError::new(
-            ErrorClass::Usage,
-            format!("a budget of `{text}` is below zero"),
-        )),
-        Err(error) => Err(OrchError::new(ErrorClass::Usage, error.to_string())),
-    }
+    let wrong = match amount {
+        Ok(amount) if amount >= Usd::ZERO => return Ok(amount),
+        Ok(_) => format!("a budget of `{text}` is below zero"),
+        Err(error) => error.to_string(),
+    };
+    Err(OrchError::new(ErrorClass::Usage, wrong).with_hint("give US dollars, such as 0.50"))
 }
 
 pub(super) fn tier(tier: TierArg) -> Tier {

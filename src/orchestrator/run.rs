@@ -307,7 +307,9 @@ impl Orchestrator {
 }
 
 fn unreadable(error: &StoreError) -> OrchError {
-    OrchError::new(ErrorClass::Failed, "the conversation cannot be read").caused_by(error)
+    OrchError::new(ErrorClass::Failed, "the conversation cannot be read")
+        .caused_by(error)
+        .with_hint(error.hint())
 }
 
 /// A new run's id: sorts by time.

@@ -1,5 +1,7 @@
 //! Whatever is typed or served: a clear message, the right exit code, never a panic or a hang.
 
+mod mistakes;
+
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
