@@ -107,6 +107,12 @@ impl Usd {
         Self(self.0.max(0))
     }
 
+    /// One of so many equal parts, rounded down to a picodollar.
+    #[must_use]
+    pub fn part(self, of: u32) -> Self {
+        Self(self.0 / i64::from(of.max(1)))
+    }
+
     /// This amount times a fraction such as 0.8, rounded down to a picodollar.
     #[must_use]
     #[expect(

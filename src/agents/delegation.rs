@@ -199,6 +199,7 @@ async fn child(
             .as_ref()
             .or(ask.session.as_ref())
             .cloned(),
+        among: ask.among,
         journal: journal.clone(),
         spent: Spent::part_of(&ask.spent, Charges::default()),
         ..Ask::default()

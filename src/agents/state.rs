@@ -24,8 +24,8 @@ pub(super) enum Stop {
     Call(Box<CallError>),
     /// Somebody stopped it.
     Cancelled(Cause),
-    /// The deadline came while tools ran.
-    Deadline,
+    /// The deadline came while this went on.
+    Deadline(&'static str),
     /// The tools cannot go on.
     Tools(String),
     /// What was finished could not be kept, or not be read back.
@@ -307,7 +307,7 @@ fn brief(stop: &Stop) -> &'static str {
     match stop {
         Stop::Call(_) => "the model call failed",
         Stop::Cancelled(_) => "interrupted",
-        Stop::Deadline => "the deadline was reached",
+        Stop::Deadline(_) => "the deadline was reached",
         Stop::Tools(_) => "the tools could not go on",
         Stop::Journal(_) => "the journal could not be written",
         Stop::TurnLimit(_) => "the turn limit was reached",
@@ -319,12 +319,12 @@ fn report(stop: Stop) -> ErrorReport {
     match stop {
         Stop::Call(error) => failure::report(*error),
         Stop::Cancelled(cause) => failure::stopped(cause),
-        Stop::Deadline => ErrorReport {
+        Stop::Deadline(while_what) => ErrorReport {
             hint: Some("allow more time with `--timeout` or the agent's `timeout`".to_owned()),
             retryable: true,
             ..ErrorReport::new(
                 ErrorClass::Timeout,
-                "the deadline was reached while tools ran",
+                format!("the deadline was reached while {while_what}"),
             )
         },
         Stop::Tools(message) => ErrorReport::new(ErrorClass::Denied, message),

@@ -6,6 +6,10 @@ use serde_json::Value;
 /// How many violations are told.
 const TOLD: usize = 5;
 
+/// Levels of lists and objects within each other. What is kept of a run holds the answer some levels down, and is read
+/// back to no more than 127 of them.
+const DEEPEST: usize = 64;
+
 /// How much is told of what is wrong with a schema, characters.
 const QUOTED: usize = 200;
 
@@ -18,6 +22,9 @@ pub(super) fn check(schema: &Value, apart: Option<&Value>, text: &str) -> Result
         Some(value) => value.clone(),
         None => find(text)?,
     };
+    if is_deeper(&value, DEEPEST) {
+        return Err(format!("it is nested deeper than {DEEPEST} levels"));
+    }
     let validator = jsonschema::validator_for(schema)
         .map_err(|error| format!("the `output_schema` is no valid JSON Schema: {error}"))?;
     let errors: Vec<String> = validator
@@ -32,6 +39,18 @@ pub(super) fn check(schema: &Value, apart: Option<&Value>, text: &str) -> Result
         Ok(value)
     } else {
         Err(errors.join("; "))
+    }
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let is_deeper = |inner| match levels.checked_sub(1) {
+        Some(levels) => is_deeper(inner, levels),
+        None => true,
+    };
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(is_deeper),
+        Value::Object(entries) => levels == 0 || entries.values().any(is_deeper),
+        _ => false,
     }
 }
 
@@ -101,6 +120,11 @@ mod tests {
 
     use super::*;
 
+    /// `{"n": 1, "in": {"n": 1, …}}` of so many levels.
+    fn nested(levels: usize) -> Value {
+        (1..levels).fold(json!({"n": 1}), |inner, _| json!({"n": 1, "in": inner}))
+    }
+
     #[test]
     fn answers_are_found_and_checked() {
         let schema =
@@ -119,6 +143,12 @@ mod tests {
             ),
             (Some(json!({"n": 4})), "ignored", Ok(json!({"n": 4}))),
             (None, "no", Err("the answer is no JSON".to_owned())),
+            (
+                Some(nested(65)),
+                "",
+                Err("it is nested deeper than 64 levels".to_owned()),
+            ),
+            (Some(nested(64)), "", Ok(nested(64))),
             (None, "{}", Err("\"n\" is a required property".to_owned())),
             (
                 None,

@@ -93,12 +93,7 @@ pub(super) async fn run(
         .collect();
     let mut ended: Vec<Option<Ran>> = calls.iter().map(|_| None).collect();
     let mut batch = Batch::default();
-    let over = async {
-        match around.ask.deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
+    let over = around.ask.over();
     tokio::pin!(over);
     loop {
         tokio::select! {
@@ -108,7 +103,7 @@ pub(super) async fn run(
                 break;
             }
             () = &mut over => {
-                batch.stop = Some(Stop::Deadline);
+                batch.stop = Some(Stop::Deadline("tools ran"));
                 break;
             }
             next = running.next() => match next {

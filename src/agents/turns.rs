@@ -79,6 +79,8 @@ pub struct Ask {
     pub delivery: Delivery,
     /// Whether others may be asked at the same time, out of the same budgets.
     pub siblings: bool,
+    /// How many agents of the run are asked at the same time, this one included, as far as that is known.
+    pub among: u32,
     /// The agents that called this one, outermost first.
     pub delegators: Vec<Arc<str>>,
     /// The conversation whose budget covers what is spent, where that is not its own: that of the outermost of them,
@@ -88,6 +90,16 @@ pub struct Ask {
     pub journal: Journal,
     /// The account of the run: its own attempts and those of the agents that it calls.
     pub spent: Arc<Spent>,
+}
+
+impl Ask {
+    /// Waits until the run must be over.
+    pub(super) async fn over(&self) {
+        match self.deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What a run gave, and what enters the conversation.
@@ -130,10 +142,11 @@ pub async fn run(
     request.messages.push(Message::User {
         text: ask.prompt.clone(),
     });
-    let servers = tokio::select! {
+    let (servers, in_time) = tokio::select! {
         biased;
-        _ = cancel.cancelled() => Servers::default(),
-        servers = mcp::start(&agent.mcp) => servers,
+        _ = cancel.cancelled() => (Servers::default(), true),
+        servers = mcp::start(&agent.mcp) => (servers, true),
+        () = ask.over() => (Servers::default(), false),
     };
     request.tools.extend(servers.tools().cloned());
     let around = Around {
@@ -149,7 +162,11 @@ pub async fn run(
         request.tools.retain(|tool| tool.name != delegation::TOOL);
     }
     let mut window = Window::default();
-    let ended = with_tools(&around, &mut state, &mut request, &mut window).await;
+    let ended = if in_time {
+        with_tools(&around, &mut state, &mut request, &mut window).await
+    } else {
+        Err(Stop::Deadline("its MCP servers started"))
+    };
     for warning in servers.close().await {
         let warning = agent.tools.redactor.mask_owned(warning);
         events.notice(warning.clone()).await;
@@ -362,6 +379,7 @@ pub(super) fn call_context(around: &Around<'_>, turn: u32, purpose: Purpose) -> 
         deadline: ask.deadline,
         caps: Arc::clone(&agent.caps),
         spent: Spent::part_of(&ask.spent, Charges::default()),
+        among: ask.among,
         counted: None,
     }
 }

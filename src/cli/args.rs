@@ -142,7 +142,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// Cap of what this run may cost
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub(crate) budget: Option<String>,
     /// Deadline of this run, every wait included
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]

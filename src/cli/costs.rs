@@ -101,13 +101,18 @@ pub(crate) fn costs_csv(
 }
 
 fn unreadable(error: &StoreError) -> OrchError {
-    OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(error)
+    OrchError::new(ErrorClass::Failed, "the ledger cannot be read")
+        .caused_by(error)
+        .with_hint(error.hint())
 }
 
 fn filter(call: &Call) -> Result<Filter, OrchError> {
     let actions = &call.cli.actions;
     let now = SystemTime::now();
-    let wrong = |error: report::PeriodError| OrchError::new(ErrorClass::Usage, error.to_string());
+    let wrong = |error: report::PeriodError| {
+        OrchError::new(ErrorClass::Usage, error.to_string())
+            .with_hint("give a day, a month or a span of time, for example `--since 7d`")
+    };
     let since = actions
         .since
         .as_deref()

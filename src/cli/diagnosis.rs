@@ -58,7 +58,9 @@ pub(super) fn begin(cli: &Cli, env: &Env, redactor: &SharedRedactor) -> Result<(
         Some(path) => {
             let file = LogFile::open(path).map_err(|error| {
                 let words = format!("the log `{}` cannot be written", path.display());
-                OrchError::new(ErrorClass::Usage, words).caused_by(&error)
+                OrchError::new(ErrorClass::Usage, words)
+                    .caused_by(&error)
+                    .with_hint("name a file in a directory that is there and that you may write to")
             })?;
             let filter = asked.unwrap_or_else(|| own(LevelFilter::DEBUG));
             let layer = fmt::layer()

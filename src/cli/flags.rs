@@ -98,34 +98,75 @@ fn lonely(cli: &Cli) -> Option<(&'static str, &'static str)> {
     .find_map(|(given, flag, (wanted, needed))| (given && !wanted).then_some((flag, needed)))
 }
 
-/// What also means something before a command of the house.
+/// What also means something before a command of the house, and with what is listed.
 const OF_ALL: [&str; 7] = [
     "config", "verbose", "log_file", "output", "json", "quiet", "color",
 ];
 
-/// Looks whether what stands before a command of the house means something there.
+/// Commands of the house that read no configuration but the one that they are about.
+const WITHOUT_CONFIG: [&str; 2] = ["init", "trust"];
+
+/// What keeps a call from something that listing does not do either.
+const KEPT_ANYWAY: [&str; 3] = ["no_stdin", "no_input", "no_log"];
+
+/// The actions that run no agent on a prompt, and what else means something with each.
+pub(super) const LISTS: [(&str, &[&str]); 8] = [
+    ("agents", &[]),
+    ("models", &[]),
+    ("tasks", &[]),
+    ("runs", &[]),
+    ("logs", &[]),
+    ("status", &["sandbox"]),
+    (
+        "health",
+        &[
+            "agent", "deep", "model", "budget", "timeout", "record", "replay",
+        ],
+    ),
+    (
+        "costs",
+        &["agent", "since", "until", "run_id", "csv", "export"],
+    ),
+];
+
+/// Looks whether what is given beside a command of the house, or an action that lists something, means something there.
 ///
 /// # Errors
 /// When it does not: the command would be carried out without it.
-pub(super) fn check_house(command: &Command, matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some(house) = matches.subcommand_name() else {
+pub(super) fn check_given(command: &Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let first = |means_nothing: &dyn Fn(&str) -> bool| {
+        let mut given = command.get_arguments();
+        given.find(|arg| is_given(arg.get_id().as_str()) && means_nothing(arg.get_id().as_str()))
+    };
+    let of_all = |id: &str| OF_ALL.contains(&id);
+    let name = |arg: &Arg| match arg.get_long() {
+        Some(name) => format!("--{name}"),
+        None => "-".to_owned(),
+    };
+    let refused = |words| clap::Error::raw(ErrorKind::ArgumentConflict, words);
+    if let Some(house) = matches.subcommand_name() {
+        let takes = |id: &str| of_all(id) && !(id == "config" && WITHOUT_CONFIG.contains(&house));
+        let Some(arg) = first(&|id| !takes(id)) else {
+            return Ok(());
+        };
+        let mut error = refused(format!("`{}` means nothing before `{house}`", name(arg)));
+        // Whose help says more.
+        error.insert(ContextKind::Custom, ContextValue::String(house.to_owned()));
+        return Err(error);
+    }
+    let Some((list, more)) = LISTS.into_iter().find(|(list, _)| is_given(list)) else {
         return Ok(());
     };
-    let is_given = |arg: &&Arg| {
-        let id = arg.get_id().as_str();
-        !OF_ALL.contains(&id) && matches.value_source(id) == Some(ValueSource::CommandLine)
-    };
-    let Some(arg) = command.get_arguments().find(is_given) else {
-        return Ok(());
-    };
-    let flag = arg
-        .get_long()
-        .map_or_else(|| "-".to_owned(), |name| format!("--{name}"));
-    let words = format!("`{flag}` means nothing before `{house}`");
-    let mut error = clap::Error::raw(ErrorKind::ArgumentConflict, words);
-    // Whose help says more.
-    error.insert(ContextKind::Custom, ContextValue::String(house.to_owned()));
-    Err(error)
+    let takes =
+        |id: &str| id == list || of_all(id) || KEPT_ANYWAY.contains(&id) || more.contains(&id);
+    match first(&|id| !takes(id)) {
+        Some(arg) => Err(refused(format!(
+            "`{}` means nothing with `--{list}`",
+            name(arg)
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn usage(message: impl Into<String>) -> OrchError {

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::io::Write as _;
 
 use clap::CommandFactory;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Cli;
+use super::flags::LISTS;
 use crate::agents::RunResult;
 use crate::config::Env;
 use crate::error::{ErrorClass, OrchError};
@@ -16,19 +17,30 @@ use crate::render::{self, Form, Screen, View};
 
 /// Ends a call whose arguments cannot be read, or that asks for help; gives the exit code.
 pub(super) fn end(error: &clap::Error, args: &[OsString], env: &Env, screen: Screen) -> u8 {
+    let (form, kind) = asked(args);
     if !error.use_stderr() {
         // Help and version; a closed stream is the end.
-        let printed = error.print().and_then(|()| std::io::stdout().flush());
-        let failed = printed
-            .err()
-            .filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+        let failed = if form == Form::Text {
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            let failed = printed.err();
+            failed.filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe)
+        } else {
+            let mut result = RunResult::empty(&new_run_id(), kind, "", "");
+            result.ok = true;
+            result.kind = match error.kind() {
+                ErrorKind::DisplayVersion => "version",
+                _ => "help",
+            };
+            result.output = error.to_string();
+            _ = View::new(form, screen, &Redactor::default()).finish(&result);
+            render::failure().map(Into::into)
+        };
         return super::delivered(0, failed, |report| {
             render::styled_stderr_line(&render::error_text(report, screen));
         });
     }
     let told = told(error, args);
     let code = told.class.exit_code();
-    let (form, kind) = asked(args);
     let mut result = RunResult::empty(&new_run_id(), kind, "", "");
     let report = told.into();
     let redactor = Redactor::new(env.secrets());
@@ -58,7 +70,9 @@ fn asked(args: &[OsString]) -> (Form, &'static str) {
             "--all" => kind = "all",
             "--task" | "--resume" => kind = "task",
             _ => {
-                if let Some(name) = word.strip_prefix("--output=") {
+                if let Some(list) = listed(word).filter(|_| kind == "agent") {
+                    kind = list;
+                } else if let Some(name) = word.strip_prefix("--output=") {
                     form = form_of(name).unwrap_or(form);
                 } else if word.starts_with("--task=") || word.starts_with("--resume=") {
                     kind = "task";
@@ -70,6 +84,14 @@ fn asked(args: &[OsString]) -> (Form, &'static str) {
         form = Form::Json;
     }
     (form, kind)
+}
+
+/// The action that lists something.
+fn listed(word: &str) -> Option<&'static str> {
+    let flag = word.strip_prefix("--")?;
+    let flag = flag.split('=').next();
+    let mut lists = LISTS.iter().map(|(list, _)| *list);
+    lists.find(|list| Some(*list) == flag)
 }
 
 /// What `--color` says among arguments that cannot be read as a whole, or that ask for help; `None` for `auto`.
@@ -226,6 +248,8 @@ mod tests {
             ("orch --prompt --json --x", (Form::Text, "agent")),
             ("orch -- --json", (Form::Text, "agent")),
             ("orch check --json --x", (Form::Json, "agent")),
+            ("orch --logs=a --json --x", (Form::Json, "logs")),
+            ("orch --all --costs --json", (Form::Json, "all")),
         ] {
             assert_eq!(asked(&words(line)), expected, "{line}");
         }

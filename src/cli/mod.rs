@@ -106,7 +106,7 @@ fn parsed(args: &[OsString], env: &Env) -> Result<Cli, ExitCode> {
         Some(false) => ColorChoice::Never,
     });
     let read = command.try_get_matches_from_mut(args).and_then(|matches| {
-        flags::check_house(&command, &matches)?;
+        flags::check_given(&command, &matches)?;
         Cli::from_arg_matches(&matches)
     });
     read.map_err(|error| {

@@ -16,8 +16,7 @@ pub(super) fn agent(
     order: &Order,
 ) -> Result<u8, OrchError> {
     let plan = orchestrator.plan(order)?;
-    let over = unpriced(plan.refused.as_ref())
-        .or_else(|| over(plan.is_over_budget(), plan.least(), plan.left_usd));
+    let over = refused(plan.refused.as_ref());
     if call.json() {
         let value = json!({"dry_run": true, "kind": "agent", "ok": over.is_none(), "plan": plan});
         return Ok(call.print_verdict(&value, over));
@@ -34,9 +33,9 @@ pub(super) fn all(
     let plans = orchestrator.plan_all(order)?;
     let lowest: Usd = plans.iter().filter_map(|plan| plan.lowest_usd).sum();
     let left = plans.iter().filter_map(Plan::shared_left).min();
-    let is_over = plans.iter().any(Plan::is_over_budget) || left.is_some_and(|left| lowest > left);
-    let refused = plans.iter().find_map(|plan| plan.refused.as_ref());
-    let over = unpriced(refused).or_else(|| over(is_over, Some(lowest), left));
+    let is_over = left.is_some_and(|left| lowest > left);
+    let over = refused(plans.iter().find_map(|plan| plan.refused.as_ref()))
+        .or_else(|| over(is_over, lowest, left));
     let highest: Option<Usd> = plans.iter().map(|plan| plan.highest_usd).sum();
     let highest = match (highest, left) {
         (Some(highest), Some(left)) => Some(highest.min(left)),
@@ -55,10 +54,10 @@ pub(super) fn all(
 }
 
 /// What is wrong with a plan whose lowest cost is above what the budgets leave.
-pub(super) fn over(is_over: bool, lowest: Option<Usd>, left: Option<Usd>) -> Option<OrchError> {
-    let message = match (lowest, left) {
+pub(super) fn over(is_over: bool, lowest: Usd, left: Option<Usd>) -> Option<OrchError> {
+    let message = match left {
         _ if !is_over => return None,
-        (Some(lowest), Some(left)) if lowest > left => {
+        Some(left) if lowest > left => {
             format!(
                 "even the cheapest outcome, ${lowest}, is above the ${left} that the budget leaves"
             )
@@ -71,8 +70,8 @@ pub(super) fn over(is_over: bool, lowest: Option<Usd>, left: Option<Usd>) -> Opt
     )
 }
 
-/// What is wrong with a plan whose model would be refused for want of a price: the words of the run itself.
-pub(super) fn unpriced(refused: Option<&Refused>) -> Option<OrchError> {
+/// What is wrong with a plan whose first call would not be made: the words of the run itself.
+pub(super) fn refused(refused: Option<&Refused>) -> Option<OrchError> {
     refused.map(|refused| {
         OrchError::new(ErrorClass::Budget, refused.to_string()).with_hint(refused.hint())
     })

@@ -68,19 +68,23 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         } else {
             Orchestrator::open_for_one(config, options)?
         };
+        let at_once = orchestrator.answers_at_once(agent);
         let order = Order {
             run_id: call.run_id(),
             agent: agent.to_owned(),
             prompt,
             conversation: conversation(call),
             deadline,
-            delivery: delivery(call),
+            delivery: delivery(call, at_once),
         };
         if call.cli.run.dry_run {
             return super::plan::agent(call, &orchestrator, &order);
         }
         let left = left(call, &orchestrator, &order.run_id, Some(agent));
         let mut view = call.view(orchestrator.redactor()).with_left(left);
+        if !at_once {
+            view = view.with_turns();
+        }
         let (events, receiver) = Events::channel(&order.run_id);
         let running = async {
             // Dropping the events ends the view.
@@ -288,14 +292,15 @@ pub(super) fn left(
     call.screen.live.then(left).flatten()
 }
 
-/// Who takes the answer while it streams.
-pub(super) fn delivery(call: &Call) -> Delivery {
+/// Who takes the answer while it streams; what more turns may follow is held back from a program.
+pub(super) fn delivery(call: &Call, at_once: bool) -> Delivery {
     match call.form() {
         Form::Json => Delivery::Buffered,
         // Whoever reads the events is told when a text is void.
         Form::StreamJson => Delivery::Live,
         Form::Text if render::stdout_is_terminal() => Delivery::Live,
-        Form::Text => Delivery::Raw,
+        Form::Text if at_once => Delivery::Raw,
+        Form::Text => Delivery::Buffered,
     }
 }
 
@@ -333,14 +338,12 @@ pub(crate) fn options(call: &Call) -> Result<Options, OrchError> {
 
 pub(crate) fn parse_budget(text: &str) -> Result<Usd, OrchError> {
     let amount: Result<Usd, _> = text.parse();
-    match amount {
-        Ok(amount) if amount >= Usd::ZERO => Ok(amount),
-        Ok(_) => Err(OrchError::new(
-            ErrorClass::Usage,
-            format!("a budget of `{text}` is below zero"),
-        )),
-        Err(error) => Err(OrchError::new(ErrorClass::Usage, error.to_string())),
-    }
+    let wrong = match amount {
+        Ok(amount) if amount >= Usd::ZERO => return Ok(amount),
+        Ok(_) => format!("a budget of `{text}` is below zero"),
+        Err(error) => error.to_string(),
+    };
+    Err(OrchError::new(ErrorClass::Usage, wrong).with_hint("give US dollars, such as 0.50"))
 }
 
 pub(super) fn tier(tier: TierArg) -> Tier {

@@ -1,6 +1,6 @@
 //! The prompt of a call: from the flags, from files, from standard input.
 
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use crate::render;
 
 /// After this long it is said that standard input is waited for.
 const SILENT_WAIT: Duration = Duration::from_secs(3);
+
+/// More than this is no prompt: the largest windows of models hold a tenth of it.
+const LARGEST: u64 = 64 << 20;
 
 /// The whole prompt of a call; `None` when none was given at all.
 ///
@@ -58,11 +61,11 @@ pub(super) async fn prompt(args: &PromptArgs) -> Result<Option<String>, OrchErro
 
 async fn read_file(path: &Path) -> Result<String, OrchError> {
     let read = if path.is_file() {
-        std::fs::read(path)
+        read_all(path)
     } else {
         // A pipe, say, whose end may never come.
         let path = path.to_owned();
-        on_a_thread("prompt", move || std::fs::read(path)).await?
+        on_a_thread("prompt", move || read_all(&path)).await?
     };
     let bytes = read.map_err(|error| {
         OrchError::new(
@@ -70,8 +73,20 @@ async fn read_file(path: &Path) -> Result<String, OrchError> {
             format!("cannot read `{}`", path.display()),
         )
         .caused_by(&error)
+        .with_hint("name a text file that is there and that you may read")
     })?;
     text(bytes, &format!("`{}`", path.display()))
+}
+
+fn read_all(path: &Path) -> io::Result<Vec<u8>> {
+    bounded(std::fs::File::open(path)?)
+}
+
+/// All of it, or so much that it is seen to be too large.
+fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Does what may take for ever on a thread of its own, which a run that is stopped leaves behind.
@@ -104,6 +119,12 @@ pub(super) async fn beside<T: Send + 'static>(
 }
 
 fn text(bytes: Vec<u8>, what: &str) -> Result<String, OrchError> {
+    if bytes.len() as u64 > LARGEST {
+        let words = format!("{what} is larger than {} MiB", LARGEST >> 20);
+        return Err(OrchError::new(ErrorClass::Usage, words).with_hint(
+            "put it into a file of the workspace: an agent with the tool `read` reads it in parts",
+        ));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         OrchError::new(
@@ -120,13 +141,7 @@ async fn read_stdin(wanted: bool) -> Result<Option<String>, OrchError> {
     if (stdin.is_terminal() && !wanted) || is_null(&stdin) {
         return Ok(None);
     }
-    let read = on_a_thread("standard input", || {
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map(|_| bytes)
-    });
+    let read = on_a_thread("standard input", || bounded(std::io::stdin().lock()));
     tokio::pin!(read);
     let quick = tokio::time::timeout(SILENT_WAIT, &mut read).await;
     let received = if let Ok(received) = quick {

@@ -14,10 +14,13 @@ use crate::agents::RunResult;
 use crate::cancel::Cause;
 use crate::error::OrchError;
 use crate::event::Events;
-use crate::orchestrator::{Orchestrator, ResumeOptions, RunInfo};
+use crate::orchestrator::{Orchestrator, ResumeOptions};
 use crate::render::{self, Form};
 use crate::tasks::{Plan, draw};
 use crate::usage::Usd;
+
+/// The most runs that are listed for people.
+const LISTED: u32 = 200;
 
 /// Runs a task, or says what it would do.
 pub(super) async fn task(call: &Call, name: &str) -> Result<u8, OrchError> {
@@ -77,7 +80,7 @@ pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
         let resume = ResumeOptions {
             deadline,
             at_once: at_once(),
-            delivery: delivery(call),
+            delivery: delivery(call, false),
         };
         let is_alone = run.listed.kind == "agent";
         // Of several agents each answer is printed as it comes.
@@ -122,9 +125,11 @@ async fn watched(
 ) -> Result<u8, OrchError> {
     let left = left(call, &orchestrator, run_id, None);
     let mut view = call.view(orchestrator.redactor()).with_left(left);
-    if !is_alone {
-        view = view.of_task();
-    }
+    view = if is_alone {
+        view.with_turns()
+    } else {
+        view.of_task()
+    };
     let (events, receiver) = Events::channel(run_id);
     let running = async {
         // Dropping the events ends the view.
@@ -144,17 +149,13 @@ async fn watched(
 }
 
 fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, OrchError> {
-    if call.cli.output.output == OutputForm::Mermaid {
-        return Ok(call.print(&draw::mermaid(&plan.steps)));
-    }
     let priced = orchestrator.price_task(plan)?;
-    let over = plan::unpriced(priced.refused.as_ref()).or_else(|| {
-        plan::over(
-            priced.is_over_budget(),
-            Some(priced.least()),
-            priced.left_usd,
-        )
-    });
+    let over = plan::refused(priced.refused.as_ref())
+        .or_else(|| plan::over(priced.is_over_budget(), priced.lowest_usd, priced.left_usd));
+    if call.cli.output.output == OutputForm::Mermaid {
+        call.print(&draw::mermaid(&plan.steps));
+        return over.map_or(Ok(0), Err);
+    }
     if call.json() {
         let value = json!({"dry_run": true, "kind": "task", "ok": over.is_none(), "plan": priced});
         return Ok(call.print_verdict(&value, over));
@@ -184,17 +185,18 @@ fn dry_run(call: &Call, orchestrator: &Orchestrator, plan: &Plan) -> Result<u8, 
 pub(super) fn runs(call: &Call) -> Result<u8, OrchError> {
     let config = Arc::new(load::config(call)?);
     let orchestrator = Orchestrator::look(config, options(call)?)?;
-    let runs = orchestrator.runs()?;
     if call.json() {
+        let (runs, _) = orchestrator.runs(u32::MAX)?;
         return Ok(call.print_json(&json!(runs)));
     }
-    Ok(call.list(&runs_text(&runs)))
+    Ok(call.list(&runs_text(&orchestrator)?))
 }
 
-/// The runs for people.
-pub(crate) fn runs_text(runs: &[RunInfo]) -> String {
+/// The runs for people: the newest, since a screen shows the end.
+pub(crate) fn runs_text(orchestrator: &Orchestrator) -> Result<String, OrchError> {
+    let (runs, older) = orchestrator.runs(LISTED)?;
     let mut text = String::new();
-    for run in runs {
+    for run in &runs {
         let started = run
             .started
             .get(..19)
@@ -218,5 +220,11 @@ pub(crate) fn runs_text(runs: &[RunInfo]) -> String {
     if text.is_empty() {
         text.push_str("no runs\n");
     }
-    text
+    if older > 0 {
+        _ = writeln!(
+            text,
+            "{older} older ones are left out; `orch --runs --json` lists every run"
+        );
+    }
+    Ok(text)
 }

@@ -1,20 +1,23 @@
 //! Runs of agents that a later process can go on with.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::real;
 use super::run::Conversation;
 use super::task::not_kept;
 use super::{AllOrder, Orchestrator, Order};
 use crate::agents::{AgentSettings, Journal, RunResult};
+use crate::config::Origin;
 use crate::costs::Earlier;
 use crate::error::{ErrorClass, OrchError};
 use crate::event::Events;
 use crate::redact::Redactor;
 use crate::store::{Durability, Job, Store};
-use crate::tasks::runs::{self, StoredRun};
+use crate::tasks::runs::{self, RunPlace, StoredRun};
 use crate::tasks::{RunLock, RunState};
 use crate::usage::Usd;
 
@@ -38,6 +41,9 @@ pub(super) struct AgentsPlan {
     /// The cap of the run over the configured ones, `--budget`: it holds when the run is taken up again, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     budget: Option<Usd>,
+    /// Where its agents work; `None` where an earlier version made the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<RunPlace>,
 }
 
 /// An agent that is asked.
@@ -105,6 +111,17 @@ impl Orchestrator {
             agents,
             model: self.options.model.clone(),
             budget: self.options.budget,
+            place: Some(self.place()),
+        }
+    }
+
+    /// Where a run that begins now works.
+    pub(super) fn place(&self) -> RunPlace {
+        let text = |path: &Path| real(path).to_string_lossy().into_owned();
+        let moves = self.config.origin == Origin::User;
+        RunPlace {
+            working_dir: text(&self.config.working_dir),
+            config: self.config.path.as_deref().filter(|_| !moves).map(text),
         }
     }
 

@@ -20,11 +20,25 @@ impl Orchestrator {
         let run_id = run.listed.run_id.as_str();
         let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
         let lost = ledger.end_lost(run_id).await;
-        let lost = lost.map_err(|error| not_kept(&error))?;
+        let mut lost = lost.map_err(|error| not_kept(&error))?;
+        let kept = runs::kept(store, run_id).map_err(|error| not_kept(&error))?;
+        let journal = Journal::of_run(store.clone(), &run_id.into());
+        let told = journal.under("!given_up");
+        let since = noted(&told);
+        let given_up = ledger.given_up(run_id, since);
+        let (given_up, last) = given_up.map_err(|error| not_kept(&error))?;
+        // What a step gave up and ended without is not asked for again.
+        let is_over = |call: &LostAttempt| {
+            let step = call.step.as_deref();
+            kept.iter().any(|kept| step == Some(&kept.key))
+        };
+        lost.extend(given_up.into_iter().filter(|call| !is_over(call)));
+        if last > since {
+            note(&told, last).await?;
+        }
         let mut said: Vec<String> = lost.into_iter().map(words).collect();
 
         // Each answer is charged first and kept then.
-        let kept = runs::kept(store, run_id).map_err(|error| not_kept(&error))?;
         let answered = ledger.answered(run_id).map_err(|error| not_kept(&error))?;
         let finished: BTreeSet<&str> = match run.listed.kind.as_str() {
             "all" => kept.iter().filter_map(|kept| kept.whole_part()).collect(),
@@ -37,34 +51,45 @@ impl Orchestrator {
             .iter()
             .filter(|agent| !finished.contains(agent.as_str()));
         let unkept = charged.count().saturating_sub(answers.count());
-        let told = Journal::of_run(store.clone(), &run_id.into()).under("!unkept");
-        let before = match told.recall::<usize>() {
-            Ok(Recorded::Done(before)) => before,
-            _ => 0,
-        };
+        let told = journal.under("!unkept");
+        let unkept = i64::try_from(unkept).unwrap_or(i64::MAX);
+        let before = noted(&told);
         if unkept > before {
             said.push(format!(
                 "{} answers of models had come and were not kept yet when the run was cut off: they are \
                  asked for, and paid, again",
                 unkept - before
             ));
-            told.keep(Durability::Normal, &unkept)
-                .await
-                .map_err(|error| not_kept(&error))?;
+            note(&told, unkept).await?;
         }
         Ok(said)
     }
 }
 
+/// How far it was told before.
+fn noted(told: &Journal) -> i64 {
+    match told.recall() {
+        Ok(Recorded::Done(before)) => before,
+        _ => 0,
+    }
+}
+
+async fn note(told: &Journal, so_far: i64) -> Result<(), OrchError> {
+    let kept = told.keep(Durability::Normal, &so_far).await;
+    kept.map_err(|error| not_kept(&error))
+}
+
 fn words(call: LostAttempt) -> String {
     let step = call.step.map(|step| format!(" in the step `{step}`"));
-    let counts = if call.held == Usd::ZERO {
-        String::new()
-    } else {
-        format!(
-            "; the first call counts at the most that it can have cost, ${}",
-            call.held
-        )
+    let counts = match (call.cost, call.held) {
+        (Usd::ZERO, Usd::ZERO) => String::new(),
+        (Usd::ZERO, held) => {
+            format!("; the first call counts at the most that it can have cost, ${held}")
+        }
+        (cost, held) => format!(
+            "; the first call counts as ${}, by what had come of its answer",
+            cost + held
+        ),
     };
     format!(
         "turn {} of `{}`{} was being asked of `{}` when the run was cut off and is asked again{counts}",

@@ -118,9 +118,7 @@ impl Orchestrator {
     /// # Errors
     /// When there is a store that cannot be read.
     pub fn look(config: Arc<Config>, options: Options) -> Result<Self, OrchError> {
-        let store = Store::open_read_only(&config.state_dir).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
-        })?;
+        let store = Store::open_read_only(&config.state_dir).map_err(|error| unread(&error))?;
         Self::with_store(config, options, store)
     }
 
@@ -233,6 +231,12 @@ impl Orchestrator {
     }
 }
 
+fn unread(error: &StoreError) -> OrchError {
+    OrchError::new(ErrorClass::Failed, "the ledger cannot be read")
+        .caused_by(error)
+        .with_hint(error.hint())
+}
+
 fn unspendable(error: &StoreError) -> OrchError {
     let message = "the ledger cannot be opened, so nothing may be spent";
     OrchError::new(ErrorClass::Failed, message)
@@ -243,6 +247,8 @@ fn unspendable(error: &StoreError) -> OrchError {
 fn recorder(path: &Path, redactor: &Redactor) -> Result<Arc<RecordFile>, OrchError> {
     RecordFile::open(path, redactor.clone()).map_err(|error| {
         let message = format!("the recording `{}` cannot be written", path.display());
-        OrchError::new(ErrorClass::Usage, message).caused_by(&error)
+        OrchError::new(ErrorClass::Usage, message)
+            .caused_by(&error)
+            .with_hint("name a file in a directory that is there and that you may write to")
     })
 }

@@ -7,16 +7,15 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{AllOrder, Orchestrator, Order};
+use super::{AllOrder, Orchestrator, Order, unread};
 use crate::agents::{Agent, AgentSettings};
 use crate::costs::prices::Asked;
-use crate::costs::{
-    Attempt, Budget, BudgetLeft, Ledger, OnUnpriced, Price, Pricing, PromptSize, Refused, Scope,
-};
-use crate::error::{ErrorClass, OrchError};
+use crate::costs::{Attempt, BudgetLeft, Ledger, Price, Pricing, PromptSize, Refused, Scope};
+use crate::error::OrchError;
 use crate::message::Message;
 use crate::resilience::{self, Link};
 use crate::sessions::Session;
+use crate::store::Store;
 use crate::usage::{Usage, Usd};
 
 /// What one agent would do.
@@ -46,27 +45,12 @@ pub struct Plan {
     pub budgets: Vec<BudgetLeft>,
     /// What is worth knowing.
     pub notices: Vec<String>,
-    /// What the first call holds at least; `None` where a price is not known.
-    #[serde(skip)]
-    pub least_held: Option<Usd>,
-    /// Why no model of the chain would be called, whatever is left of the budgets.
+    /// Why the first call would not be made.
     #[serde(skip)]
     pub refused: Option<Refused>,
 }
 
 impl Plan {
-    /// Whether not even the cheapest outcome is affordable.
-    pub fn is_over_budget(&self) -> bool {
-        self.left_usd
-            .zip(self.least())
-            .is_some_and(|(left, least)| least > left)
-    }
-
-    /// What must be left of the budgets: the cheapest outcome, and what the first call holds at least.
-    pub fn least(&self) -> Option<Usd> {
-        self.lowest_usd.max(self.least_held)
-    }
-
     /// The budget that leaves least.
     pub fn tightest(&self) -> Option<&BudgetLeft> {
         self.budgets.iter().min_by_key(|budget| budget.left)
@@ -170,7 +154,10 @@ impl Orchestrator {
         let prices = agent.chain.iter().filter_map(|link| self.price_of(link));
         let lowest = prices.map(|price| charge(&price, |price| lowest(price, &size)));
         let lowest = lowest.min();
-        let budgets = self.left_to_run(&agent, talk.session)?;
+        let (ledger, attempt) = self.asking(&agent, talk.session)?;
+        let budgets = ledger
+            .budgets_left(&attempt, &agent.caps)
+            .map_err(|error| unread(&error))?;
         let left = budgets.iter().map(|budget| budget.left).min();
         let likely_tokens = size.likely_tokens();
         if let Some(schema) = &agent.output_schema {
@@ -185,8 +172,14 @@ impl Orchestrator {
             }
         };
         let highest = own.and_then(|own| Some(own + self.highest_of_called(&agent)?));
-        let refused = self.refused(&agent, !budgets.is_empty());
-        let least_held = self.least_held(&agent, &size);
+        // A budget that refuses a model is not asked for the next one.
+        let first = agent.chain.first().map(|link| Attempt {
+            agent: attempt.agent,
+            session: attempt.session,
+            ..resilience::first_attempt(link, size)
+        });
+        let refused = first.map(|first| ledger.refusal(&first, &agent.caps));
+        let refused = refused.transpose().map_err(|error| unread(&error))?;
         Ok(Plan {
             agent: name.to_owned(),
             models: agent
@@ -202,64 +195,25 @@ impl Orchestrator {
                 capped.max(lowest.unwrap_or(capped))
             }),
             lowest_usd: lowest,
-            least_held,
             budget_usd: agent.caps.budgets.iter().map(|budget| budget.limit).min(),
             left_usd: left,
             budgets,
             notices,
-            refused,
+            refused: refused.flatten(),
         })
     }
 
-    /// What the first call of a run holds at least, whichever model of the chain it goes to.
-    fn least_held(&self, agent: &Agent, size: &PromptSize) -> Option<Usd> {
-        let held = agent.chain.iter().map(|link| {
-            // An agent CLI is held to its share of what is left, whatever that is.
-            if link.provider.runs_own_tools() {
-                return Some(Usd::ZERO);
-            }
-            let pricing = self.price_of(link)?;
-            Some(charge(&pricing, |price| {
-                resilience::least_hold(price, link, size.most_tokens())
-            }))
-        });
-        held.min().flatten()
-    }
-
-    /// Why no model of a chain is called: none has a price, and what has none is refused.
-    fn refused(&self, agent: &Agent, is_covered: bool) -> Option<Refused> {
-        let is_refused = |link: &&Link| {
-            // An agent CLI tells itself what it costs, and is held to its share of the budgets.
-            self.price_of(link).is_none() && !link.provider.runs_own_tools()
-        };
-        let is_denied = agent.caps.on_unpriced(is_covered) == OnUnpriced::Deny;
-        let first = agent.chain.first().filter(|_| is_denied)?;
-        agent
-            .chain
-            .iter()
-            .all(|link| is_refused(&link))
-            .then(|| Refused::Unpriced {
-                model: first.canonical.clone(),
-            })
-    }
-
-    /// What the budgets of an agent leave to a run in a conversation that begins now.
-    fn left_to_run(
+    /// The ledger as it stands, and who would ask in a conversation that begins now.
+    fn asking(
         &self,
         agent: &Agent,
         session: Option<&Session>,
-    ) -> Result<Vec<BudgetLeft>, OrchError> {
-        let Some(store) = &self.store else {
-            let budgets = agent.caps.budgets.iter();
-            let covers = |budget: &&Budget| budget.scope != Scope::Session || session.is_some();
-            let untouched = budgets.filter(covers).map(|budget| BudgetLeft {
-                scope: budget.scope.clone(),
-                limit: budget.limit,
-                left: budget.limit,
-            });
-            return Ok(untouched.collect());
+    ) -> Result<(Ledger, Attempt), OrchError> {
+        let store = match &self.store {
+            Some(store) => store.clone(),
+            // Nothing was spent yet.
+            None => Store::in_memory().map_err(|error| unread(&error))?,
         };
-        let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
         let attempt = Attempt {
             agent: Arc::clone(&agent.name),
             session: session
@@ -267,9 +221,7 @@ impl Orchestrator {
                 .transpose()?,
             ..Attempt::default()
         };
-        ledger.budgets_left(&attempt, &agent.caps).map_err(|error| {
-            OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(&error)
-        })
+        Ok((Ledger::new(store, Arc::clone(&self.prices)), attempt))
     }
 
     /// The most that an agent itself can spend on a first prompt of so many tokens; `None` when a price is not known.

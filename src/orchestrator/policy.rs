@@ -24,7 +24,9 @@ pub(crate) const PRICE_FILE: &str = "prices.json";
 /// When there is such a file and it is wrong: a call must not be charged at a price that was replaced.
 pub(super) fn prices(config: &Config) -> Result<Prices, OrchError> {
     Prices::with_user_file(&config.state_dir.join(PRICE_FILE)).map_err(|error| {
-        OrchError::new(ErrorClass::Config, "the price file cannot be used").caused_by(&error)
+        OrchError::new(ErrorClass::Config, "the price file cannot be used")
+            .caused_by(&error)
+            .with_hint(error.hint())
     })
 }
 
@@ -64,6 +66,7 @@ impl Orchestrator {
                 format!("cannot open the workspace `{path}`"),
             )
             .caused_by(&error)
+            .with_hint("`settings.working_dir` names the directory that agents work in")
         })?;
         let workspace = Arc::new(workspace.keeping(self.options.changes.clone()));
         open.push((rights, Arc::clone(&workspace)));
@@ -112,6 +115,6 @@ fn policy(config: &Config, rights: &Rights) -> Result<Policy, OrchError> {
 }
 
 /// A path with symbolic links resolved, where it exists.
-fn real(path: &std::path::Path) -> PathBuf {
+pub(super) fn real(path: &std::path::Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }

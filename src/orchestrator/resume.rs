@@ -1,6 +1,7 @@
 //! Going on with runs that were stopped.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use crate::event::Events;
 use crate::providers::Delivery;
 use crate::redact::MASK;
 use crate::store::{Durability, StoreError};
-use crate::tasks::runs::{self, StoredRun};
+use crate::tasks::runs::{self, RunPlace, StoredRun};
 use crate::tasks::{self, Plan, RunLock, RunState};
 use crate::usage::Usd;
 
@@ -98,7 +99,7 @@ impl Orchestrator {
         finished: &mut (dyn FnMut(&RunResult) + Send),
     ) -> Result<RunResult, OrchError> {
         let capped = Options {
-            budget: self.options.budget.or_else(|| budget_of(&run)),
+            budget: self.options.budget.or_else(|| kept_of(&run).budget),
             ..self.options.clone()
         };
         let capped = self.renewed(None, capped);
@@ -123,6 +124,7 @@ impl Orchestrator {
             result.results.iter().flatten().for_each(finished);
             return Ok(result.clone());
         }
+        self.check_place(&run, events).await?;
         let lost = self.lost_calls(&run).await?;
         for words in &lost {
             events.notice(words.clone()).await;
@@ -166,6 +168,34 @@ impl Orchestrator {
             .map_err(|error| not_kept(&error))?;
         let before = (lost, earlier, options.deadline);
         Box::pin(self.work_on(&run_id, &plan, before, events, cancel)).await
+    }
+
+    /// Whether a run goes on where it began. Elsewhere the paths of its steps would mean other files; where that place
+    /// is gone, it was moved, and the run moves with it.
+    async fn check_place(&self, run: &StoredRun, events: &Events) -> Result<(), OrchError> {
+        let here = self.place().working_dir;
+        let place = kept_of(run).place;
+        let elsewhere = |place: &RunPlace| place.working_dir != *self.redactor.mask(&here);
+        let Some(place) = place.filter(elsewhere) else {
+            return Ok(());
+        };
+        let began = place.working_dir;
+        if !Path::new(&began).is_dir() {
+            let words =
+                format!("the run began in `{began}`, which is gone; it goes on in `{here}`");
+            events.notice(words).await;
+            return Ok(());
+        }
+        let id = &run.listed.run_id;
+        let words = format!("the run works in `{began}`, and this configuration in `{here}`");
+        Err(
+            OrchError::new(ErrorClass::Usage, words).with_hint(match place.config {
+                Some(config) => {
+                    format!("name its configuration: orch --config {config} --resume {id}")
+                }
+                None => format!("go there first: cd {began}"),
+            }),
+        )
     }
 
     /// Puts the secrets back into the texts of a plan that was kept, from the configuration as it is now.
@@ -252,18 +282,23 @@ impl Orchestrator {
     }
 }
 
-/// The cap that a run began with, `--budget`.
-fn budget_of(run: &StoredRun) -> Option<Usd> {
-    #[derive(serde::Deserialize)]
-    struct Capped {
-        budget: Option<Usd>,
-    }
+/// What plans of every kind keep.
+#[derive(Default, serde::Deserialize)]
+struct KeptOfAll {
+    /// The cap that a run began with, `--budget`.
+    budget: Option<Usd>,
+    place: Option<RunPlace>,
+}
+
+fn kept_of(run: &StoredRun) -> KeptOfAll {
     // A plan that cannot be read is told of by whoever goes on with it.
-    serde_json::from_str::<Capped>(&run.plan).ok()?.budget
+    serde_json::from_str(&run.plan).unwrap_or_default()
 }
 
 fn unreadable(error: &StoreError) -> OrchError {
-    OrchError::new(ErrorClass::Failed, "the run cannot be read").caused_by(error)
+    OrchError::new(ErrorClass::Failed, "the run cannot be read")
+        .caused_by(error)
+        .with_hint(error.hint())
 }
 
 /// No run was found by what was given; these begin with it.

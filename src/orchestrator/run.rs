@@ -170,6 +170,7 @@ impl Orchestrator {
             delivery: order.delivery,
             siblings: run.plan.asked.len() > 1,
             charged_session: Some(charged_session),
+            among: u32::try_from(run.plan.asked.len()).unwrap_or(u32::MAX),
             journal,
             spent: Spent::after(run.earlier.of_agent(&order.agent)),
             ..Ask::default()
@@ -325,7 +326,9 @@ impl Orchestrator {
 }
 
 fn unreadable(error: &StoreError) -> OrchError {
-    OrchError::new(ErrorClass::Failed, "the conversation cannot be read").caused_by(error)
+    OrchError::new(ErrorClass::Failed, "the conversation cannot be read")
+        .caused_by(error)
+        .with_hint(error.hint())
 }
 
 /// A new run's id: sorts by time.

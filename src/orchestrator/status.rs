@@ -6,12 +6,11 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::Orchestrator;
+use super::{Orchestrator, unread};
 use crate::agents::AgentSettings;
 use crate::costs::report::{self, Filter, Report};
 use crate::costs::{Attempt, Ledger};
-use crate::error::{ErrorClass, OrchError};
-use crate::store::StoreError;
+use crate::error::OrchError;
 use crate::usage::Usd;
 
 impl Orchestrator {
@@ -104,7 +103,7 @@ impl Orchestrator {
         let budgets = &self.config.document.settings.budget;
         match &self.store {
             Some(store) => report::report(store, filter, budgets, SystemTime::now())
-                .map_err(|error| unreadable(&error)),
+                .map_err(|error| unread(&error)),
             None => Ok(Report::nothing(budgets, SystemTime::now())),
         }
     }
@@ -119,7 +118,7 @@ impl Orchestrator {
             && let Err(unknown) = self.settings_of(agent)
         {
             let spent = match &self.store {
-                Some(store) => report::knows_agent(store, agent).map_err(|e| unreadable(&e))?,
+                Some(store) => report::knows_agent(store, agent).map_err(|e| unread(&e))?,
                 None => false,
             };
             if !spent {
@@ -137,12 +136,8 @@ impl Orchestrator {
         match &self.store {
             Some(store) => report::reset(store, SystemTime::now())
                 .await
-                .map_err(|error| unreadable(&error)),
+                .map_err(|error| unread(&error)),
             None => Ok(()),
         }
     }
-}
-
-fn unreadable(error: &StoreError) -> OrchError {
-    OrchError::new(ErrorClass::Failed, "the ledger cannot be read").caused_by(error)
 }

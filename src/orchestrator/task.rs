@@ -19,9 +19,6 @@ use crate::tasks::{self, Plan, PlanError, RunLock, RunState, Sources, TaskSettin
 use crate::tools::ToolContext;
 use crate::usage::Usd;
 
-/// The most runs that are listed.
-const LISTED: u32 = 200;
-
 /// A run as `--runs` lists it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunInfo {
@@ -103,6 +100,7 @@ impl Orchestrator {
         let mut plan = Plan::new(name, sources, given)?;
         plan.budget = self.options.budget;
         plan.model.clone_from(&self.options.model);
+        plan.place = Some(self.place());
         for settings in plan.agents.values_mut() {
             *settings = self.settled(settings, plan.model.as_deref());
         }
@@ -245,20 +243,22 @@ impl Orchestrator {
         })
     }
 
-    /// The runs that are kept, newest first.
+    /// The runs that are kept, newest first, at most so many; and how many older ones there are.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn runs(&self) -> Result<Vec<RunInfo>, OrchError> {
+    pub fn runs(&self, most: u32) -> Result<(Vec<RunInfo>, usize), OrchError> {
         let Some(store) = &self.store else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         };
         let unreadable = |error: StoreError| {
             OrchError::new(ErrorClass::Failed, "the runs cannot be read").caused_by(&error)
         };
         let ledger = Ledger::new(store.clone(), Arc::clone(&self.prices));
-        let listed = runs::list(store, LISTED).map_err(unreadable)?;
-        listed
+        let listed = runs::list(store, most).map_err(unreadable)?;
+        let older = runs::count(store).map_err(unreadable)?;
+        let older = older.saturating_sub(listed.len());
+        let listed: Result<Vec<RunInfo>, OrchError> = listed
             .into_iter()
             .map(|run| {
                 let spending = ledger.run_cost(&run.run_id).map_err(unreadable)?;
@@ -279,7 +279,8 @@ impl Orchestrator {
                     held_usd: spending.held,
                 })
             })
-            .collect()
+            .collect();
+        Ok((listed?, older))
     }
 }
 

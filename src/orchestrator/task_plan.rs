@@ -32,12 +32,9 @@ pub struct TaskPlan {
     pub left_usd: Option<Usd>,
     /// What is worth knowing.
     pub notices: Vec<String>,
-    /// Why a step without which the task fails would call no model.
+    /// Why the first call of a step without which the task fails would not be made.
     #[serde(skip)]
     pub refused: Option<Refused>,
-    /// The most that the first call of such a step holds at least.
-    #[serde(skip)]
-    pub least_held: Usd,
     /// The agents of such steps whose own budgets do not pay for the cheapest outcome.
     #[serde(skip)]
     pub over: Vec<String>,
@@ -120,7 +117,6 @@ impl Orchestrator {
             notices: Vec::new(),
             is_needed: true,
             refused: None,
-            least_held: Usd::ZERO,
             own: BTreeMap::new(),
         };
         let whole = pricing.block(&plan.steps, "")?;
@@ -137,7 +133,6 @@ impl Orchestrator {
             steps: pricing.steps,
             notices: pricing.notices,
             refused: pricing.refused,
-            least_held: pricing.least_held,
         })
     }
 
@@ -183,9 +178,8 @@ struct Pricing<'a> {
     /// Whether the task fails with the step that is looked at.
     is_needed: bool,
     refused: Option<Refused>,
-    least_held: Usd,
-    /// The agents that are needed and have a budget of their own.
-    own: BTreeMap<String, OwnBudget>,
+    /// What the own budgets of agents that are needed leave.
+    own: BTreeMap<String, Usd>,
     /// What is known of what templates will hold.
     known: Known,
     longest: super::told::Longest<'a>,
@@ -199,19 +193,12 @@ struct Asked<'a> {
     told: Option<u64>,
 }
 
-/// What the budget of an agent leaves, and what its first call holds at least.
-#[derive(Clone, Copy, Debug)]
-struct OwnBudget {
-    left: Usd,
-    least_held: Usd,
-}
-
 impl Pricing<'_> {
     /// The agents whose own budgets do not pay for what they spend at least.
     fn over(&self, needed: &BTreeMap<String, Usd>) -> Vec<String> {
-        let is_over = |(agent, own): (&String, &OwnBudget)| {
+        let is_over = |(agent, left): (&String, &Usd)| {
             let lowest = needed.get(agent).copied().unwrap_or_default();
-            (own.least_held.max(lowest) > own.left).then(|| agent.clone())
+            (lowest > *left).then(|| agent.clone())
         };
         self.own.iter().filter_map(is_over).collect()
     }
@@ -377,14 +364,10 @@ impl Pricing<'_> {
         let lowest = plan.lowest_usd.unwrap_or(Usd::ZERO);
         let mut needed = BTreeMap::new();
         if self.is_needed {
-            let least_held = plan.least_held.unwrap_or(Usd::ZERO);
             if let Some(left) = plan.own_left() {
-                let own = self.own.entry(name.to_owned());
-                let own = own.or_insert(OwnBudget { left, least_held });
-                own.least_held = own.least_held.max(least_held);
+                self.own.insert(name.to_owned(), left);
             }
             self.refused = self.refused.take().or(plan.refused);
-            self.least_held = self.least_held.max(least_held);
             needed.insert(name.to_owned(), lowest);
         }
         for notice in &plan.notices {
@@ -415,12 +398,7 @@ fn must_work(step: &Step) -> bool {
 impl TaskPlan {
     /// Whether not even the cheapest outcome is affordable.
     pub fn is_over_budget(&self) -> bool {
-        !self.over.is_empty() || self.left_usd.is_some_and(|left| self.least() > left)
-    }
-
-    /// What must be left of the budgets: the cheapest outcome, and what each call that is needed holds at least.
-    pub fn least(&self) -> Usd {
-        self.lowest_usd.max(self.least_held)
+        !self.over.is_empty() || self.left_usd.is_some_and(|left| self.lowest_usd > left)
     }
 
     /// What each step costs, by its id: those that cost nothing are left out.

@@ -107,8 +107,7 @@ impl Repl<'_> {
 
     /// `/runs`.
     pub(super) fn runs(&self) -> Result<(), OrchError> {
-        let runs = self.orchestrator.runs()?;
-        self.say(cli::runs_text(&runs).trim_end());
+        self.say(cli::runs_text(&self.orchestrator)?.trim_end());
         Ok(())
     }
 

@@ -98,14 +98,28 @@ fn least_output(link: &Link, most: u64) -> Option<u64> {
     is_free_to_choose.then_some(LEAST_OUTPUT_TOKENS.min(most))
 }
 
-/// What the first call of a link holds at least, with a prompt of so many tokens.
-pub fn least_hold(price: &Price, link: &Link, prompt_tokens: u64) -> Usd {
-    let most = max_output_tokens(link);
-    price.worst_case(WorstCase {
-        input_tokens: prompt_tokens,
-        output_tokens: least_output(link, most).unwrap_or(most),
-        one_hour_cache: false,
-    })
+/// The first attempt on a link with such a prompt, as far as money is concerned; who makes it stays open.
+pub fn first_attempt(link: &Link, prompt: PromptSize) -> costs::Attempt {
+    costs::Attempt {
+        // An agent CLI is held to its share of what is left, whatever that is.
+        most: link.provider.runs_own_tools().then_some(Usd::ZERO),
+        ..attempt_on(link, prompt, max_output_tokens(link))
+    }
+}
+
+fn attempt_on(link: &Link, prompt: PromptSize, max_output_tokens: u64) -> costs::Attempt {
+    costs::Attempt {
+        provider: link.provider.name().to_owned(),
+        model: link.canonical.clone(),
+        price: link.price,
+        local: link.is_free,
+        recorded: link.provider.is_recorded(),
+        prompt,
+        max_output_tokens,
+        least_output_tokens: least_output(link, max_output_tokens),
+        doubts_cost: !link.provider.tells_cost(),
+        ..costs::Attempt::default()
+    }
 }
 
 /// The most that so many turns on a link can cost, of which the first has this prompt: each adds the
@@ -117,6 +131,8 @@ pub fn worst_of_turns(price: &Price, link: &Link, prompt_tokens: u64, turns: u32
     let first = WorstCase {
         input_tokens: prompt_tokens,
         output_tokens,
+        hides_output: link.provider.hides_reasoning()
+            && link.facts.as_ref().and_then(|facts| facts.reasoning) == Some(true),
         one_hour_cache: false,
     };
     let growth = Growth {
@@ -400,21 +416,8 @@ impl Around<'_> {
             turn: context.turn,
             attempt,
             purpose: context.purpose,
-            provider: link.provider.name().to_owned(),
-            model: link.canonical.clone(),
-            price: link.price,
-            local: link.is_free,
-            subscription: false,
-            recorded: link.provider.is_recorded(),
-            prompt: on_link.prompt,
-            max_output_tokens: on_link.max_output_tokens,
-            least_output_tokens: least_output(link, on_link.max_output_tokens),
-            hides_output: link.provider.hides_reasoning()
-                && link.facts.as_ref().and_then(|facts| facts.reasoning) == Some(true),
-            one_hour_cache: false,
-            doubts_cost: !link.provider.tells_cost(),
-            most: None,
-            most_unanswered: None,
+            among: context.among,
+            ..attempt_on(link, on_link.prompt, on_link.max_output_tokens)
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct CallContext {
     pub spent: Arc<Spent>,
     /// When the run must be over; the first link's own total clock counts as well.
     pub deadline: Option<Instant>,
+    /// How many calls of the run may be under way at the same time, out of the same budgets.
+    pub among: u32,
     /// What the vendor has counted of this conversation before.
     pub counted: Option<Counted>,
 }

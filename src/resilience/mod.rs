@@ -21,7 +21,7 @@ mod tally;
 mod wait;
 mod words;
 
-pub use attempt::{least_hold, max_output_tokens, worst_of_turns};
+pub use attempt::{first_attempt, max_output_tokens, worst_of_turns};
 pub use breaker::{Breaker, BreakerSettings, BreakerStatistics, Gate, Permit, State, Verdict};
 pub use call::{
     Answer, AttemptReport, CallContext, CallError, CallErrorKind, Counted, FallbackReport, Link,

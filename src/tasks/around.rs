@@ -62,6 +62,8 @@ pub(super) struct Place {
     /// The same as results name it, whichever round or attempt they are of.
     pub(super) name: String,
     pub(super) deadline: Option<Instant>,
+    /// How many items and candidates are worked on side by side here.
+    pub(super) among: u32,
     /// The account of all attempts here, also of those of which nobody hears any more.
     pub(super) spent: Arc<Spent>,
     /// An earlier process failed here and its run is gone on with: what is finished counts, and what
@@ -86,6 +88,7 @@ impl Place {
             label: String::new(),
             name: String::new(),
             deadline: around.deadline,
+            among: 1,
             spent: Spent::after(around.earlier.whole()),
             again: false,
         }
@@ -105,6 +108,15 @@ impl Place {
             ..self.clone()
         };
         place.with_account(around)
+    }
+
+    /// The same place, of whose parts so many are worked on at the same time.
+    pub(super) fn side_by_side(&self, parts: usize) -> Self {
+        let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
+        Self {
+            among: self.among.saturating_mul(parts),
+            ..self.clone()
+        }
     }
 
     /// The same place for one item or candidate of it, which is told of by itself.

@@ -34,7 +34,9 @@ pub(super) async fn run(
         Ok(question) => question,
         Err(error) => return Ok(work::bad_template(around, step, "prompt", &error)),
     };
-    let all = || usize::try_from(step.max_parallel.unwrap_or(u32::MAX)).unwrap_or(usize::MAX);
+    let most = usize::try_from(step.max_parallel.unwrap_or(u32::MAX)).unwrap_or(usize::MAX);
+    let at_once = agents.len().min(most).max(1);
+    let beside = place.side_by_side(at_once);
     let asking: Vec<_> = agents
         .iter()
         .enumerate()
@@ -45,11 +47,11 @@ pub(super) async fn run(
                 output_schema: output_schema.clone(),
                 purpose: Purpose::Agent,
             };
-            let place = place.part(around, &format!(".{}", index + 1));
+            let place = beside.part(around, &format!(".{}", index + 1));
             one(around, asked, check.as_deref(), place)
         })
         .collect();
-    let mut running = stream::iter(asking).buffered(agents.len().min(all()).max(1));
+    let mut running = stream::iter(asking).buffered(at_once);
     let mut results = Vec::with_capacity(agents.len());
     let mut halted = None;
     while let Some(outcome) = running.next().await {

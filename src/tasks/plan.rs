@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::runs::RunPlace;
 use super::{
     ForEach, InputSettings, OnBadVerdict, OnFailure, RepeatSettings, StepSettings, TaskSettings,
     default_step_id, inputs,
@@ -36,6 +37,9 @@ pub struct Plan {
     /// The cap of the run over the configured ones, `--budget`: it holds when the run is taken up again, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Usd>,
+    /// Where it works; `None` where an earlier version made the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<RunPlace>,
 }
 
 /// One step of a plan.
@@ -203,6 +207,7 @@ impl Plan {
             agents: compiler.agents,
             model: None,
             budget: None,
+            place: None,
         })
     }
 }

@@ -91,11 +91,7 @@ fn standing(around: &Around<'_>, halt: &Halt) -> (ErrorReport, RunState) {
 }
 
 fn finished(around: &Around<'_>, plan: &Plan, block: Block) -> (RunResult, RunState) {
-    let state = if block.stopped {
-        RunState::Failed
-    } else {
-        RunState::Done
-    };
+    let stopped = block.stopped;
     let mut result = block.into_result(around, "task", &plan.task);
     let mut all = 0;
     let mut failed = Vec::new();
@@ -105,17 +101,25 @@ fn finished(around: &Around<'_>, plan: &Plan, block: Block) -> (RunResult, RunSt
         &mut failed,
     );
     result.error = error_of(&failed, all);
-    if let (Some(error), RunState::Failed) = (&mut result.error, state) {
-        let resume = format!(
-            "try what failed again with `orch --resume {}`",
-            around.run_id
-        );
+    if let Some(error) = &mut result.error {
+        let again = if stopped {
+            let id = around.run_id;
+            format!("try what failed again with `orch --resume {id}`")
+        } else {
+            // What came behind has seen that it failed.
+            "the task went on without it, and is at its end: start it anew".to_owned()
+        };
         error.hint = Some(match error.hint.take() {
-            Some(hint) => format!("{hint}; {resume}"),
-            None => resume,
+            Some(hint) => format!("{hint}; {again}"),
+            None => again,
         });
     }
     result.ok = result.error.is_none();
+    let state = if result.ok {
+        RunState::Done
+    } else {
+        RunState::Failed
+    };
     (result, state)
 }
 

@@ -1,7 +1,7 @@
 //! The runs that the store knows.
 
 use rusqlite::{OptionalExtension, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::agents::RunResult;
@@ -40,6 +40,16 @@ impl RunState {
         let known = states.into_iter().find(|state| state.name() == name);
         known.unwrap_or(Self::Interrupted)
     }
+}
+
+/// Where a run works, as its plan keeps it: the paths of its steps mean nothing elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlace {
+    /// The workspace of its tools and commands, absolute.
+    pub working_dir: String,
+    /// The configuration that it began with, absolute; `None` where that works in whatever directory it is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
 }
 
 /// A run as it is listed.
@@ -157,6 +167,16 @@ pub fn list(store: &Store, most: u32) -> Result<Vec<ListedRun>, StoreError> {
             .query_map(params![most], listed)?
             .collect()
     })
+}
+
+/// How many runs there are.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn count(store: &Store) -> Result<usize, StoreError> {
+    let query = "SELECT count(*) FROM runs";
+    let count: i64 = store.read(|connection| connection.query_row(query, [], |row| row.get(0)))?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// A run by its id, or by the beginning of it where that is clear.

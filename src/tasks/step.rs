@@ -132,9 +132,11 @@ async fn items(
     let at_once = step.max_parallel.map_or(ITEMS_AT_ONCE, |most| {
         usize::try_from(most).unwrap_or(ITEMS_AT_ONCE)
     });
+    let at_once = at_once.min(items.len()).max(1);
+    let beside = place.side_by_side(at_once);
     let mut running = stream::iter(items.into_iter().enumerate())
-        .map(|(index, item)| one_item(around, step, place, index, item))
-        .buffered(at_once.max(1));
+        .map(|(index, item)| one_item(around, step, &beside, index, item))
+        .buffered(at_once);
     let mut results = Vec::new();
     let mut halted = None;
     while let Some(outcome) = running.next().await {

@@ -101,6 +101,7 @@ pub(super) async fn run(
                     journal: place.journal.clone(),
                     label: place.label.clone(),
                     spent: Arc::clone(&place.spent),
+                    among: place.among,
                     name: place.name.clone(),
                     ..Place::top(around, task, inputs)
                 }
@@ -170,6 +171,7 @@ pub(super) async fn ask(
         delivery: Delivery::Buffered,
         siblings: true,
         charged_session: around.charged_session.cloned(),
+        among: place.among,
         journal: place.journal.clone(),
         spent: Arc::clone(&place.spent),
         ..Ask::default()

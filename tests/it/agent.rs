@@ -287,3 +287,61 @@ fn events_are_lines_and_the_result_is_the_last() {
     }
     assert_eq!(lines.last().unwrap()["output"], "Done.");
 }
+
+/// What a turn says before it asks for tools is progress: standard output holds the answer, as `output` does.
+#[test]
+fn standard_output_holds_the_answer_alone() {
+    let says = |text: &str, call: serde_json::Value| {
+        let said = stub::chunk(&json!({"role": "assistant", "content": text}), None);
+        let called = stub::chunk(&json!({"tool_calls": [call]}), None);
+        let end = stub::chunk(&json!({}), Some("tool_calls"));
+        stub::sse(&[said, called, end, stub::usage(10, 5)])
+    };
+    let look = json!({"index": 0, "id": "1", "type": "function",
+        "function": {"name": "list_dir", "arguments": "{}"}});
+    let server = Stub::start(move |seen| match seen.tool_messages().len() {
+        _ if seen.last_text() == "fail" => stub::status(500, &[], "{}"),
+        0 => says("Let me look.", look.clone()),
+        1 if seen.body["messages"][1]["content"] == "twice" => says("Once more.", look.clone()),
+        _ if seen.body["messages"][1]["content"] == "break" => stub::status(500, &[], "{}"),
+        _ => stub::text("Two files.\n"),
+    });
+    let context = Context::with_agent(&server.url(), "");
+    for (prompt, code, stdout, before) in [
+        ("once", 0, "Two files.\n", &["Let me look."][..]),
+        ("twice", 0, "Two files.\n", &["Let me look.", "Once more."]),
+        // On failure what was said so far.
+        ("break", 5, "Let me look.\n", &[]),
+        ("fail", 5, "", &[]),
+    ] {
+        let ask = ["--agent", "a", "--prompt", prompt];
+        let ran = context.orch(&ask).exits(code);
+        assert_eq!(ran.stdout, stdout, "{ran:#?}");
+        for words in before {
+            assert_eq!(ran.stderr.matches(words).count(), 1, "{ran:#?}");
+        }
+        let told = context
+            .orch(&[&ask[..], &["--json"]].concat())
+            .exits(code)
+            .json();
+        assert_eq!(
+            told["output"].as_str().unwrap().trim_end(),
+            stdout.trim_end()
+        );
+        let quiet = context.orch(&[&ask[..], &["--quiet"]].concat()).exits(code);
+        assert_eq!(quiet.stdout, stdout, "{quiet:#?}");
+        assert!(!quiet.stderr.contains("Let me look."), "{quiet:#?}");
+    }
+    // So does a run that goes on: its first turn is in the journal.
+    let broken = context
+        .orch(&["--agent", "a", "--prompt", "break"])
+        .exits(5);
+    let id = broken
+        .stderr
+        .split("orch --config orch.yaml --resume ")
+        .nth(1)
+        .unwrap();
+    let id = id.split('`').next().unwrap();
+    let again = context.orch(&["--resume", id]).exits(5);
+    assert_eq!(again.stdout, "Let me look.\n", "{again:#?}");
+}

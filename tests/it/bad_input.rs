@@ -1,5 +1,7 @@
 //! Whatever is typed or served: a clear message, the right exit code, never a panic or a hang.
 
+mod mistakes;
+
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -127,14 +129,47 @@ fn a_flag_that_would_mean_nothing_is_refused() {
         (vec!["--dry-run"], no_plan),
         (vec!["--agent", "a", "--dry-run"], no_plan),
         (vec!["--resume", run, "--dry-run"], no_plan),
-        (vec!["--health", "--deep", "--dry-run"], no_plan),
+        (
+            vec!["--health", "--deep", "--dry-run"],
+            "`--dry-run` means nothing with `--health`",
+        ),
+        (
+            vec!["--agents", "--prompt", "x"],
+            "`--prompt` means nothing with `--agents`",
+        ),
+        (
+            vec!["--models", "--model", "m"],
+            "`--model` means nothing with `--models`",
+        ),
+        (
+            vec!["--tasks", "--yes"],
+            "`--yes` means nothing with `--tasks`",
+        ),
+        (
+            vec!["--runs", "--budget", "1"],
+            "`--budget` means nothing with `--runs`",
+        ),
+        (
+            vec!["--status", "--timeout", "1"],
+            "`--timeout` means nothing with `--status`",
+        ),
+        (
+            vec!["--costs", "--session", "s"],
+            "`--session` means nothing with `--costs`",
+        ),
+        (
+            vec!["--health", "--save"],
+            "`--save` means nothing with `--health`",
+        ),
+        (vec!["--logs", "a", "-"], "`-` means nothing with `--logs`"),
+        (vec!["init"], "`--config` means nothing before `init`"),
         (
             vec!["--context", "c.txt"],
             "`--context` belongs to a prompt, and there is none",
         ),
         (
             vec!["--agents", "--context", "c.txt"],
-            "`--context` belongs to a prompt",
+            "`--context` means nothing with `--agents`",
         ),
         (
             vec!["--task", "t", "--context", "c.txt"],
@@ -164,6 +199,11 @@ fn a_flag_that_would_mean_nothing_is_refused() {
         assert_eq!(ran.stdout, "", "{args:?}");
     }
     assert_eq!(server.chats().len(), 1, "nobody was called");
+    // What a list keeps from anyway may be said.
+    for list in ["--agents", "--runs", "--status"] {
+        let loop_in_a_script = [list, "--no-stdin", "--no-input", "--no-log", "--quiet"];
+        context.orch(&loop_in_a_script).exits(0);
+    }
     let blank = context
         .run_with_stdin(&["--config", "orch.yaml"], b"/model \"\"\n")
         .stderr;
@@ -417,8 +457,13 @@ fn a_closed_pipe_ends_the_run_quietly() {
         actions
     });
     let context = Context::with_agent(&server.url(), "");
+    // One that has nothing to do before: its answer streams.
+    context.write(
+        "orch.yaml",
+        context.read("orch.yaml") + "  plain: {role: R, provider: stub, model: m}\n",
+    );
     let mut child = context
-        .command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "x"])
+        .command(&["--config", "orch.yaml", "--agent", "plain", "--prompt", "x"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -14,6 +14,7 @@ mod processes;
 mod recorded;
 mod reports;
 mod resumed;
+mod shares;
 mod spelled;
 mod stopped;
 mod unseen;

@@ -26,6 +26,7 @@ mod claude_money;
 mod claude_outcomes;
 mod claude_sessions;
 mod compaction;
+mod deadlines;
 mod diagnosis;
 mod faults;
 mod foreign;

@@ -157,6 +157,9 @@ fn what_is_no_run_is_a_result_of_a_stream_as_well() {
             "is trusted until it changes",
         ),
         (vec!["init", "--force"], "init", "wrote orch.yaml"),
+        (vec!["--help"], "help", "Run teams of LLM agents"),
+        (vec!["init", "--help"], "help", "Write orch.yaml"),
+        (vec!["--version"], "version", "orch "),
     ] {
         for form in [&["--json"][..], &["--output", "stream-json"]] {
             let ran = context.run(&[form, &args].concat()).exits(0);

@@ -3,6 +3,7 @@
 mod again;
 mod agents;
 mod all;
+mod elsewhere;
 mod kill;
 mod wide;
 
@@ -105,7 +106,7 @@ fn a_task_runs_to_its_last_answer() {
     );
     assert_eq!(
         (&runs[0]["kind"], &runs[0]["name"], &runs[0]["state"]),
-        (&json!("task"), &json!("t"), &json!("done"))
+        (&json!("task"), &json!("t"), &json!("failed"))
     );
 }
 
@@ -535,4 +536,59 @@ fn an_agent_calls_others_with_no_more_rights_than_both_have() {
     ] {
         assert!(explained.contains(line), "{line}\n{explained}");
     }
+}
+
+/// A run that did not end well is listed so, whatever its failure stopped.
+#[test]
+fn what_is_listed_agrees_with_the_exit_code() {
+    let server = Stub::start(|seen| match seen.last_text().as_str() {
+        "fail" => stub::status(500, &[], "{}"),
+        text => stub::text(text),
+    });
+    let context = Context::new();
+    let steps = "[{agent: a, prompt: fail, on_failure: continue}, {agent: b, prompt: y}]";
+    let tasks = format!("  t: {{steps: {steps}}}\n  ok: {{steps: [{{agent: b, prompt: y}}]}}\n");
+    context.write("orch.yaml", config(&server.url(), &tasks));
+    let state = || context.orch(&["--runs", "--json"]).exits(0).json()[0]["state"].clone();
+    context.orch(&["--task", "ok"]).exits(0);
+    assert_eq!(state(), "done");
+    let partial = context.orch(&["--task", "t"]).exits(8);
+    assert_eq!(state(), "failed");
+    assert_eq!(partial.stdout, "y\n");
+    assert!(
+        partial.stderr.contains("is at its end: start it anew"),
+        "{}",
+        partial.stderr
+    );
+    // Nothing of it is done again: what came behind has seen the failure.
+    let asked = server.chats().len();
+    let again = context.orch(&["--resume", &run_id(&context)]).exits(8);
+    assert_eq!(
+        (again.stdout.as_str(), server.chats().len()),
+        ("y\n", asked)
+    );
+}
+
+/// A screen is shown the newest runs and told of the others; a program gets every one.
+#[test]
+fn no_run_is_left_out_without_a_word() {
+    let server = echo();
+    let context = Context::new();
+    context.write("orch.yaml", config(&server.url(), " {}\n"));
+    context.orch(&["--agent", "b", "--prompt", "x"]).exits(0);
+    let lines = || context.orch(&["--runs"]).exits(0).stdout;
+    assert_eq!(lines().lines().count(), 1);
+    let database = rusqlite::Connection::open(context.state().join("orch.db")).unwrap();
+    let copy = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 249)
+        INSERT INTO runs (id, kind, name, state, plan, started_ms, updated_ms)
+        SELECT 'copy-' || i, kind, name, state, plan, started_ms - i, updated_ms FROM runs, n";
+    assert_eq!(database.execute(copy, []).unwrap(), 249);
+    let shown = lines();
+    assert_eq!(shown.lines().count(), 201);
+    assert!(
+        shown.ends_with("50 older ones are left out; `orch --runs --json` lists every run\n"),
+        "{shown}"
+    );
+    let all = context.orch(&["--runs", "--json"]).exits(0).json();
+    assert_eq!(all.as_array().unwrap().len(), 250);
 }

@@ -43,7 +43,8 @@ pub(in crate::cli) async fn init(call: &Call, force: bool) -> Result<u8, OrchErr
             Err(error) => {
                 return Err(
                     OrchError::new(ErrorClass::Config, format!("cannot write `{name}`"))
-                        .caused_by(&error),
+                        .caused_by(&error)
+                        .with_hint("go to a directory that you may write to"),
                 );
             }
         }

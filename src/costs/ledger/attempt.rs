@@ -81,6 +81,9 @@ pub struct Attempt {
     pub least_output_tokens: Option<u64>,
     /// The model may reason without showing or counting it before its answer has ended.
     pub hides_output: bool,
+    /// How many calls of its run may be under way at the same time, this one included: where it can make do with less,
+    /// it gets its share of what the budgets of the run leave.
+    pub among: u32,
     /// The prompt is written to a cache for an hour, not for five minutes.
     pub one_hour_cache: bool,
     /// A cost that is told is a claim: it counts where it is more than the price list says.

@@ -176,6 +176,25 @@ impl Standing {
     pub(super) fn left(&self) -> Usd {
         self.budget.limit - self.spent - self.held
     }
+
+    /// What one call may hold where it can make do with less.
+    fn room(&self, share: Share) -> Usd {
+        let left = self.left();
+        if share.among <= 1 || matches!(self.budget.scope, Scope::Agent(_) | Scope::Session) {
+            return left;
+        }
+        left.min((left + share.held).part(share.among))
+    }
+}
+
+/// How a run divides what is left among its calls that are under way at the same time: as if none of them held
+/// anything yet, so that no share depends on who comes first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Share {
+    /// How many calls those are, this one included.
+    pub(super) among: u32,
+    /// What the run holds for the others.
+    pub(super) held: Usd,
 }
 
 /// What an attempt asks to hold.
@@ -213,36 +232,51 @@ pub(super) struct Granted {
 }
 
 /// Grants a hold that every budget affords, or tells the one that does not. One that is exceeded affords no call that
-/// can be charged at all, not even one that holds nothing.
-pub(super) fn admit(ask: &Ask, standings: &[Standing], day: Day) -> Result<Granted, OverBudget> {
+/// can be charged at all, not even one that holds nothing. Who can make do with less output gets its share, and no less
+/// than the least while there is so much.
+pub(super) fn admit(
+    ask: &Ask,
+    standings: &[Standing],
+    share: Share,
+    day: Day,
+) -> Result<Granted, OverBudget> {
     let amount = ask.amount();
-    let tightest = standings.iter().min_by_key(|standing| standing.left());
-    let is_free = matches!(ask, Ask::Nothing);
-    let Some(tightest) = tightest.filter(|tightest| !is_free && tightest.left() < amount) else {
-        return Ok(Granted {
-            amount,
-            output_tokens: None,
-        });
+    let whole = Granted {
+        amount,
+        output_tokens: None,
     };
+    let tightest = standings.iter().min_by_key(|standing| standing.left());
+    let Some(tightest) = tightest.filter(|_| !matches!(ask, Ask::Nothing)) else {
+        return Ok(whole);
+    };
+    let left = tightest.left();
     if let Ask::Priced {
         price,
         worst,
         least_output: Some(least),
     } = ask
-        && let Some(output_tokens) = price.affordable_output(tightest.left(), *worst)
-        && output_tokens >= *least
+        && let Some(room) = standings.iter().map(|standing| standing.room(share)).min()
+        && room < amount
     {
+        let affordable = |amount| {
+            price
+                .affordable_output(amount, *worst)
+                .unwrap_or(worst.output_tokens)
+        };
+        let output_tokens = affordable(room).max(*least);
         let less = WorstCase {
             output_tokens,
             ..*worst
         };
         let amount = price.worst_case(less);
-        if amount <= tightest.left() {
+        if amount <= left {
             return Ok(Granted {
                 amount,
                 output_tokens: Some(output_tokens),
             });
         }
+    } else if amount <= left {
+        return Ok(whole);
     }
     Err(OverBudget {
         budget: tightest.budget.scope.to_string(),
@@ -250,7 +284,7 @@ pub(super) fn admit(ask: &Ask, standings: &[Standing], day: Day) -> Result<Grant
         spent: tightest.spent,
         held: tightest.held,
         asked: amount,
-        left: tightest.left().at_least_zero(),
+        left: left.at_least_zero(),
         resets_at: tightest.budget.scope.resets_at(day),
     })
 }

@@ -9,7 +9,7 @@ use crate::costs::calendar::milliseconds;
 use crate::store::{Durability, StoreError};
 use crate::usage::Usd;
 
-/// An attempt of which nobody knows what became.
+/// An attempt that was cut off: its process died, or was stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostAttempt {
     /// Who asked.
@@ -20,7 +20,9 @@ pub struct LostAttempt {
     pub turn: u32,
     /// The model that was asked.
     pub model: String,
-    /// What it counts as for good: the most that it can have cost.
+    /// What it is charged, by what had come of its answer.
+    pub cost: Usd,
+    /// What it counts as beside that, for good: the most that it can have cost, where nobody knows.
     pub held: Usd,
 }
 
@@ -38,20 +40,42 @@ impl Ledger {
                     .prepare(
                         "UPDATE attempts SET ended_at = ?2, outcome = 'lost'
                          WHERE run_id = ?1 AND ended_at IS NULL
-                         RETURNING agent, step, turn, model_asked, held",
+                         RETURNING agent, step, turn, model_asked, cost, held",
                     )?
-                    .query_map(params![run_id, now], |row| {
-                        Ok(LostAttempt {
-                            agent: row.get(0)?,
-                            step: row.get(1)?,
-                            turn: row.get(2)?,
-                            model: row.get(3)?,
-                            held: Usd::from_pico(row.get(4)?),
-                        })
-                    })?
+                    .query_map(params![run_id, now], lost)?
                     .collect()
             })
             .await
+    }
+
+    /// The attempts of a run that were given up since a row of the ledger, for whatever was not answered since then;
+    /// and the last row there is.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn given_up(
+        &self,
+        run_id: &str,
+        since: i64,
+    ) -> Result<(Vec<LostAttempt>, i64), StoreError> {
+        let run_id = run_id.to_owned();
+        self.store.read(move |connection| {
+            let given_up = connection
+                .prepare(
+                    "SELECT agent, step, turn, model_asked, cost, held FROM attempts AS given_up
+                     WHERE run_id = ?1 AND outcome = 'cancelled' AND id > ?2 AND NOT EXISTS (
+                         SELECT 1 FROM attempts AS later WHERE later.run_id = ?1
+                         AND later.id > given_up.id AND later.agent = given_up.agent
+                         AND later.step IS given_up.step AND later.turn = given_up.turn
+                         AND later.outcome = 'answered')
+                     ORDER BY id",
+                )?
+                .query_map(params![run_id, since], lost)?
+                .collect::<Result<_, _>>()?;
+            let last = "SELECT coalesce(max(id), 0) FROM attempts WHERE run_id = ?1";
+            let last = connection.query_row(last, params![run_id], |row| row.get(0))?;
+            Ok((given_up, last))
+        })
     }
 
     /// For each answer of a model that a run was charged, the agent that was asked first: the one that
@@ -71,6 +95,17 @@ impl Ledger {
                 .collect()
         })
     }
+}
+
+fn lost(row: &rusqlite::Row<'_>) -> rusqlite::Result<LostAttempt> {
+    Ok(LostAttempt {
+        agent: row.get(0)?,
+        step: row.get(1)?,
+        turn: row.get(2)?,
+        model: row.get(3)?,
+        cost: Usd::from_pico(row.get(4)?),
+        held: Usd::from_pico(row.get(5)?),
+    })
 }
 
 #[cfg(test)]
@@ -121,6 +156,7 @@ mod tests {
             step: Some("build".to_owned()),
             turn: 2,
             model: "lab/model".to_owned(),
+            cost: Usd::ZERO,
             held: microdollar,
         };
         assert_eq!(ledger.answered("r"), Ok(vec!["lead".to_owned()]));

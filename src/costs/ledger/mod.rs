@@ -31,7 +31,7 @@ use super::calendar::Day;
 use super::prices::{Asked, Price, Prices, Pricing};
 use crate::store::{Durability, Store, StoreError, StoreErrorKind};
 use crate::usage::{Meter, Usd};
-use budget::{Ask, Standing};
+use budget::{Ask, Share, Standing};
 use holder::Holder;
 use settlement::Basis;
 
@@ -110,6 +110,7 @@ impl Ledger {
         let capped = capped(attempt, caps, day);
         let on_unpriced = caps.on_unpriced(!capped.is_empty());
         let (ask, warning) = self.ask(attempt, on_unpriced, &pricing, !capped.is_empty())?;
+        let (among, of_run) = (attempt.among, format!("run/{}", attempt.run_id));
         let scopes: Arc<[String]> = budget::charged_scopes(attempt, day).into();
         let row = rows::NewRow::new(attempt, &pricing, self.holder(), now);
         let basis = Basis {
@@ -145,7 +146,11 @@ impl Ledger {
             durability,
             move |transaction| {
                 let standings = rows::standings(transaction, capped)?;
-                match budget::admit(&ask, &standings, day) {
+                let held = match among {
+                    0 | 1 => Usd::ZERO,
+                    _ => rows::total(transaction, &of_run)?.held,
+                };
+                match budget::admit(&ask, &standings, Share { among, held }, day) {
                     Ok(granted) => {
                         let id = rows::insert(transaction, &row, &scopes, granted.amount)?;
                         slot.set(Some(id));
@@ -180,6 +185,25 @@ impl Ledger {
                 Err(Refused::Store(error))
             }
         }
+    }
+
+    /// Why an attempt would be refused if it were made now; nothing is held for it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn refusal(&self, attempt: &Attempt, caps: &Caps) -> Result<Option<Refused>, StoreError> {
+        let day = Day::of(SystemTime::now());
+        let capped = capped(attempt, caps, day);
+        let on_unpriced = caps.on_unpriced(!capped.is_empty());
+        let ask = match self.ask(attempt, on_unpriced, &self.pricing(attempt)) {
+            Ok((ask, _)) => ask,
+            Err(refused) => return Ok(Some(refused)),
+        };
+        let standings = self
+            .store
+            .read(|connection| rows::standings(connection, capped))?;
+        let admitted = budget::admit(&ask, &standings, Share::default(), day);
+        Ok(admitted.err().map(Refused::Budget))
     }
 
     /// How many output tokens the tightest budget affords an attempt; `None` when no budget limits

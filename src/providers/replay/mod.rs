@@ -7,6 +7,9 @@ pub use record::{RecordFile, Recorder};
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -17,6 +20,9 @@ use crate::event::{EventKind, Events};
 use crate::message::Assistant;
 use crate::redact::Redactor;
 use crate::usage::{Meter, Usd};
+
+/// No reply of a model is longer, bytes; what is no recording may have no line ends at all.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// Answers from a recording. It reads the file when it is asked for the first time.
 pub(super) struct Replay {
@@ -156,27 +162,36 @@ fn read(path: &Path, name: &str, kind: &FaultKind) -> Result<Vec<Line>, Provider
         ProviderError::new(name, kind.clone(), words)
             .with_hint("a recording is a file that `--record FILE` wrote")
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| wrong(format!("the recording `{shown}` cannot be read: {error}")))?;
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            let number = number + 1;
-            let parsed: Line = serde_json::from_str(line).map_err(|error| {
-                wrong(format!(
-                    "line {number} of `{shown}` is no recorded reply: {error}"
-                ))
-            })?;
-            if parsed.v == VERSION {
-                return Ok(parsed);
-            }
+    let unreadable =
+        |error: io::Error| wrong(format!("the recording `{shown}` cannot be read: {error}"));
+    let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut replies = Vec::new();
+    let mut text = String::new();
+    for number in 1_u64.. {
+        text.clear();
+        let read = file.by_ref().take(LONGEST_LINE).read_line(&mut text);
+        let read = read.map_err(unreadable)? as u64;
+        let is_no_reply =
+            |why: &dyn fmt::Display| wrong(format!("line {number} of `{shown}` {why}"));
+        if read == 0 {
+            break;
+        }
+        if read == LONGEST_LINE {
+            return Err(is_no_reply(&"is too long for a recorded reply"));
+        }
+        if text.trim().is_empty() {
+            continue;
+        }
+        let parsed: Line = serde_json::from_str(&text)
+            .map_err(|error| is_no_reply(&format_args!("is no recorded reply: {error}")))?;
+        if parsed.v != VERSION {
             let version = parsed.v;
-            Err(wrong(format!(
-                "line {number} of `{shown}` has version {version}, known is {VERSION}"
-            )))
-        })
-        .collect()
+            let why = format_args!("has version {version}, known is {VERSION}").to_string();
+            return Err(is_no_reply(&why));
+        }
+        replies.push(parsed);
+    }
+    Ok(replies)
 }
 
 /// The first thing that differs from the recorded conversation that is most alike.

@@ -128,7 +128,7 @@ async fn a_failure_ends_the_task_unless_it_may_be_passed_over() {
         &echo(),
     );
     let ended = over.run().await;
-    assert_eq!(ended.state, RunState::Done);
+    assert_eq!(ended.state, RunState::Failed);
     assert_eq!(ended.result.output, "false broken");
     assert_eq!(error_of(&ended), ("partial", "the step `x` failed: broken"));
 }

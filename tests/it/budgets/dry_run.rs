@@ -97,7 +97,7 @@ fn the_least_is_compared_with_what_is_left() {
     assert!(
         refused
             .stderr
-            .contains("is above the $0.000000 that the budget leaves"),
+            .contains("the budget `day` of 0.300000 USD would be exceeded: 0.300000 spent"),
         "{refused:#?}"
     );
     for more in [vec!["--all", "--prompt", "x"], vec!["--task", "t"]] {
@@ -162,11 +162,8 @@ fn a_conversation_goes_on_with_what_it_has_spent_and_said() {
     context.write("orch.yaml", dear);
     for args in [&in_talk[..], &all[..]] {
         let refused = context.orch(args).exits(7);
-        assert!(
-            refused.stderr.contains("above what the budget")
-                || refused.stderr.contains("above the $0.2"),
-            "{refused:#?}"
-        );
+        let words = "the budget `session` of 0.500000 USD would be exceeded";
+        assert!(refused.stderr.contains(words), "{refused:#?}");
     }
     context.orch(&ask).exits(7);
     assert_eq!(server.chats().len(), 1);
@@ -255,7 +252,7 @@ fn the_budget_of_an_agent_is_held_against_the_steps_of_a_task() {
         let expected = if code == 0 || may_fail { 0 } else { 7 };
         assert_eq!(planned.code, expected, "{steps}: {planned:#?} {ran:#?}");
         if expected == 7 {
-            let words = "above what the budget of an agent leaves";
+            let words = "the budget `agent small` of 0.004900 USD would be exceeded";
             assert!(planned.stderr.contains(words), "{planned:#?}");
         }
     }
@@ -279,4 +276,75 @@ fn any_number_of_turns_is_planned_at_once() {
     let told = plan(&context);
     assert_eq!(told["max_turns"], 4_000_000_000_u64);
     assert!(money(&told["highest_usd"]) > 4_000_000_000, "{told}");
+}
+
+/// A plan that says no says it in the words of the run, with the figures that it printed, whatever it prints.
+#[test]
+fn the_plan_and_the_run_refuse_alike() {
+    let server = Stub::start(|_| stub::text_with_usage("ok", 10, 600));
+    let context = place(&server, "budget: {day_usd: 0.3}", "max_output_tokens: 300");
+    let yaml = context.read("orch.yaml").replace(
+        "m: {input: 0, output: 1000}",
+        "m: {input: 0, output: 1000}, free: {input: 0, output: 0}, cheap: {input: 0, output: 1}",
+    );
+    let tasks = "tasks:\n  t: {steps: [{agent: a, prompt: x}]}\n";
+    context.write("orch.yaml", yaml.clone() + tasks);
+    let first_line = |stderr: &str| stderr.lines().next().unwrap().to_owned();
+    let alike = |args: &[&str], code: i32| {
+        let planned = context.orch(&[args, &["--dry-run"]].concat()).exits(code);
+        let ran = context.orch(args).exits(code);
+        (planned, ran)
+    };
+    let all = [
+        &["--agent", "a", "--prompt", "x"][..],
+        &["--all", "--prompt", "x"],
+        &["--task", "t"],
+    ];
+    let refuses = |more: &[&str], words: &str| {
+        for args in all {
+            let args = [args, more].concat();
+            let (planned, ran) = alike(&args, 7);
+            assert!(ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
+            let told = first_line(&planned.stderr);
+            assert!(
+                told.starts_with("error: ") && told.contains(words),
+                "{told}"
+            );
+            assert!(
+                ran.stderr.contains(&told["error: ".len()..]),
+                "{told}: {}",
+                ran.stderr
+            );
+            assert_eq!(
+                planned.stderr.matches("cheapest").count(),
+                0,
+                "{planned:#?}"
+            );
+        }
+        let drawn = ["--task", "t", "--dry-run", "--output", "mermaid"];
+        let drawn = context.orch(&[&drawn, more].concat()).exits(7);
+        assert!(drawn.stdout.starts_with("flowchart"), "{drawn:#?}");
+        assert!(drawn.stderr.contains(words), "{drawn:#?}");
+    };
+    let calls = || server.chats().len();
+    refuses(
+        &["--budget", "0.2"],
+        "the budget `--budget` of 0.200000 USD would be exceeded",
+    );
+    assert_eq!(calls(), 0);
+    // A budget refuses the whole chain: nobody behind the first model is asked.
+    let fallback = "max_output_tokens: 300, fallback: [stub/cheap]";
+    let chained = yaml.replace("max_output_tokens: 300", fallback);
+    context.write("orch.yaml", chained + tasks);
+    refuses(
+        &["--budget", "0.2"],
+        "the budget `--budget` of 0.200000 USD would be exceeded",
+    );
+    assert_eq!(calls(), 0);
+    context.write("orch.yaml", yaml + tasks);
+    // The server counts more than was asked for: the budget is exceeded, and pays for nothing, not even for what is free.
+    context.orch(&all[0]).exits(0);
+    let exceeded = "the budget `day` of 0.300000 USD is exceeded: 0.600000 spent";
+    refuses(&["--model", "stub/free"], exceeded);
+    assert_eq!(calls(), 1);
 }

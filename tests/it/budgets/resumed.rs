@@ -73,6 +73,27 @@ fn a_resumed_run_tells_what_all_of_it_was_charged() {
         let what = format!("{arguments}, signal {signal}");
         let resumed = context.orch(&["--resume", id, "--json"]).exits(0).json();
         tells_the_ledger(&context, &resumed, &what);
+        let warnings = resumed["warnings"].as_array().unwrap().iter();
+        let said: Vec<&str> = warnings.filter_map(|words| words.as_str()).collect();
+        let said: Vec<&str> = said
+            .into_iter()
+            .filter(|words| words.contains("is asked again"))
+            .collect();
+        let step = if arguments == "--task t" {
+            " in the step `"
+        } else {
+            ""
+        };
+        let counts = if signal == libc::SIGKILL {
+            "counts at the most that it can have cost, $0.0"
+        } else {
+            "counts as $0.0"
+        };
+        assert_eq!(said.len(), 1, "{what}: {resumed}");
+        assert!(
+            said[0].contains(step) && said[0].contains(counts),
+            "{what}: {said:?}"
+        );
         if signal != libc::SIGKILL {
             let before = first.json();
             assert!(
