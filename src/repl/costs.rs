@@ -52,6 +52,8 @@ fn asked(words: &str, now: SystemTime) -> Result<Asked, OrchError> {
             _ => return Err(usage(format!("`/costs` knows no `{word}`"), WORDS)),
         }
     }
+    let filter = filter.ordered();
+    let filter = filter.map_err(|error| usage(error.to_string(), WORDS))?;
     Ok(Asked::Report(filter, form))
 }
 
@@ -173,6 +175,10 @@ mod tests {
             ("since", "`since` needs a value"),
             ("frobnicate", "`/costs` knows no `frobnicate`"),
             ("--until soon", "`soon` is no time such as"),
+            (
+                "since 2026-11-02 until 2026-11-01",
+                "`since` is not before `until`",
+            ),
         ] {
             let error = asked(words, now).unwrap_err();
             assert!(error.message.starts_with(message), "{error:?}");
