@@ -123,10 +123,13 @@ fn filter(call: &Call) -> Result<Filter, OrchError> {
         .as_deref()
         .map(|text| report::until(text, now))
         .transpose();
-    Ok(Filter {
+    let filter = Filter {
         since: since.map_err(wrong)?,
         until: until.map_err(wrong)?,
         run: actions.run_id.clone(),
         agent: actions.agent.clone(),
-    })
+    };
+    filter
+        .ordered()
+        .map_err(|error| OrchError::new(ErrorClass::Usage, error.to_string()))
 }

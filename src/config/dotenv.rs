@@ -22,26 +22,152 @@ pub(super) fn read(path: &Path, env: &mut Env, notices: &mut Vec<String>) {
         }
     };
     let mut after = "the beginning".to_owned();
-    for entry in dotenvy::from_read_iter(text.as_bytes()) {
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (entry, behind) = entry(rest, |name| env.get(name).map(str::to_owned));
+        rest = behind;
         match entry {
-            Ok((name, _)) if is_refused(&name) => {
+            Entry::Nothing => {}
+            Entry::Set(name, _) if is_refused(name) => {
                 notices.push(format!(
                     "`{name}` of `{}` is ignored: set it in the environment",
                     path.display()
                 ));
                 after = format!("`{name}`");
             }
-            Ok((name, value)) => {
+            Entry::Set(name, value) => {
                 after = format!("`{name}`");
-                env.add(name, value.into());
+                env.add(name.to_owned(), value.into());
             }
-            // The error itself holds the line, and with it the secret.
-            Err(_) => notices.push(format!(
-                "`{}`: what follows {after} is not `NAME=value`; a value with blanks or `$` needs single quotes",
+            // The line itself may hold a secret.
+            Entry::Garbled => notices.push(format!(
+                "`{}`: what follows {after} is not `NAME=value`, or its quote does not end",
                 path.display()
             )),
         }
     }
+}
+
+/// What a line of the file says.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry<'t> {
+    /// It is blank or a comment.
+    Nothing,
+    /// A variable and its value.
+    Set(&'t str, String),
+    /// It is none of these.
+    Garbled,
+}
+
+/// Reads the entry that a text begins with, and hands back what stands behind it.
+///
+/// Secrets are full of `$`, so it stands for itself; only `${NAME}`, outside of single quotes, is the value of a
+/// variable that `known` has. A value in quotes may have several lines.
+fn entry(text: &str, known: impl Fn(&str) -> Option<String>) -> (Entry<'_>, &str) {
+    let (line, behind) = text.split_once('\n').unwrap_or((text, ""));
+    let written = line.trim();
+    if written.is_empty() || written.starts_with('#') {
+        return (Entry::Nothing, behind);
+    }
+    let garbled = (Entry::Garbled, behind);
+    let Some((name, value)) = line.split_once('=') else {
+        return garbled;
+    };
+    let name = name.trim();
+    let name = match name.split_once(char::is_whitespace) {
+        Some(("export", name)) => name.trim_start(),
+        _ => name,
+    };
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    if !name.starts_with(is_first) || !name.chars().all(is_name) {
+        return garbled;
+    }
+    let begun = value.trim_start();
+    let Some(quote) = begun.chars().next().filter(|c| matches!(c, '\'' | '"')) else {
+        let value = uncommented(value).trim();
+        return (Entry::Set(name, replaced(value, known)), behind);
+    };
+    // The quote may end some lines further on.
+    let Some((value, tail)) = text.get(line.len() - begun.len() + 1..).and_then(|inner| {
+        let end = closing(inner, quote)?;
+        Some((inner.get(..end)?, inner.get(end + 1..)?))
+    }) else {
+        return garbled;
+    };
+    let (tail, behind) = tail.split_once('\n').unwrap_or((tail, ""));
+    let tail = tail.trim();
+    if !tail.is_empty() && !tail.starts_with('#') {
+        return garbled;
+    }
+    let value = if quote == '"' {
+        unescaped(value, known)
+    } else {
+        value.to_owned()
+    };
+    (Entry::Set(name, value), behind)
+}
+
+/// A line without the comment at its end, which a blank parts from what it is about.
+fn uncommented(line: &str) -> &str {
+    let mut comments = line.match_indices('#').map(|(at, _)| at);
+    let comment = comments.find(|at| {
+        let before = line.get(..*at).unwrap_or_default();
+        before.ends_with(char::is_whitespace)
+    });
+    comment.and_then(|at| line.get(..at)).unwrap_or(line)
+}
+
+/// Where a quoted text ends. In double quotes a backslash hides the next letter.
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut is_hidden = false;
+    let end = text.char_indices().find(|(_, c)| {
+        let ends = *c == quote && !is_hidden;
+        is_hidden = *c == '\\' && quote == '"' && !is_hidden;
+        ends
+    });
+    end.map(|(at, _)| at)
+}
+
+/// What stands in double quotes. A backslash before any other letter stands for itself.
+fn unescaped(text: &str, known: impl Fn(&str) -> Option<String>) -> String {
+    let mut value = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('\\') {
+        value += &replaced(before, &known);
+        let mut letters = behind.chars();
+        match letters.next() {
+            Some('n') => value.push('\n'),
+            Some('r') => value.push('\r'),
+            Some('t') => value.push('\t'),
+            Some(letter @ ('\\' | '"' | '$')) => value.push(letter),
+            Some(letter) => value.extend(['\\', letter]),
+            None => value.push('\\'),
+        }
+        // What was hidden is no `${NAME}` any more.
+        rest = letters.as_str();
+    }
+    value + &replaced(rest, &known)
+}
+
+/// A text in which `${NAME}` is replaced where the variable is known.
+fn replaced(text: &str, known: impl Fn(&str) -> Option<String>) -> String {
+    let mut value = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("${") {
+        value += before;
+        let found = behind
+            .split_once('}')
+            .and_then(|(name, behind)| Some((known(name)?, behind)));
+        if let Some((known, behind)) = found {
+            value += &known;
+            rest = behind;
+        } else {
+            value += "${";
+            rest = behind;
+        }
+    }
+    value + rest
 }
 
 /// The file's text; `None` when there is no such file.
@@ -70,8 +196,7 @@ fn text_of(path: &Path) -> Result<Option<String>, String> {
         .strip_prefix('\u{feff}')
         .map(str::to_owned)
         .unwrap_or(text);
-    // The last line counts even without its end.
-    Ok(Some(text + "\n"))
+    Ok(Some(text.replace("\r\n", "\n")))
 }
 
 /// An error of the system without its number.
@@ -127,43 +252,77 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_as_shells_read_them() {
-        let (env, notices) = loaded(
-            "\u{feff}# keys\nPLAIN=abc\nexport EXPORTED=def\nQUOTED=\"a b # c\"\nSINGLE='$x \"y\"'\n\
-             COMMENT=abc # not this\nHASH=a#b\nEMPTY=\n  INDENTED = x\nPLAIN=second\nTWICE=1\r\nLAST=z",
-        );
-        assert_eq!(notices, Vec::<String>::new());
-        for (name, expected) in [
-            ("PLAIN", Some("abc")),
-            ("EXPORTED", Some("def")),
-            ("export", None),
-            ("QUOTED", Some("a b # c")),
-            ("SINGLE", Some("$x \"y\"")),
-            ("COMMENT", Some("abc")),
-            ("HASH", Some("a#b")),
-            ("EMPTY", None),
-            ("INDENTED", Some("x")),
-            ("TWICE", Some("1")),
-            ("LAST", Some("z")),
+    fn values_are_read_as_other_readers_of_such_files_read_them() {
+        for (line, value) in [
+            ("V=abc", "abc"),
+            ("  V = abc  ", "abc"),
+            ("export V=abc", "abc"),
+            ("export\tV=abc", "abc"),
+            ("V=abc\r", "abc"),
+            ("V=a b c", "a b c"),
+            ("V=abc # not this", "abc"),
+            ("V=abc\t#not this", "abc"),
+            ("V=a#b", "a#b"),
+            ("V=#b", "#b"),
+            ("V=it's", "it's"),
+            ("V=a\"b\"", "a\"b\""),
+            ("V=a=b==", "a=b=="),
+            ("V=C:\\new\\$x", "C:\\new\\$x"),
+            // A `$` is one.
+            ("V=a$b", "a$b"),
+            ("V='a$b'", "a$b"),
+            ("V=\"a$b\"", "a$b"),
+            ("V=\"a\\$b\"", "a$b"),
+            ("V=$$$", "$$$"),
+            ("V=${", "${"),
+            ("V=${UNKNOWN}x", "${UNKNOWN}x"),
+            ("V=\"\\${KNOWN}\"", "${KNOWN}"),
+            ("V='${KNOWN}'", "${KNOWN}"),
+            ("V=a${KNOWN}b$", "aknown valueb$"),
+            ("V=\"${KNOWN}${KNOWN}\"", "known valueknown value"),
+            // Quotes keep what they hold.
+            ("V=\"a # b\" # not this", "a # b"),
+            ("V='a # b'#not this", "a # b"),
+            ("V=' a '", " a "),
+            ("V=\"a\\\"b\\\\\"", "a\"b\\"),
+            ("V='a\\'", "a\\"),
+            ("V=\"a\\nb\\tc\\d\"", "a\nb\tc\\d"),
+            ("V='a \"b\"'", "a \"b\""),
+            ("V=\"a\nb=c\n\"", "a\nb=c\n"),
+            (
+                "V='-----BEGIN\r\nabc\r\n-----END'",
+                "-----BEGIN\nabc\n-----END",
+            ),
         ] {
-            assert_eq!(env.get(name), expected, "{name}");
+            for text in [
+                format!("\u{feff}# keys\n\nKNOWN=known value\n{line}\nNEXT=1\n"),
+                format!("KNOWN=known value\n{line}"),
+            ] {
+                let (env, notices) = loaded(&text);
+                assert_eq!(notices, Vec::<String>::new(), "{line}");
+                assert_eq!(env.get("V"), Some(value), "{line}");
+                let next = text.contains("NEXT").then_some("1");
+                assert_eq!(env.get("NEXT"), next, "{line}");
+            }
         }
+        let (env, notices) = loaded("A=\nB=''\nC= # none\nD=first\nD=second\n");
+        assert_eq!(notices, Vec::<String>::new());
+        let values = ["A", "B", "C", "D"].map(|name| env.get(name));
+        assert_eq!(values, [None, None, None, Some("first")]);
     }
 
     #[test]
     fn a_garbled_line_costs_itself_and_shows_nothing() {
-        let (env, notices) = loaded("A=1\nsk-secret value here\nB=2\nC=two words\nD=4\n");
-        assert_eq!(env.get("A"), Some("1"));
-        assert_eq!(env.get("B"), Some("2"));
-        assert_eq!(env.get("D"), Some("4"));
-        let words = "is not `NAME=value`; a value with blanks or `$` needs single quotes";
-        assert_eq!(
-            notices,
-            [
-                format!("`.env`: what follows `A` {words}"),
-                format!("`.env`: what follows `B` {words}"),
-            ]
+        let (env, notices) = loaded(
+            "A=1\nsk-secret value here\nB=2\nC=\"open\nD=4\ntwo words=5\n9=6\n=7\nE='a' b\nF=8\n",
         );
+        for (name, value) in [("A", "1"), ("B", "2"), ("D", "4"), ("F", "8")] {
+            assert_eq!(env.get(name), Some(value));
+        }
+        let told = |after| {
+            format!("`.env`: what follows `{after}` is not `NAME=value`, or its quote does not end")
+        };
+        assert_eq!(notices, ["A", "B", "D", "D", "D", "D"].map(told));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use reqwest::Response;
+use serde_json::Value;
 
 use super::http::innermost;
 use super::sse::{Framer, SseEvent, TooLong};
@@ -16,6 +17,9 @@ const DOCUMENT_CAP: usize = 64 << 20;
 
 /// The most of a body that is neither that is kept to be quoted.
 const QUOTED: usize = 2048;
+
+/// The most of a list of models that is looked at.
+const LIST_CAP: usize = 16 << 20;
 
 /// How often the end of an answer is looked for.
 const DRAIN: usize = 4;
@@ -208,14 +212,17 @@ impl Body {
 }
 
 /// How a body begins that no model server sends; `None` where one may, or where nothing is in it. No more of it is
-/// read than tells that.
+/// read than tells that; a document is read whole where a list of models was asked for, since other services
+/// answer with documents too.
 pub(super) async fn foreign_beginning(
     mut response: Response,
+    is_list: bool,
     watch: &Watch,
 ) -> Result<Option<String>, Late> {
     let mut begun = Vec::new();
     loop {
         match guess(&begun, false) {
+            Guess::Form(Form::Document) if is_list && begun.len() < LIST_CAP => {}
             Guess::Form(_) => return Ok(None),
             _ if begun.len() >= QUOTED => break,
             _ => {}
@@ -225,9 +232,34 @@ pub(super) async fn foreign_beginning(
             Ok(None) | Err(_) => break,
         }
     }
+    if matches!(guess(&begun, false), Guess::Form(_)) && lists_models(&begun) {
+        return Ok(None);
+    }
     begun.truncate(QUOTED);
     let text = String::from_utf8_lossy(&begun).into_owned();
     Ok(Some(text).filter(|text| !text.trim().is_empty()))
+}
+
+/// Whether a document is a list of models: under `data`, under `models`, or bare. Of one that was cut nobody knows.
+fn lists_models(document: &[u8]) -> bool {
+    let names = |item: &Value| {
+        let mut keys = ["id", "name", "model"].into_iter();
+        keys.any(|key| item.get(key).is_some_and(Value::is_string))
+    };
+    let is_list = |list: &Value| match list {
+        // Ollama, where nothing is installed.
+        Value::Null => true,
+        Value::Array(items) => items.first().is_none_or(names),
+        _ => false,
+    };
+    let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
+    match serde_json::from_slice::<Value>(document) {
+        Ok(Value::Object(fields)) => ["data", "models"]
+            .into_iter()
+            .any(|key| fields.get(key).is_some_and(is_list)),
+        Ok(list) => is_list(&list),
+        Err(error) => error.is_eof(),
+    }
 }
 
 /// Lets every other task that can go on do so, without a look at what else has come: that is a system call.
@@ -272,6 +304,32 @@ fn guess(begun: &[u8], is_event_stream: bool) -> Guess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_models_is_known_by_its_form() {
+        for (document, is_list) in [
+            (
+                r#"{"object": "list", "data": [{"id": "m", "object": "model"}]}"#,
+                true,
+            ),
+            (r#"{"object": "list", "data": null}"#, true),
+            (r#"{"data": []}"#, true),
+            (r#"{"models": [{"name": "m"}]}"#, true),
+            (r#"[{"id": "m", "type": "chat"}]"#, true),
+            ("\u{feff}[]", true),
+            // Cut.
+            (r#"{"data": [{"id""#, true),
+            (r#"{"status": "ok"}"#, false),
+            (r#"{"data": {"id": "m"}}"#, false),
+            (r#"{"data": [1, 2]}"#, false),
+            (r#"{"error": {"message": "no route"}}"#, false),
+            (r#"[{"user": "x"}]"#, false),
+            ("{}", false),
+            ("{models}", false),
+        ] {
+            assert_eq!(lists_models(document.as_bytes()), is_list, "{document}");
+        }
+    }
 
     #[test]
     fn a_body_is_known_by_its_beginning() {

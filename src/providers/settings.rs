@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::aliases::{Resolved, resolve};
+use super::vendors;
 use crate::costs::PriceOverride;
 
 /// A time span written as a number of seconds; 0 means no limit where a limit is meant.
@@ -138,9 +139,29 @@ pub struct ProviderSettings {
 }
 
 impl ProviderSettings {
-    /// The price of a model that this provider answers for, under whichever of its names it is written.
-    pub fn price_of(&self, model: &Resolved) -> Option<PriceOverride> {
-        named(&self.prices, model).copied()
+    /// What the provider of this name is spoken to with.
+    pub fn kind_of(&self, name: &str) -> ProviderKind {
+        self.kind.unwrap_or_else(|| match name {
+            "claude" => ProviderKind::Claude,
+            "replay" => ProviderKind::Replay,
+            _ => vendors::find(name).map_or(ProviderKind::Openai, |vendor| vendor.kind),
+        })
+    }
+
+    /// The price of a model that this provider answers for, under whichever of its names it is written, else that of
+    /// the model as which the price list has it: a snapshot without its date, say.
+    pub fn price_of(&self, model: &Resolved, listed: Option<&str>) -> Option<PriceOverride> {
+        let as_listed = || {
+            let canonical = listed?;
+            let (_, name) = canonical.split_once('/')?;
+            let listed = Resolved {
+                model: name.to_owned(),
+                canonical: canonical.to_owned(),
+                ..model.clone()
+            };
+            named(&self.prices, &listed)
+        };
+        named(&self.prices, model).or_else(as_listed).copied()
     }
 
     /// The tokens that a model of this provider holds, under whichever of its names they are written.

@@ -398,7 +398,7 @@ impl Target {
     pub(super) async fn health(&self, path: &str, watch: &Watch) -> Result<(), ProviderError> {
         let response = self.get(self.url("models"), watch).await?;
         if response.status().is_success() {
-            return self.speaks(response, watch).await;
+            return self.speaks(response, true, watch).await;
         }
         let refusal = self.refusal(response, watch).await;
         let missing = [
@@ -416,7 +416,7 @@ impl Target {
         // found" when it exists, and no model is asked.
         let response = self.get(self.url(path), watch).await?;
         if response.status().is_success() {
-            return self.speaks(response, watch).await;
+            return self.speaks(response, false, watch).await;
         }
         let refusal = self.refusal(response, watch).await;
         let error = self.refused(&refusal, &Request::default());
@@ -426,9 +426,15 @@ impl Target {
         }
     }
 
-    /// Whether a good answer is one of a model server: a page for people has the same status.
-    async fn speaks(&self, response: Response, watch: &Watch) -> Result<(), ProviderError> {
-        match foreign_beginning(response, watch).await {
+    /// Whether a good answer is one of a model server: a page for people has the same status, and so has what
+    /// other services say instead of a list of models.
+    async fn speaks(
+        &self,
+        response: Response,
+        is_list: bool,
+        watch: &Watch,
+    ) -> Result<(), ProviderError> {
+        match foreign_beginning(response, is_list, watch).await {
             Ok(None) => Ok(()),
             Ok(Some(text)) => Err(self.foreign(&text, &Request::default())),
             Err(late) => Err(self.late(late, "", watch)),

@@ -58,6 +58,8 @@ fn asked(words: &str, now: SystemTime) -> Result<Asked, OrchError> {
             _ => return Err(usage(format!("`/costs` knows no `{word}`"), WORDS)),
         }
     }
+    let filter = filter.ordered();
+    let filter = filter.map_err(|error| usage(error.to_string(), WORDS))?;
     Ok(Asked::Report(filter, form.unwrap_or(Form::Text)))
 }
 
@@ -186,6 +188,10 @@ mod tests {
             ("csv json", "`json` is a second form"),
             ("frobnicate", "`/costs` knows no `frobnicate`"),
             ("--until soon", "`soon` is no time such as"),
+            (
+                "since 2026-11-02 until 2026-11-01",
+                "`since` is not before `until`",
+            ),
         ] {
             let error = asked(words, now).unwrap_err();
             assert!(error.message.starts_with(message), "{error:?}");

@@ -6,7 +6,7 @@ mod rows;
 mod tests;
 mod text;
 
-pub use period::{PeriodError, since, until};
+pub use period::{Backward, PeriodError, since, until};
 pub use rows::{csv, csv_header, empty_export, export};
 pub use text::report_text;
 

@@ -5,12 +5,31 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::Filter;
 use crate::costs::calendar::Day;
 
 /// A text that names no time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no time such as 2026-11-24, 2026-11, today, 7d, 12h or 2026-11-24T10:00:00Z")]
 pub struct PeriodError(String);
+
+/// A period that has ended before it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`since` is not before `until`, so nothing lies between them")]
+pub struct Backward;
+
+impl Filter {
+    /// Lets through what can count anything: sums of nothing would be taken for what was spent.
+    ///
+    /// # Errors
+    /// When it ends before it begins.
+    pub fn ordered(self) -> Result<Self, Backward> {
+        match (self.since, self.until) {
+            (Some(since), Some(until)) if since >= until => Err(Backward),
+            _ => Ok(self),
+        }
+    }
+}
 
 /// The first instant that `--since` means: the beginning of a day or month (UTC), an instant, or a
 /// while ago.

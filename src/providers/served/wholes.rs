@@ -276,7 +276,7 @@ async fn a_prompt_that_seems_cut_is_told() {
 async fn anthropic_is_spoken_natively() {
     let server = Server::start(|_, seen| {
         if seen.line.starts_with("GET") {
-            return answer(200, &[], "{}");
+            return answer(200, &[], r#"{"data": [{"id": "claude-x"}]}"#);
         }
         let events = [
             json!({"type": "message_start", "message": {"model": "claude-x",
@@ -362,7 +362,7 @@ async fn health_asks_no_model() {
             } else {
                 path
             };
-            answer(status, &[], "{}")
+            answer(status, &[], r#"{"data": []}"#)
         })
         .await;
         let result = server.provider("lab").health().await;
@@ -426,6 +426,17 @@ async fn a_page_is_not_healthy_whatever_its_status() {
         (200, &models, None),
         (200, "[]", None),
         (200, "", None),
+        (200, r#"{"data": [{"id": "m"}]}"#, None),
+        (
+            200,
+            r#"{"status": "ok"}"#,
+            Some("what answered is no model server"),
+        ),
+        (
+            200,
+            r#"{"error": {"message": "no such route"}}"#,
+            Some("what answered is no model server: no such route"),
+        ),
     ] {
         let body = body.to_owned();
         let server = Server::start(move |_, seen| {

@@ -63,6 +63,16 @@ fn reports_are_of_the_time_run_and_agent_that_was_asked_for() {
             assert_eq!(total(&args), cost, "{args:?}");
         }
     }
+    for [since, until] in [
+        ["2026-03-29", "2026-03-28"],
+        ["1h", "2h"],
+        ["2026-03-29T03:30:00+02:00", "2026-03-29T01:30:00Z"],
+    ] {
+        let args = ["--costs", "--since", since, "--until", until];
+        let refused = context.orch(&args).exits(2);
+        let words = "error: `since` is not before `until`, so nothing lies between them";
+        assert!(refused.stderr.starts_with(words), "{refused:#?}");
+    }
     let pairs = runs[0].chars().zip(runs[1].chars());
     let common: String = pairs
         .take_while(|(one, other)| one == other)
