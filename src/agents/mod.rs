@@ -25,5 +25,4 @@ pub use delegation::Team;
 pub use journal::{Journal, Recorded};
 pub use result::{ErrorReport, RunResult, SCHEMA_VERSION, ToolReport};
 pub use settings::{AgentSettings, DelegationSettings};
-pub(crate) use structured::schema_fault;
 pub use turns::{Agent, Ask, Finished, run};

@@ -224,6 +224,11 @@ async fn with_tools(
         around.events.notice(message.clone()).await;
         state.warn(&message);
     }
+    for warning in &around.servers.warnings {
+        let warning = agent.tools.redactor.mask_owned(warning.clone());
+        around.events.notice(warning.clone()).await;
+        state.warn(&warning);
+    }
     let mut bridged = Bridged::open(agent, &request.tools)?;
     request.own_loop = OwnLoop {
         max_turns: Some(agent.max_turns),

@@ -10,17 +10,20 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use rmcp::model::{CallToolRequestParams, CallToolResult, ContentBlock, ResourceContents};
-use rmcp::service::{RoleClient, RunningService, ServiceError, ServiceExt};
+use rmcp::service::{RoleClient, RunningService, ServiceExt};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 use url::Url;
 
 use super::McpServer;
-use super::failure::{of_begin, of_request};
+use super::failure::{of_begin, of_call, of_request};
+use super::lenient::Lenient;
+use super::lines::Lines;
+use super::schema;
 use crate::clock;
 use crate::message::ToolSpec;
 use crate::process::Input;
@@ -59,6 +62,8 @@ pub(super) struct Connection {
     pub tools: Vec<ToolSpec>,
     /// The server's own names of its tools, by the names that are offered.
     own_names: BTreeMap<String, String>,
+    /// What the user must know of tools that are left out.
+    pub warnings: Vec<String>,
     limit: Duration,
 }
 
@@ -77,7 +82,8 @@ pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
             return Err("its pipes are missing".to_owned());
         };
         let answered = async {
-            let service = ().serve((stdout, stdin)).await.map_err(|error| of_begin(&error))?;
+            let transport = Lenient(Lines::new(stdout, stdin));
+            let service = ().serve(transport).await.map_err(|error| of_begin(&error))?;
             finish(spec, service, limit).await
         };
         let connected = timeout(limit, answered)
@@ -105,6 +111,7 @@ pub(super) async fn connect(spec: &ServerSpec) -> Result<Connection, String> {
     };
     let transport = http_transport(url, spec)?;
     let answered = async {
+        let transport = Lenient(transport);
         let service = ().serve(transport).await.map_err(|error| of_begin(&error))?;
         finish(spec, service, limit).await
     };
@@ -198,13 +205,24 @@ async fn finish(
         .map_err(|error| of_request(&error))?;
     let mut own_names = BTreeMap::new();
     let mut tools = Vec::new();
+    let mut warnings = Vec::new();
     for tool in listed {
+        let parameters = match schema::offered(&tool.input_schema) {
+            Ok(parameters) => parameters,
+            Err(why) => {
+                warnings.push(format!(
+                    "the tool `{}` of the MCP server `{}` is left out: its schema is none that models take: {why}",
+                    tool.name, spec.name
+                ));
+                continue;
+            }
+        };
         let name = offered_name(&spec.name, &tool.name, &own_names);
         own_names.insert(name.clone(), tool.name.to_string());
         tools.push(ToolSpec {
             name,
             description: tool.description.unwrap_or_default().into_owned(),
-            parameters: Value::Object(Map::clone(&tool.input_schema)),
+            parameters,
         });
     }
     Ok(Connection {
@@ -212,6 +230,7 @@ async fn finish(
         child: None,
         tools,
         own_names,
+        warnings,
         limit,
     })
 }
@@ -264,13 +283,7 @@ impl Connection {
             .service
             .call_tool(request)
             .await
-            .map_err(|error| match error {
-                ServiceError::TransportClosed | ServiceError::TransportSend(_) => {
-                    "the server has ended".to_owned()
-                }
-                ServiceError::McpError(error) => error.message.to_string(),
-                error => error.to_string(),
-            })?;
+            .map_err(|error| of_call(&error))?;
         let text = text(&result);
         if result.is_error == Some(true) {
             return Err(if text.is_empty() {

@@ -5,7 +5,10 @@
 pub mod bridge;
 mod client;
 mod failure;
+mod lenient;
+mod lines;
 pub mod relay;
+mod schema;
 mod servers;
 mod settings;
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub struct Servers {
     connections: Vec<Connection>,
     /// Those that failed.
     pub failed: Vec<Failed>,
+    /// What the user must know of the others.
+    pub warnings: Vec<String>,
 }
 
 /// A server that cannot be used.
@@ -41,7 +43,10 @@ pub async fn start(specs: &[ServerSpec]) -> Servers {
     let mut servers = Servers::default();
     for (spec, connected) in specs.iter().zip(join_all(specs.iter().map(connect)).await) {
         match connected {
-            Ok(connection) => servers.connections.push(connection),
+            Ok(mut connection) => {
+                servers.warnings.append(&mut connection.warnings);
+                servers.connections.push(connection);
+            }
             Err(why) => servers.failed.push(Failed {
                 server: spec.name.clone(),
                 why,

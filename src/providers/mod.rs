@@ -26,6 +26,7 @@ mod own_loop;
 mod proxy;
 mod read;
 mod replay;
+mod schema;
 #[cfg(test)]
 mod served;
 mod settings;
@@ -51,6 +52,7 @@ pub use known::{Unknown, known};
 pub use own_loop::{OwnLoop, OwnTool, Running, RunningCall, Seat, ToolBridge};
 pub use proxy::ProxySettings;
 pub use replay::{RecordFile, Recorder};
+pub(crate) use schema::schema_fault;
 pub use settings::{ClockSettings, Clocks, ProviderKind, ProviderSettings, Seconds};
 
 use std::pin::Pin;

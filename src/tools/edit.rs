@@ -1,10 +1,12 @@
 //! The `edit` tool: an exact piece of a file replaced by another.
 
+use encoding_rs::Encoding;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::read::is_wide;
 use super::{Before, ToolAnswer, ToolContext, ToolError, ToolOutput, ToolStatus, params};
 
 /// Lines that are compared with a text that was not found.
@@ -75,9 +77,18 @@ fn text<'b>(path: &str, before: &'b Before) -> Result<&'b str, ToolError> {
         ))),
         Before::TooLarge => Err(ToolError::tell(format!("`{path}` is too large to edit"))),
         Before::Content(bytes) => std::str::from_utf8(bytes).map_err(|_| {
-            ToolError::tell(format!("`{path}` is not UTF-8 text: it cannot be edited"))
+            ToolError::tell(match wide(bytes) {
+                Some(name) => format!("`{path}` is in {name}, not UTF-8: it cannot be edited"),
+                None => format!("`{path}` is not UTF-8 text: it cannot be edited"),
+            })
         }),
     }
+}
+
+/// The name of the encoding of a text that is marked as UTF-16.
+pub(super) fn wide(bytes: &[u8]) -> Option<&'static str> {
+    let (encoding, _) = Encoding::for_bom(bytes)?;
+    is_wide(encoding).then(|| encoding.name())
 }
 
 fn edit(params: &Params, text: &str) -> Result<Edited, ToolError> {
@@ -97,11 +108,13 @@ fn edit(params: &Params, text: &str) -> Result<Edited, ToolError> {
             "`old_string` and `new_string` are the same: nothing to do",
         ));
     }
-    let mut found = replace(text, old, new);
-    if found.count == 0 && text.contains("\r\n") && old.contains('\n') && !old.contains('\r') {
-        // Models write the line ends of Unix whatever the file has.
-        found = replace(text, &dos(old), &dos(&new.replace("\r\n", "\n")));
-    }
+    // Models write the line ends of Unix whatever the file has.
+    let (old, new) = &if wants_dos(text, old, new) {
+        (dos(old), dos(&new.replace("\r\n", "\n")))
+    } else {
+        (old.clone(), new.clone())
+    };
+    let found = replace(text, old, new);
     match found.count {
         0 => Err(ToolError::tell(not_found(path, old, text))),
         1 => Ok(found),
@@ -125,6 +138,14 @@ fn replace(text: &str, old: &str, new: &str) -> Edited {
             String::new()
         },
     }
+}
+
+/// Whether line ends of an edit are to be those of DOS: where the file has no others, or the text to replace is found
+/// so only.
+fn wants_dos(text: &str, old: &str, new: &str) -> bool {
+    let dos_only = text.matches("\r\n").count() == text.matches('\n').count();
+    let found_so_only = text.contains("\r\n") && old.contains('\n') && !text.contains(old);
+    !old.contains('\r') && (dos_only && text.contains('\n') && !new.contains('\r') || found_so_only)
 }
 
 fn dos(text: &str) -> String {
@@ -217,6 +238,23 @@ mod tests {
                 "a\r\nb\r\nc\r\n",
                 edited("a\r\n1\r\n2\r\n3\r\n", 1, 2),
             ),
+            // What is put into a file with the line ends of DOS gets them too.
+            (
+                "b",
+                "1\n2",
+                false,
+                "a\r\nb\r\n",
+                edited("a\r\n1\r\n2\r\n", 1, 2),
+            ),
+            ("x\n", "", true, "x\r\nx\r\ny\r\n", edited("y\r\n", 2, 1)),
+            (
+                "b\r\n",
+                "b\n",
+                false,
+                "a\r\nb\r\n",
+                edited("a\r\nb\n", 1, 2),
+            ),
+            ("b", "1\n2", false, "a\r\nb\n", edited("a\r\n1\n2\n", 1, 2)),
             ("ü", "ue", false, "für", edited("fuer", 1, 1)),
         ] {
             assert_eq!(edit(&params(old, new, all), text).unwrap(), expected);
@@ -260,5 +298,8 @@ mod tests {
             let error = edit(&params(old, new, false), text).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
+        let error = edit(&params("x\ny", "z", false), "x\r\ny\r\nx\r\ny\r\n").unwrap_err();
+        let words = "`old_string` occurs 2 times in `f`, at lines 1, 3: ";
+        assert!(error.to_string().starts_with(words), "{error}");
     }
 }

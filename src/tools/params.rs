@@ -23,18 +23,41 @@ pub(crate) fn parse<T: DeserializeOwned + JsonSchema>(
     tool: &str,
     value: &Value,
 ) -> Result<T, ToolError> {
-    T::deserialize(value).map_err(|error| {
-        let schema = schema::<T>();
-        let mut problems = problems(&schema, value);
-        if problems.is_empty() {
-            problems.push(error.to_string());
+    let error = match T::deserialize(value) {
+        Ok(params) => return Ok(params),
+        Err(error) => error,
+    };
+    let schema = schema::<T>();
+    let value = with_whole_numbers(&schema, value);
+    if let Ok(params) = T::deserialize(&value) {
+        return Ok(params);
+    }
+    let mut problems = problems(&schema, &value);
+    if problems.is_empty() {
+        problems.push(error.to_string());
+    }
+    Err(ToolError::tell(format!(
+        "wrong parameters of `{tool}`: {}; it takes {}",
+        problems.join(", "),
+        names(&schema)
+    )))
+}
+
+/// The parameters with `5.0` as `5` where a whole number is wanted: JSON knows only one kind of number, and some
+/// models write it so.
+fn with_whole_numbers(schema: &Value, value: &Value) -> Value {
+    let mut value = value.clone();
+    for (name, given) in value.as_object_mut().into_iter().flatten() {
+        let wanted = schema.pointer(&format!("/properties/{name}/type"));
+        let whole = given
+            .as_f64()
+            .filter(|number| given.is_f64() && number.fract() == 0.0)
+            .and_then(|number| format!("{number:.0}").parse::<u64>().ok());
+        if let Some(whole) = whole.filter(|_| wanted.is_some_and(|wanted| wanted == "integer")) {
+            *given = whole.into();
         }
-        ToolError::tell(format!(
-            "wrong parameters of `{tool}`: {}; it takes {}",
-            problems.join(", "),
-            names(&schema)
-        ))
-    })
+    }
+    value
 }
 
 /// Leaves `type`, `description`, `properties`, `required`, `items`, `enum` and maps: what every
@@ -218,6 +241,24 @@ mod tests {
             assert_eq!(
                 error,
                 format!("wrong parameters of `read`: {expected}{takes}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
+        for (written, expected) in [
+            ("5.0", Some(5)),
+            ("5e2", Some(500)),
+            ("5.5", None),
+            ("-1.0", None),
+        ] {
+            let value = serde_json::from_str(&format!("{{\"path\": \"x\", \"limit\": {written}}}"));
+            let params = parse::<Params>("read", &value.unwrap()).ok();
+            assert_eq!(
+                params.and_then(|params| params.limit),
+                expected,
+                "{written}"
             );
         }
     }

@@ -147,12 +147,20 @@ fn read(
         Some((encoding, length)) => (Some(encoding), length),
         None => (None, 0),
     };
-    let encoding = asked.or(marked).unwrap_or(UTF_8);
-    let wide = encoding == UTF_16LE || encoding == UTF_16BE;
+    // The file's own mark knows more than a name: `utf-16` says nothing of the order of bytes.
+    let encoding = marked.or(asked).unwrap_or(UTF_8);
+    let wide = is_wide(encoding);
     if !wide && head.contains(&0) {
+        let hint = unmarked(&head).map(|likely| {
+            format!(
+                "; it looks like {}, which `encoding` can name",
+                likely.name()
+            )
+        });
         return Err(ToolError::tell(format!(
-            "`{path}` is a binary file of {} bytes: it cannot be shown as text",
-            opened.length
+            "`{path}` is a binary file of {} bytes: it cannot be shown as text{}",
+            opened.length,
+            hint.unwrap_or_default()
         )));
     }
     let body = head.get(mark..).unwrap_or_default();
@@ -171,12 +179,11 @@ fn read(
         let (text, broken) = encoding.decode_without_bom_handling(&whole);
         let excerpt = excerpt(text.as_bytes(), first, limit).map_err(failed)?;
         let whole = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        let text = String::from_utf8_lossy(&excerpt.bytes).into_owned();
+        let (text, _) = decoded(UTF_8, &excerpt);
         (excerpt, text, whole, broken)
     } else {
         let excerpt = excerpt(body.chain(reader), first, limit).map_err(failed)?;
-        let (text, broken) = encoding.decode_without_bom_handling(&excerpt.bytes);
-        let text = text.into_owned();
+        let (text, broken) = decoded(encoding, &excerpt);
         (excerpt, text, opened.length, broken)
     };
     if let Some(total) = excerpt.total.filter(|total| first > *total && first > 1) {
@@ -196,6 +203,34 @@ fn read(
     })
 }
 
+pub(super) fn is_wide(encoding: &'static Encoding) -> bool {
+    encoding == UTF_16LE || encoding == UTF_16BE
+}
+
+/// The order of bytes of a text in UTF-16 that has no mark: most of its letters leave one of their bytes empty.
+fn unmarked(head: &[u8]) -> Option<&'static Encoding> {
+    let (mut first, mut second, mut pairs) = (0_usize, 0_usize, 0_usize);
+    for pair in head.chunks_exact(2) {
+        pairs += 1;
+        first += usize::from(pair.first() == Some(&0));
+        second += usize::from(pair.last() == Some(&0));
+    }
+    match (first, second) {
+        (0, second) if second * 2 > pairs => Some(UTF_16LE),
+        (first, 0) if first * 2 > pairs => Some(UTF_16BE),
+        _ => None,
+    }
+}
+
+/// The text of an excerpt, and whether some of it is not in the encoding. The letter in which a line was cut is left out.
+fn decoded(encoding: &'static Encoding, excerpt: &Excerpt) -> (String, bool) {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let room = decoder.max_utf8_buffer_length(excerpt.bytes.len());
+    let mut text = String::with_capacity(room.unwrap_or(3 * MOST));
+    let (_, _, broken) = decoder.decode_to_string(&excerpt.bytes, &mut text, !excerpt.cut_line);
+    (text, broken)
+}
+
 fn with_notes(
     mut text: String,
     excerpt: &Excerpt,
@@ -208,7 +243,8 @@ fn with_notes(
     }
     let next = first + excerpt.lines;
     let more = excerpt.total.is_none_or(|total| next <= total);
-    if (more || excerpt.cut_line || broken) && !text.ends_with('\n') {
+    let wide = is_wide(encoding);
+    if (more || excerpt.cut_line || broken || wide) && !text.ends_with('\n') {
         text.push('\n');
     }
     if excerpt.cut_line {
@@ -229,6 +265,9 @@ fn with_notes(
             "[some bytes are not {}: name the file's encoding]",
             encoding.name()
         ));
+    }
+    if wide {
+        text.push_str(&format!("[the file is in {}]", encoding.name()));
     }
     text
 }

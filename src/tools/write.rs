@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::edit::wide;
 use super::{Before, ToolAnswer, ToolContext, ToolError, ToolOutput, ToolStatus, params};
 
 #[derive(Deserialize, JsonSchema)]
@@ -35,6 +36,11 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
                 let append = append.unwrap_or(false);
                 let size = content.len();
                 let replaced = workspace.replace(&path, |before| match (append, before) {
+                    (true, Before::Content(old)) if let Some(name) = wide(old) => {
+                        Err(ToolError::tell(format!(
+                            "`{path}` is in {name}, not UTF-8: it cannot be appended to"
+                        )))
+                    }
                     (true, Before::Content(old)) => Ok([old, content.as_bytes()].concat()),
                     (true, Before::TooLarge) => Err(ToolError::tell(format!(
                         "`{path}` is too large to append to"

@@ -287,3 +287,95 @@ fn what_was_taken_out_of_the_workspace_after_a_server_is_said() {
         ran.stderr
     );
 }
+
+#[test]
+fn answers_that_cannot_be_taken_fail_at_once_and_in_words() {
+    let expected = [
+        ("huge", "the answer of the server is larger than 16 MiB"),
+        (
+            "huge_last",
+            "the answer of the server is larger than 16 MiB",
+        ),
+        ("deep", "the answer of the server is not understood: "),
+        (
+            "new",
+            "known\n[something of the kind `hologram`, which is not known here]",
+        ),
+        ("flat", "the answer of the server is no result of a tool"),
+        ("null", "the answer of the server is no result of a tool"),
+        ("refused", "no such city"),
+    ];
+    let calls: Vec<_> = expected
+        .iter()
+        .map(|(tool, _)| (*tool, format!("s__{tool}"), json!({})))
+        .collect();
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|(id, tool, arguments)| (*id, tool.as_str(), arguments.clone()))
+        .collect();
+    let server = Stub::replies([stub::tool_calls(&calls), stub::text("done")]);
+    let context = context(
+        &server,
+        "  s: {command: [python3, server.py, answers], timeout: 300}\n",
+        "s",
+    );
+    let started = Instant::now();
+    let result = context
+        .orch(&["--agent", "a", "--prompt", "x", "--json"])
+        .exits(0)
+        .json();
+    assert!(
+        started.elapsed() < Duration::from_secs(100),
+        "{:?}",
+        started.elapsed()
+    );
+    let results = server.chats()[1].tool_messages();
+    for ((at, (tool, words)), told) in expected.iter().enumerate().zip(&results) {
+        let content = told["content"].as_str().unwrap();
+        assert!(content.contains(words), "{tool}: {content}");
+        assert!(!content.contains("-326"), "{tool}: {content}");
+        assert_eq!(result["tools"][at]["ok"], *tool == "new", "{tool}");
+    }
+    assert_eq!(left(&context), 0);
+}
+
+#[test]
+fn a_tool_whose_schema_is_none_is_left_out_and_named() {
+    let server = Stub::start(|_| stub::text("done"));
+    let context = context(&server, "  s: {command: [python3, server.py, odd]}\n", "s");
+    let result = context
+        .orch(&["--agent", "a", "--prompt", "x", "--json"])
+        .exits(0)
+        .json();
+    let chats = server.chats();
+    let offered: Vec<&str> = chats[0].body["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["function"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(offered, ["read", "s__bare", "s__tree"]);
+    let bare = &chats[0].body["tools"][1]["function"]["parameters"];
+    assert_eq!(bare["type"], "object", "{bare}");
+    let warnings = result["warnings"].as_array().unwrap();
+    let warnings: Vec<&str> = warnings.iter().filter_map(|words| words.as_str()).collect();
+    for (tool, why) in [
+        ("list", "it is of the type `array`, not `object`"),
+        ("wrong", "`type` cannot be \"text\""),
+        ("dangling", "/definitions/none"),
+        ("looping", "`#/$defs/a` leads back to itself"),
+        ("nested", "it is nested more than"),
+        ("null", "it is of the type `null`, not `object`"),
+    ] {
+        let start = format!(
+            "the tool `{tool}` of the MCP server `s` is left out: its schema is none that models take: "
+        );
+        assert!(
+            warnings
+                .iter()
+                .any(|words| words.starts_with(&start) && words.contains(why)),
+            "{tool}: {warnings:?}"
+        );
+    }
+    assert_eq!(warnings.len(), 6, "{warnings:?}");
+}

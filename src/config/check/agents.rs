@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Checker;
 use super::names::Section;
-use crate::agents::{self, AgentSettings};
+use crate::agents::AgentSettings;
 use crate::config::findings::Findings;
 use crate::config::node::{Data, Key, Node};
 use crate::config::problem::Problem;
@@ -118,7 +118,7 @@ impl Checker<'_> {
         };
         // What cannot be read was reported when the document was.
         let value: Option<Value> = de::read(schema, de::Name::of(key), &mut Findings::default());
-        let Some(fault) = value.as_ref().and_then(agents::schema_fault) else {
+        let Some(fault) = value.as_ref().and_then(providers::schema_fault) else {
             return;
         };
         let at = fault.path.iter().try_fold(schema, |node, step| {

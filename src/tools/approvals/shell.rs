@@ -102,7 +102,7 @@ impl Parser<'_> {
                 '(' if command.words.is_empty() => {
                     self.rest.next();
                     self.line.compound = true;
-                    self.list(Some(')'))?;
+                    self.deeper(|parser| parser.list(Some(')')))?;
                 }
                 ')' if close == Some(')') => {
                     self.rest.next();
@@ -189,7 +189,7 @@ impl Parser<'_> {
 
     fn word(&mut self) -> Option<String> {
         let mut word = String::new();
-        let mut braces = false;
+        let (mut braces, mut brackets) = (false, false);
         while let Some(&next) = self.rest.peek() {
             match next {
                 ' ' | '\t' | '\n' | ';' | '&' | '|' | '<' | '>' | '(' | ')' => break,
@@ -223,13 +223,16 @@ impl Parser<'_> {
                     word.push(HOLE);
                 }
                 _ => {
-                    braces |= matches!(next, '{' | '[');
+                    braces |= next == '{';
+                    brackets |= next == '[';
                     word.push(next);
                     self.rest.next();
                 }
             }
         }
-        if braces && !matches!(word.as_str(), "{" | "{}" | "[" | "[[") {
+        // Braces give several words only where they hold a list or a sequence.
+        braces &= word.contains(',') || word.contains("..");
+        if braces || brackets && !matches!(word.as_str(), "[" | "[[") {
             word = HOLE.to_string();
         }
         Some(word)
@@ -278,13 +281,8 @@ impl Parser<'_> {
         match self.rest.peek() {
             Some('(') => self.substitution()?,
             Some('{') => {
-                for next in self.rest.by_ref() {
-                    match next {
-                        '}' => break,
-                        '`' | '(' | '\'' | '"' | '\\' => return None,
-                        _ => {}
-                    }
-                }
+                self.rest.next();
+                self.deeper(Self::parameter)?;
             }
             // `$'…'` has escapes of its own.
             Some('\'' | '"') => return None,
@@ -313,10 +311,39 @@ impl Parser<'_> {
         }
         self.line.compound = true;
         let documents = std::mem::take(&mut self.documents);
-        self.list(Some(')'))?;
+        self.deeper(|parser| parser.list(Some(')')))?;
         let unfinished = !self.documents.is_empty();
         self.documents = documents;
         (!unfinished).then_some(())
+    }
+
+    /// The rest of `${…}`. What it stands for is unknown; it must not run what a variable holds.
+    fn parameter(&mut self) -> Option<()> {
+        let mut text = String::new();
+        loop {
+            match *self.rest.peek()? {
+                '`' | '(' | '\'' | '"' | '\\' => return None,
+                '$' => self.expansion(&mut text)?,
+                next => {
+                    self.rest.next();
+                    if next == '}' {
+                        return only_gives(&text).then_some(());
+                    }
+                    text.push(next);
+                }
+            }
+        }
+    }
+
+    /// Reads something that lies inside of something, unless that goes on and on.
+    fn deeper(&mut self, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        if self.depth >= DEEPEST {
+            return None;
+        }
+        self.depth += 1;
+        read(self)?;
+        self.depth -= 1;
+        Some(())
     }
 
     fn nested(&mut self, inner: &str) -> Option<()> {
@@ -358,6 +385,37 @@ impl Parser<'_> {
         }
         self.line.commands.push(command);
         Some(())
+    }
+}
+
+/// Whether `${text}` only gives a value. `${A@P}`, `${!A}`, and subscripts and offsets that are computed run what
+/// variables hold.
+fn only_gives(text: &str) -> bool {
+    let text = match text.strip_prefix('#') {
+        Some(counted) if !counted.is_empty() => counted,
+        _ => text,
+    };
+    let after_name =
+        text.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
+    let rest = if after_name.len() == text.len() {
+        text.strip_prefix(['?', '!', '#', '@', '*', '-', '$'])
+    } else {
+        Some(after_name)
+    };
+    let Some(rest) = rest else { return false };
+    let is_number = |text: &str| text.chars().all(|digit| digit.is_ascii_digit());
+    let subscript = rest
+        .strip_prefix('[')
+        .and_then(|inner| inner.split_once(']'));
+    let rest = match subscript {
+        Some((index, rest)) if matches!(index, "@" | "*") || is_number(index) => rest,
+        _ => rest,
+    };
+    match rest.strip_prefix(':') {
+        Some(rest) => {
+            rest.starts_with(['-', '=', '?', '+']) || rest.split([':', ' ', '-']).all(is_number)
+        }
+        None => rest.is_empty() || rest.starts_with(['-', '=', '?', '+', '#', '%', '/', '^', ',']),
     }
 }
 
@@ -413,6 +471,8 @@ mod tests {
             ("A=1 B=2 git push", "A=1 B=2 git push"),
             ("git push 2>&1 >/dev/null", "git push"),
             ("cat <<E\ngit push\nE\nls", "cat / ls !"),
+            ("echo ${A:-$(git push)}", "git push / echo ? !"),
+            ("xargs -I{} git {} {}/x", "xargs -I{} git {} {}/x"),
             ("cat <<< 'git push'", "cat"),
             ("diff <(git push) >(rm x)", "git push / rm x / diff ? ? !"),
             ("ls *.rs {a,b} ~/x", "ls ?.rs ? ?/x"),
@@ -439,8 +499,12 @@ mod tests {
             "echo \"open",
             "echo $(open",
             "echo $((1+1))",
-            "echo ${A:-$(git push)}",
             "echo $'\\x67it'",
+            "echo ${A@P}",
+            "echo ${!A}",
+            "echo ${A[i]}",
+            "echo ${A:i}",
+            "echo ${A:-${B@P}}",
             "cat <<E\n$(git push)\nE",
             "cat <<E\nopen",
             "ls )",

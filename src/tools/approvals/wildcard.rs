@@ -14,6 +14,28 @@ pub(super) enum Certainty {
 /// Whether the pattern fits the whole text.
 pub(super) fn fits(pattern: &str, text: &str, certainty: Certainty) -> bool {
     let text: Vec<char> = text.chars().collect();
+    fits_each(pattern, &text, certainty).first() == Some(&true)
+}
+
+/// For each word, whether the pattern may fit the words from it on: as they are, or without the directory of that one.
+pub(super) fn fits_from(pattern: &str, words: &[String]) -> Vec<bool> {
+    let text: Vec<char> = words.join(" ").chars().collect();
+    let fits = fits_each(pattern, &text, Certainty::May);
+    let mut start = 0;
+    let each = words.iter().map(|word| {
+        let directory = word
+            .rsplit_once('/')
+            .map_or(0, |(directory, _)| directory.chars().count() + 1);
+        let name = start + directory;
+        let found = [start, name].iter().any(|at| fits.get(*at) == Some(&true));
+        start += word.chars().count() + 1;
+        found
+    });
+    each.collect()
+}
+
+/// For each place of the text, whether the pattern fits all that follows.
+fn fits_each(pattern: &str, text: &[char], certainty: Certainty) -> Vec<bool> {
     // `row[j]`: what is left of the pattern fits `text[j..]`. Begins with nothing left.
     let ends = |left: &[char]| {
         left.iter()
@@ -42,7 +64,7 @@ pub(super) fn fits(pattern: &str, text: &str, certainty: Certainty) -> bool {
         }
         row = next;
     }
-    row.first().copied().unwrap_or(false)
+    row
 }
 
 #[cfg(test)]

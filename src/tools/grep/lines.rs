@@ -28,6 +28,8 @@ pub(super) struct FileLines {
     pub(super) total: u64,
     /// The file is no text.
     pub(super) binary: bool,
+    /// It could not be read to its end.
+    pub(super) unread: bool,
 }
 
 /// One line.
@@ -71,7 +73,7 @@ impl<'m> Searching<'m> {
         }
     }
 
-    /// Searches a file; `None` when it holds no match. What was found before an error is kept.
+    /// Searches a file; `None` when it was read and holds no match. What was found before an error is kept.
     pub(super) fn file(
         &mut self,
         path: impl FnOnce() -> PathBuf,
@@ -86,16 +88,17 @@ impl<'m> Searching<'m> {
             total: 0,
             binary: false,
         };
-        drop(
-            self.searcher
-                .search_reader(self.matcher, reader, &mut gathered),
-        );
-        (gathered.total > 0 || gathered.binary).then(|| FileLines {
+        let unread = self
+            .searcher
+            .search_reader(self.matcher, reader, &mut gathered)
+            .is_err();
+        (gathered.total > 0 || gathered.binary || unread).then(|| FileLines {
             path: path(),
             lines: gathered.lines,
             kept: gathered.kept,
             total: gathered.total,
             binary: gathered.binary,
+            unread,
         })
     }
 }
@@ -202,6 +205,7 @@ mod tests {
                 kept: 2,
                 total: 2,
                 binary: false,
+                unread: false,
             }
         );
         assert_eq!(search("x", b"a\nb\n", 0, 9), None);

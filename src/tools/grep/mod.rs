@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
+use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -56,6 +57,9 @@ struct Params {
 #[derive(Default)]
 struct Found {
     files: Vec<FileLines>,
+    /// Files that could not be read, or not to their end.
+    unread: Vec<PathBuf>,
+    /// Directories that could not be read.
     unreadable: usize,
     /// It ended early because it found too much.
     full: bool,
@@ -119,10 +123,9 @@ fn find(
                     params.path
                 )));
             }
-            return Ok(Found {
-                files: lines.into_iter().collect(),
-                ..Found::default()
-            });
+            let mut found = Found::default();
+            lines.into_iter().for_each(|lines| found.add(lines, stop));
+            return Ok(found);
         }
         Err(error) => return Err(error),
     };
@@ -134,12 +137,23 @@ fn find(
     };
     let kept = AtomicUsize::new(0);
     let policy = workspace.policy();
-    let start = || (Searching::new(matcher, redactor, around, most), Vec::new());
-    let visit = |(searching, files): &mut (Searching<'_>, Vec<FileLines>), entry: &Entry<'_>| {
+    let start = || {
+        let searching = Searching::new(matcher, redactor, around, most);
+        (searching, Found::default())
+    };
+    let visit = |(searching, found): &mut (Searching<'_>, Found), entry: &Entry<'_>| {
         if entry.kind != Kind::File || policy.is_secret(&entry.real()) {
             return;
         }
-        let Some(file) = entry.open() else { return };
+        let file = match entry.open() {
+            Ok(file) => file,
+            Err(error) => {
+                if matches!(error, Errno::ACCESS | Errno::PERM | Errno::IO) {
+                    found.unread.push(entry.shown());
+                }
+                return;
+            }
+        };
         let reader = Stoppable {
             reader: &file,
             stop,
@@ -153,22 +167,33 @@ fn find(
             if kept.fetch_add(lines.kept, Ordering::Relaxed) > KEPT {
                 stop.store(true, Ordering::Relaxed);
             }
-            files.push(lines);
+            found.add(lines, stop);
         }
     };
     let walked = walk(&tree, policy, options, stop, start, visit);
-    Ok(Found {
-        files: walked
-            .states
-            .into_iter()
-            .flat_map(|(_, files)| files)
-            .collect(),
+    let mut all = Found {
         unreadable: walked.unreadable,
         full: kept.load(Ordering::Relaxed) > KEPT,
-    })
+        ..Found::default()
+    };
+    for (_, found) in walked.states {
+        all.files.extend(found.files);
+        all.unread.extend(found.unread);
+    }
+    Ok(all)
 }
 
 impl Found {
+    /// Adds what a file gave. One that was left because of `stop` is not one that could not be read.
+    fn add(&mut self, lines: FileLines, stop: &AtomicBool) {
+        if lines.unread && !stop.load(Ordering::Relaxed) {
+            self.unread.push(lines.path.clone());
+        }
+        if lines.total > 0 {
+            self.files.push(lines);
+        }
+    }
+
     fn into_text(mut self, pattern: &str, most: usize, late: bool) -> String {
         self.files
             .sort_unstable_by(|left, right| left.path.cmp(&right.path));
@@ -213,6 +238,14 @@ impl Found {
                 "[the search was cut short after {} s]\n",
                 DEADLINE.as_secs()
             ));
+        }
+        let unread = self.unread.iter().min().map(|path| in_one_line(path));
+        match (unread, self.unread.len()) {
+            (None, _) => {}
+            (Some(path), 1) => text.push_str(&format!("[`{path}` could not be read]\n")),
+            (Some(path), count) => text.push_str(&format!(
+                "[{count} files could not be read, `{path}` among them]\n"
+            )),
         }
         if self.unreadable > 0 {
             text.push_str(&format!(

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
 use super::address::{not_public_name, permitted};
@@ -44,47 +45,89 @@ pub(super) struct Response {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
-    /// The body was longer.
-    pub(super) cut: bool,
+    /// Why the body is not whole.
+    pub(super) cut: Option<Cut>,
     /// Redirects that were followed.
     pub(super) hops: usize,
 }
 
-/// Sends a request, within the time.
+/// Why a body is not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It is longer than what is read.
+    Long,
+    /// The rest did not come within the time.
+    Late(Duration),
+    /// The rest was lost, or could not be unpacked.
+    Broken(String),
+}
+
+/// Sends a request, within the time. What arrived of a body until then is given.
 pub(super) async fn send(
     context: &ToolContext,
     request: Request,
     limit: Duration,
 ) -> Result<Response, ToolError> {
     let asked = request.url.clone();
-    tokio::time::timeout(limit, follow(context, request))
+    let end = Instant::now() + limit;
+    let (url, response, hops) = timeout_at(end, follow(context, request))
         .await
         .unwrap_or_else(|_| {
             Err(ToolError::TimedOut(format!(
                 "`{asked}` took longer than {} s",
                 clock::seconds(limit)
             )))
-        })
+        })?;
+    let (mut body, mut response) = (Vec::new(), response);
+    let cut = timeout_at(end, read(&mut response, &mut body))
+        .await
+        .unwrap_or(Some(Cut::Late(limit)));
+    Ok(Response {
+        status: response.status(),
+        headers: std::mem::take(response.headers_mut()),
+        url,
+        body,
+        cut,
+        hops,
+    })
 }
 
-async fn follow(context: &ToolContext, mut request: Request) -> Result<Response, ToolError> {
+/// Asks until something else than a redirect answers: where that was, and after how many redirects.
+async fn follow(
+    context: &ToolContext,
+    mut request: Request,
+) -> Result<(Url, reqwest::Response, usize), ToolError> {
     for hops in 0..=HOPS {
         let response = hop(context, &request).await?;
         let next = response
             .headers()
             .get(LOCATION)
-            .filter(|_| response.status().is_redirection())
+            .filter(|_| leads_on(response.status()))
             .and_then(|location| location.to_str().ok())
             .and_then(|location| request.url.join(location).ok());
         match next {
             Some(next) => redirect(&mut request, next, response.status())?,
-            None => return read(request.url, response, hops).await,
+            None => return Ok((request.url, response, hops)),
         }
     }
     Err(ToolError::tell(format!(
         "more than {HOPS} redirects, the last to `{}`: they were not followed further",
         request.url
     )))
+}
+
+/// Whether a status sends a client elsewhere; `300` offers a choice and `304` has nothing to fetch.
+fn leads_on(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Whether a redirect turns the method into GET (RFC 9110, section 15.4).
+fn becomes_get(method: &Method, status: StatusCode) -> bool {
+    match status {
+        StatusCode::SEE_OTHER => *method != Method::HEAD,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *method == Method::POST,
+        _ => false,
+    }
 }
 
 /// Makes a request the one that a redirect asks for.
@@ -106,14 +149,17 @@ fn redirect(request: &mut Request, next: Url, status: StatusCode) -> Result<(), 
             request.headers.remove(name);
         }
     }
-    let repeats = matches!(
-        status,
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-    );
-    if !repeats && request.method != Method::HEAD {
+    if becomes_get(&request.method, status) {
         request.method = Method::GET;
         request.body = None;
-        request.headers.remove(CONTENT_TYPE);
+        for name in [
+            CONTENT_ENCODING,
+            CONTENT_LANGUAGE,
+            CONTENT_LOCATION,
+            CONTENT_TYPE,
+        ] {
+            request.headers.remove(name);
+        }
     }
     request.url = next;
     Ok(())
@@ -249,37 +295,27 @@ fn no_roots(error: &rustls::Error) -> ToolError {
     ToolError::tell(format!("https is not possible on this machine: {error}"))
 }
 
-/// Reads the body up to its cap.
-async fn read(
-    url: Url,
-    mut response: reqwest::Response,
-    hops: usize,
-) -> Result<Response, ToolError> {
-    let mut body = Vec::new();
-    let mut cut = false;
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| unreachable(&url, error))?
-    {
+/// Reads the body up to its cap; tells why it is not whole, if it is not.
+async fn read(response: &mut reqwest::Response, body: &mut Vec<u8>) -> Option<Cut> {
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return None,
+            Err(error) => return Some(Cut::Broken(causes(error))),
+        };
         let room = LARGEST - body.len();
         body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         if chunk.len() > room {
-            cut = true;
-            break;
+            return Some(Cut::Long);
         }
     }
-    Ok(Response {
-        status: response.status(),
-        headers: std::mem::take(response.headers_mut()),
-        url,
-        body,
-        cut,
-        hops,
-    })
 }
 
 fn unreachable(url: &Url, error: reqwest::Error) -> ToolError {
+    ToolError::tell(format!("`{url}` could not be reached: {}", causes(error)))
+}
+
+fn causes(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut words = error.to_string();
     let mut source = std::error::Error::source(&error);
@@ -287,5 +323,5 @@ fn unreachable(url: &Url, error: reqwest::Error) -> ToolError {
         words = format!("{words}: {cause}");
         source = cause.source();
     }
-    ToolError::tell(format!("`{url}` could not be reached: {words}"))
+    words
 }

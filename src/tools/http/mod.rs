@@ -80,7 +80,8 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
             headers,
             body: params.body,
         };
-        let response = send(context, request, limit(context, params.timeout)).await?;
+        let limit = limit(context, params.timeout)?;
+        let response = send(context, request, limit).await?;
         Ok(shown(&response, &context.redactor))
     })
 }
@@ -134,12 +135,17 @@ fn media_type_of(body: &str) -> HeaderValue {
 }
 
 /// What the model asked for, within what the settings allow.
-fn limit(context: &ToolContext, asked: Option<f64>) -> Duration {
+fn limit(context: &ToolContext, asked: Option<f64>) -> Result<Duration, ToolError> {
     let most = context.http.timeout.limit().unwrap_or(LONGEST);
-    asked
-        .filter(|seconds| *seconds > 0.0)
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(most, |asked| asked.min(most))
+    let Some(seconds) = asked else {
+        return Ok(most);
+    };
+    if seconds <= 0.0 {
+        return Err(ToolError::tell(format!(
+            "`timeout` must be more than 0 seconds, not {seconds}"
+        )));
+    }
+    Ok(Duration::try_from_secs_f64(seconds).map_or(most, |asked| asked.min(most)))
 }
 
 fn shown(response: &Response, redactor: &Redactor) -> ToolOutput {
@@ -171,13 +177,13 @@ fn shown(response: &Response, redactor: &Redactor) -> ToolOutput {
             response.body.len()
         )),
     }
-    text.push_str(body::cut_note(response));
+    text.push_str(&body::cut_note(response));
     ToolOutput {
         content: text,
         status: if status.is_client_error() || status.is_server_error() {
             ToolStatus::Failed
         } else {
-            ToolStatus::Ok
+            body::status(response)
         },
         exit_code: None,
         warnings: Vec::new(),

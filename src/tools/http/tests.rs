@@ -201,6 +201,130 @@ async fn redirects_are_followed_by_the_rules() {
 }
 
 #[tokio::test]
+async fn a_redirect_keeps_the_method_but_for_what_the_rules_turn_into_get() {
+    let (place, server) = (Place::new(), MockServer::start().await);
+    for status in [301, 302, 303, 304, 307, 308] {
+        answer(&server, &format!("/{status}"), redirect(status, "/end")).await;
+    }
+    let end = ResponseTemplate::new(200).set_body_string("end");
+    answer(&server, "/end", end).await;
+    let context = context(&place, &[&server]);
+    for (method, expected) in [
+        ("GET", ["GET", "GET", "GET", "GET", "GET"]),
+        ("HEAD", ["HEAD", "HEAD", "HEAD", "HEAD", "HEAD"]),
+        ("POST", ["GET", "GET", "GET", "POST", "POST"]),
+        ("PUT", ["PUT", "PUT", "GET", "PUT", "PUT"]),
+        ("PATCH", ["PATCH", "PATCH", "GET", "PATCH", "PATCH"]),
+        ("DELETE", ["DELETE", "DELETE", "GET", "DELETE", "DELETE"]),
+    ] {
+        for (status, expected) in [301, 302, 303, 307, 308].into_iter().zip(expected) {
+            let url = format!("{}/{status}", server.uri());
+            let body = (method != "GET" && method != "HEAD").then_some("x");
+            let request = json!({"url": url, "method": method, "body": body});
+            run(&context, "http_request", request).await;
+            let (got, path, _, sent) = seen(&server).await.pop().unwrap();
+            let kept = if expected == "GET" || expected == "HEAD" {
+                ""
+            } else {
+                "x"
+            };
+            assert_eq!(
+                (got.as_str(), path.as_str(), sent.as_str()),
+                (expected, "/end", kept),
+                "{method} {status}"
+            );
+        }
+    }
+    let request = json!({"url": format!("{}/304", server.uri())});
+    let outcome = run(&context, "http_request", request).await;
+    assert!(
+        outcome.content.starts_with("HTTP 304 Not Modified\n"),
+        "{}",
+        outcome.content
+    );
+}
+
+/// A server that answers one request with these bytes, and is gone or, if asked to, stays mute.
+fn raw_server(bytes: Vec<u8>, stays: bool) -> (String, std::thread::JoinHandle<()>) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 8192]).unwrap() > 0);
+        stream.write_all(&bytes).unwrap();
+        if stays {
+            // Until the client gives up.
+            drop(stream.read(&mut [0; 1]));
+        }
+    });
+    (address, thread)
+}
+
+#[tokio::test]
+async fn what_arrived_of_a_body_is_given() {
+    let head = |rest: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n{rest}\r\n");
+    let mut packed = head("content-encoding: gzip\r\ncontent-length: 7\r\n").into_bytes();
+    packed.extend_from_slice(b"no gzip");
+    for (bytes, stays, status, expected) in [
+        (
+            (head("content-length: 1000\r\n") + "a part").into_bytes(),
+            false,
+            ToolStatus::Failed,
+            "\n\na part\n[the body broke off: ",
+        ),
+        (packed, false, ToolStatus::Failed, "[the body broke off: "),
+        (
+            (head("content-length: 1000\r\n") + "a part").into_bytes(),
+            true,
+            ToolStatus::TimedOut,
+            "\n\na part\n[the body broke off: the rest did not come within 1 s]",
+        ),
+    ] {
+        for tool in ["http_request", "web_fetch"] {
+            let place = Place::new();
+            let (address, thread) = raw_server(bytes.clone(), stays);
+            let mut context = place.context();
+            context.http = Arc::new(HttpSettings {
+                allow: vec![address.clone()],
+                timeout: crate::providers::Seconds(1.0),
+                ..HttpSettings::default()
+            });
+            let request = json!({"url": format!("http://{address}/")});
+            let outcome = run(&context, tool, request).await;
+            // The connection is closed by a task of this runtime, which must not wait for its end.
+            let ended = tokio::task::spawn_blocking(move || thread.join().is_ok());
+            assert!(ended.await.unwrap());
+            assert_eq!(outcome.status, status, "{tool}: {}", outcome.content);
+            let expected = match tool {
+                "web_fetch" => expected.trim_start(),
+                _ => expected,
+            };
+            assert!(
+                outcome.content.contains(expected),
+                "{tool}: {}",
+                outcome.content
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_is_none_is_refused() {
+    let place = Place::new();
+    let context = context(&place, &[]);
+    for seconds in [json!(-1), json!(0)] {
+        let request = json!({"url": "http://127.0.0.1/", "timeout": seconds});
+        let outcome = run(&context, "http_request", request).await;
+        let words = format!("`timeout` must be more than 0 seconds, not {seconds}");
+        assert_eq!(
+            (outcome.status, outcome.content),
+            (ToolStatus::Failed, words)
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_does_not_lead_to_what_is_not_allowed() {
     let (place, server, other) = (
         Place::new(),

@@ -51,7 +51,7 @@ pub(in crate::tools) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_
             headers: HeaderMap::from_iter([(ACCEPT, accept)]),
             body: None,
         };
-        let response = send(context, request, limit(context, None)).await?;
+        let response = send(context, request, limit(context, None)?).await?;
         let url = response.url.clone();
         if !response.status.is_success() {
             return Err(ToolError::tell(format!(
@@ -59,7 +59,7 @@ pub(in crate::tools) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_
                 response.status
             )));
         }
-        let note = body::cut_note(&response);
+        let (note, status) = (body::cut_note(&response), body::status(&response));
         let media = body::media_type(&response.headers);
         let Some(text) = body::text(&response, &context.redactor) else {
             return Err(ToolError::tell(format!("`{url}` is no text but `{media}`")));
@@ -74,7 +74,10 @@ pub(in crate::tools) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_
             .filter(|most| *most > 0)
             .unwrap_or(USUAL)
             .min(MOST);
-        Ok(ToolOutput::from(cut(text, most, &context.redactor) + note))
+        Ok(ToolOutput {
+            status,
+            ..ToolOutput::from(cut(text, most, &context.redactor) + &note)
+        })
     })
 }
 

@@ -26,6 +26,9 @@ const SHARED: &str = "/run/ssh";
 /// Where clients are looked for when `PATH` leads to none.
 const USUAL: &str = "/usr/bin/ssh";
 
+/// With this code the client ends when it could not run the command.
+const CLIENT_FAILED: i32 = 255;
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
@@ -67,19 +70,31 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         })?;
         let connecting = Connecting::new(context.workspace.policy(), server)?;
         let outcome = connecting.run(&params.command, deadline).await?;
-        let unknown = outcome
-            .finished
-            .stderr
-            .text(&context.redactor)
-            .contains("Host key verification failed");
+        let said = outcome.finished.stderr.text(&context.redactor);
         let mut output = told(outcome, deadline, &context.redactor);
-        if unknown {
-            output.content.push_str(
-                "\n[the key of this server is not in the user's known_hosts: the user has to connect once by hand]",
-            );
+        if output.exit_code == Some(CLIENT_FAILED)
+            && let Some(advice) = about_key(&said)
+        {
+            output.content.push_str(&format!("\n[{advice}]"));
         }
         Ok(output)
     })
+}
+
+/// What to do about a key that the client did not accept.
+fn about_key(said: &str) -> Option<&'static str> {
+    if !said.contains("Host key verification failed") {
+        return None;
+    }
+    if said.contains("IDENTIFICATION HAS CHANGED") || said.contains("REVOKED HOST KEY") {
+        return Some(
+            "the key of this server is not the one in the user's known_hosts: somebody may be listening in. \
+             Do not connect; the user has to ask those who run the server whether they changed its key",
+        );
+    }
+    Some(
+        "the key of this server is not in the user's known_hosts: the user has to connect once by hand",
+    )
 }
 
 /// A server and what is needed to reach it.

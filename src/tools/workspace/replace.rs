@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -19,6 +19,9 @@ use crate::tools::{Before, Change, ToolError};
 
 /// The largest file that is changed or kept for an undo.
 const LARGEST: u64 = 10 * 1024 * 1024;
+
+/// The most bytes that Linux lets the names or the value of an extended attribute have.
+const LARGEST_ATTRIBUTE: usize = 64 * 1024;
 
 /// Changes of one file follow each other, so that two edits at once lose neither. Files share a
 /// lock by the hash of their place; which one does not matter.
@@ -63,6 +66,9 @@ impl Workspace {
             turn.lock().unwrap_or_else(PoisonError::into_inner)
         });
         let old = self.old(&slot)?;
+        if let Some((stat, _)) = &old {
+            self.check_writable(&slot, stat)?;
+        }
         if old
             .as_ref()
             .is_some_and(|(stat, _)| self.is_another_name(&real, stat))
@@ -71,8 +77,7 @@ impl Workspace {
         }
         let before = before(old.as_ref(), written)?;
         let content = change(&before)?;
-        let stat = old.map(|(stat, _)| stat);
-        self.put(&slot, stat.as_ref(), &content)?;
+        self.put(&slot, old.as_ref(), &content)?;
         if let Some(changes) = &self.changes {
             let change = Change {
                 path: real,
@@ -84,7 +89,7 @@ impl Workspace {
         }
         drop(turn);
         Ok(Replaced {
-            created: stat.is_none(),
+            created: old.is_none(),
         })
     }
 
@@ -222,9 +227,30 @@ impl Workspace {
         Ok(Some((opened, File::from(file))))
     }
 
+    /// What the system would not let be written is not replaced either, though its directory would let that be done.
+    fn check_writable(&self, slot: &Slot<'_>, stat: &Stat) -> Result<(), ToolError> {
+        let written = slot.written;
+        let mode = stat.st_mode & 0o777;
+        if mode & 0o222 == 0 {
+            // Of root, too: who took the right to write from everybody meant it.
+            return Err(ToolError::tell(format!(
+                "`{written}` is read-only (mode {mode:04o}): nothing was written"
+            )));
+        }
+        let write = rustix::fs::Access::WRITE_OK;
+        let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::accessat(slot.directory, slot.name, write, flags)
+            .map_err(|error| self.failed(written, error))
+    }
+
     /// Writes a new file beside the place and gives it the name, unless the old file has changed
     /// since it was read.
-    fn put(&self, slot: &Slot<'_>, old: Option<&Stat>, content: &[u8]) -> Result<(), ToolError> {
+    fn put(
+        &self,
+        slot: &Slot<'_>,
+        old: Option<&(Stat, File)>,
+        content: &[u8],
+    ) -> Result<(), ToolError> {
         let Slot {
             directory,
             name,
@@ -237,18 +263,19 @@ impl Workspace {
         let temporary = Temporary::beside(directory, name).map_err(fail)?;
         let mut file = &temporary.file;
         file.write_all(content).map_err(full)?;
-        if let Some(old) = old {
+        if let Some((old, file)) = old {
             // An owner that this user cannot give away stays ours; the mode comes after it,
             // since a change of owner clears bits of the mode.
             let owner = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
             let _unowned = rustix::fs::fchown(&temporary.file, Some(owner.0), Some(owner.1));
+            copy_attributes(file, &temporary.file);
             let mode = Mode::from_raw_mode(old.st_mode & 0o777);
             rustix::fs::fchmod(&temporary.file, mode).map_err(fail)?;
         }
         file.sync_all().map_err(full)?;
         let now = rustix::fs::statat(directory, *name, AtFlags::SYMLINK_NOFOLLOW);
         let same = match (old, &now) {
-            (Some(old), Ok(now)) => version(old) == version(now),
+            (Some((old, _)), Ok(now)) => version(old) == version(now),
             (None, Err(Errno::NOENT)) => true,
             _ => false,
         };
@@ -320,6 +347,25 @@ impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.renamed {
             let _gone = rustix::fs::unlinkat(self.directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Copies the user's notes about a file, its access list and its label, as far as the system lets that be done. What
+/// vouches for its content (capabilities, signatures) does not outlive a change of it.
+fn copy_attributes(from: &File, to: &File) {
+    let mut names = vec![0; LARGEST_ATTRIBUTE];
+    let length = rustix::fs::flistxattr(from, &mut names).unwrap_or(0);
+    let names = names.get(..length).unwrap_or_default();
+    for name in names.split(|byte| *byte == 0) {
+        let kept = name.starts_with(b"user.")
+            || [&b"system.posix_acl_access"[..], b"security.selinux"].contains(&name);
+        let mut value = vec![0; LARGEST_ATTRIBUTE];
+        if kept
+            && let Ok(length) = rustix::fs::fgetxattr(from, name, &mut value)
+            && let Some(value) = value.get(..length)
+        {
+            let _unkept = rustix::fs::fsetxattr(to, name, value, XattrFlags::empty());
         }
     }
 }

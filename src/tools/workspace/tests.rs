@@ -259,6 +259,108 @@ async fn a_write_makes_directories_and_keeps_the_mode() {
 }
 
 #[tokio::test]
+async fn a_read_only_file_stays_as_it_is() {
+    let place = Place::new();
+    place.file("f", "old");
+    let mode = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(place.work.join("f"), mode).unwrap();
+    };
+    let context = place.context();
+    let words = "`f` is read-only (mode 0444): nothing was written";
+    let edit = json!({"path": "f", "old_string": "old", "new_string": "new"});
+    mode(0o444);
+    for told in [
+        write(&context, "f").await,
+        told(&context, "edit", edit).await,
+    ] {
+        assert_eq!(told, (ToolStatus::Failed, words.to_owned()));
+    }
+    assert_eq!(place.text("f"), "old");
+    mode(0o644);
+    assert_eq!(write(&context, "f").await.0, ToolStatus::Ok);
+}
+
+#[tokio::test]
+async fn what_is_noted_about_a_file_outlives_an_edit() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let place = Place::new();
+    place.file("f", "old");
+    let file = place.work.join("f");
+    if setxattr(&file, "user.origin", b"there", XattrFlags::empty()).is_err() {
+        // A file system without such notes.
+        return;
+    }
+    assert_eq!(write(&place.context(), "f").await.0, ToolStatus::Ok);
+    let mut value = [0; 16];
+    let length = getxattr(&file, "user.origin", &mut value).unwrap();
+    assert_eq!(
+        (&value[..length], place.text("f").as_str()),
+        (&b"there"[..], "new")
+    );
+}
+
+#[tokio::test]
+async fn encodings_are_named() {
+    let wide = |text: &str, big: bool| -> Vec<u8> {
+        let unit = |unit: u16| {
+            if big {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        };
+        text.encode_utf16().flat_map(unit).collect()
+    };
+    let place = Place::new();
+    let long = "ä".repeat(40_000);
+    place
+        .file("little", wide("\u{feff}hä\n", false))
+        .file("big", wide("\u{feff}hä\n", true))
+        .file("bare", wide("plain text\n", false))
+        .file("long", &long)
+        .file("odd", format!("x{long}"))
+        .file("wide", wide(&format!("\u{feff}x{long}"), false));
+    let context = place.context();
+    for (path, encoding, expected) in [
+        ("little", None, "hä\n[the file is in UTF-16LE]"),
+        ("big", None, "hä\n[the file is in UTF-16BE]"),
+        // The name alone says nothing of the order of bytes; the file's mark does.
+        ("big", Some("utf-16"), "hä\n[the file is in UTF-16BE]"),
+        (
+            "bare",
+            None,
+            "`bare` is a binary file of 22 bytes: it cannot be shown as text; it looks like UTF-16LE, which \
+             `encoding` can name",
+        ),
+        (
+            "bare",
+            Some("utf-16le"),
+            "plain text\n[the file is in UTF-16LE]",
+        ),
+    ] {
+        let read = json!({"path": path, "encoding": encoding});
+        assert_eq!(told(&context, "read", read).await.1, expected, "{path}");
+    }
+    for path in ["long", "odd", "wide"] {
+        let text = read(&context, path).await.1;
+        assert!(
+            !text.contains('\u{fffd}') && !text.contains("some bytes"),
+            "{path}"
+        );
+        assert!(
+            text.contains("ä\n[the last line is too long to be shown whole]"),
+            "{path}"
+        );
+    }
+    let edit = |path: &str| json!({"path": path, "old_string": "h", "new_string": "H"});
+    assert_eq!(
+        told(&context, "edit", edit("little")).await.1,
+        "`little` is in UTF-16LE, not UTF-8: it cannot be edited"
+    );
+}
+
+#[tokio::test]
 async fn a_hard_link_is_replaced_and_a_link_refused() {
     let place = Place::new();
     let victim = place.outside.join("secret.txt");

@@ -124,16 +124,10 @@ impl Entry<'_> {
     }
 
     /// Opens the file for reading; not when it has become something else.
-    pub(in crate::tools) fn open(&self) -> Option<File> {
+    pub(in crate::tools) fn open(&self) -> Result<File, Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | QUIETLY;
-        let fd = open_at(
-            &self.node.fd,
-            Path::new(self.name),
-            flags,
-            self.tree.resolve,
-        )
-        .ok()?;
-        Some(File::from(fd))
+        let name = Path::new(self.name);
+        open_at(&self.node.fd, name, flags, self.tree.resolve).map(File::from)
     }
 }
 

@@ -13,6 +13,7 @@ mod repositories;
 mod running;
 mod ssh;
 mod tiers;
+mod unreadable;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -108,7 +108,7 @@ fn settings_are_found_behind_a_line_that_goes_on() {
 const NOBODY: u32 = 65534;
 
 /// Makes everything of a place theirs, where the tests run as root.
-fn give_away(place: &Place) {
+pub(super) fn give_away(place: &Place) {
     if rustix::process::geteuid().is_root() {
         let owner = format!("{NOBODY}:{NOBODY}");
         let output = Command::new("chown")
@@ -120,7 +120,7 @@ fn give_away(place: &Place) {
     }
 }
 
-fn as_nobody(command: &mut Command) -> &mut Command {
+pub(super) fn as_nobody(command: &mut Command) -> &mut Command {
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }

@@ -203,6 +203,22 @@ fn unknown_and_changed_servers_are_refused() {
     );
     let said = run(&place, "echo connected");
     assert_eq!(said.status, "error", "{said:?}");
+    assert!(
+        said.content.contains("somebody may be listening in") && !said.content.contains("by hand"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_a_command_says_of_keys_is_not_taken_for_the_servers() {
+    let place = Place::new();
+    let sshd = Sshd::start(&place, true);
+    let place = place.with_servers(json!({"web": sshd.entry()}));
+    let said = run(&place, "echo Host key verification failed. >&2; exit 1");
+    assert!(
+        said.content.contains("verification") && !said.content.contains("known_hosts"),
+        "{said:?}"
+    );
 }
 
 #[test]
