@@ -483,7 +483,7 @@ impl Walk<'_> {
         let length = self.path.len();
         push(&mut self.path, name);
         let path = Path::new(OsStr::from_bytes(&self.path));
-        let verdict = if is_git {
+        let verdict = if is_git && git::is_named_by_git(&self.path) {
             None
         } else {
             verdict(self.rules, path, name, kind)

@@ -361,3 +361,25 @@ fn the_accounts_of_the_machine_stay_as_they_are() {
     }
     assert_eq!(std::fs::read_to_string("/etc/passwd").unwrap(), accounts);
 }
+
+#[test]
+fn what_is_denied_is_hidden_inside_of_git_directories_too() {
+    let place = Place::new().with_settings(
+        json!({"sandbox": {"read_deny": ["vault", "notes.txt", "logs", "objects"]}}),
+    );
+    place
+        .bash("git init -q . && echo x > f && git add f && git commit -q -m first && git branch server.key && git branch vault/notes.txt")
+        .ok();
+    for name in [".env", "info/notes.txt", "vault/x", "modules/m/id_rsa"] {
+        place.write(&format!("work/.git/{name}"), "CANARY-SECRET");
+    }
+    let said = place.bash(
+        "cat .git/.env .git/info/notes.txt .git/vault/x .git/modules/m/id_rsa; grep -r CANARY .git; true",
+    );
+    assert!(!said.content.contains("CANARY"), "{said:?}");
+    // What git itself gave a name says nothing by it.
+    let said = place.bash(
+        "echo y >> f; git commit -q -a -m second && git log --format=%s server.key vault/notes.txt && git reflog | wc -l",
+    );
+    assert_eq!(said.ok(), "first\n2\n");
+}
