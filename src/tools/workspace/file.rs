@@ -132,7 +132,7 @@ impl Workspace {
         {
             real = name.into();
         }
-        if !self.policy.confined && is_in_proc(fd) {
+        if is_in_proc(fd) {
             return Err(ToolError::refused(format!(
                 "`{written}` lies in /proc: reading it is not allowed"
             )));

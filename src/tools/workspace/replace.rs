@@ -167,7 +167,7 @@ impl Workspace {
                 "`{written}` is protected: changing it is not allowed"
             )));
         }
-        if !self.policy.confined && is_in_proc(directory) {
+        if is_in_proc(directory) {
             return Err(ToolError::refused(format!(
                 "`{written}` lies in /proc: writing it is not allowed"
             )));

@@ -383,3 +383,30 @@ fn what_is_denied_is_hidden_inside_of_git_directories_too() {
     );
     assert_eq!(said.ok(), "first\n2\n");
 }
+
+#[test]
+fn what_other_programs_were_given_stays_theirs() {
+    let place = Place::new().with_settings(json!({"sandbox": {"read": ["/proc"]}}));
+    let mut other = std::process::Command::new("sleep")
+        .arg("600")
+        .env("GIVEN", "CANARY-OF-ANOTHER")
+        .spawn()
+        .unwrap();
+    let path = format!("/proc/{}/environ", other.id());
+    let mut said = vec![
+        place.tool("read", &json!({"path": path}), &[]),
+        place.tool("grep", &json!({"path": path, "pattern": "CANARY"}), &[]),
+        place.tool("read", &json!({"path": "/proc/self/environ"}), &[]),
+    ];
+    for tier in ["full", "landlock"] {
+        let parameters = json!({"command": "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; true"});
+        said.push(place.tool("bash", &parameters, &["--sandbox", tier]));
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    for said in &said {
+        assert!(!said.content.contains("CANARY"), "{said:?}");
+    }
+    let refused = said.iter().filter(|said| said.status == "refused");
+    assert_eq!(refused.count(), 3, "{said:?}");
+}
