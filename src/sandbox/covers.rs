@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use super::aliases::linked;
 use super::names::CONFIGURATION_NAMES;
 use super::plan::{Cover, How, Kept, Raw, Watch};
 use super::policy::Policy;
@@ -292,3 +293,9 @@ impl Covered {
         self.watches.dedup();
     }
 }
+            // Links outside of what is shown may lead into it.
+            for (real, _) in linked(directory) {
+                if let Some(root) = root_of(&real) {
+                    self.cover(root, &real, How::Hide);
+                }
+            }

@@ -65,7 +65,7 @@ impl Workspace {
         let old = self.old(&slot)?;
         if old
             .as_ref()
-            .is_some_and(|(stat, _)| self.is_another_name(&real, stat))
+            .is_some_and(|(stat, _)| Self::is_another_name(&self.policy.secrets(), &real, stat))
         {
             return Err(Self::secret(written));
         }

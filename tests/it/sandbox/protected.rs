@@ -363,6 +363,40 @@ fn the_accounts_of_the_machine_stay_as_they_are() {
 }
 
 #[test]
+fn what_a_link_leads_to_that_is_called_like_a_secret_is_hidden_from_every_tool() {
+    let place = Place::new();
+    place.write("work/a/b/plain.txt", "CANARY-SECRET");
+    place.write("work/a/b/other.txt", "FREE");
+    place.write("work/settings.txt", "SETTING=CANARY-SETTING");
+    std::fs::create_dir(place.path("work/keys")).unwrap();
+    symlink("../a/b/plain.txt", place.path("work/keys/server.key")).unwrap();
+    // Beside the configuration, outside of the workspace.
+    symlink("../work/settings.txt", place.path("conf/.env")).unwrap();
+    for path in ["a/b/plain.txt", "settings.txt"] {
+        for (tool, parameters) in [
+            ("read", json!({"path": path})),
+            ("grep", json!({"path": path, "pattern": "."})),
+            (
+                "edit",
+                json!({"path": path, "old_string": "CANARY", "new_string": "x"}),
+            ),
+            ("write", json!({"path": path, "content": "x"})),
+        ] {
+            let said = place.tool(tool, &parameters, &[]);
+            assert_eq!(said.status, "refused", "{tool} {path}: {said:?}");
+        }
+        let said = place.bash(&format!("cat {path}"));
+        assert!(
+            said.content.contains("Permission denied"),
+            "{path}: {said:?}"
+        );
+    }
+    let said = place.tool("grep", &json!({"path": ".", "pattern": "CANARY|FREE"}), &[]);
+    assert_eq!(said.ok(), "a/b/other.txt:1:FREE");
+    assert_eq!(place.read("work/a/b/plain.txt"), "CANARY-SECRET");
+}
+
+#[test]
 fn what_is_denied_is_hidden_inside_of_git_directories_too() {
     let place = Place::new().with_settings(
         json!({"sandbox": {"read_deny": ["vault", "notes.txt", "logs", "objects"]}}),
