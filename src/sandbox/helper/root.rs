@@ -62,6 +62,8 @@ pub(super) fn enter(plan: &Plan, identity: Identity, sources: Option<Sources>) -
     )
     .map_err(at("make a file system for temporary files"))?;
     attach_root(&root)?;
+    // Before Linux 6.15 the kernel takes no parts of a mount that lies nowhere. It goes before the root is changed.
+    place(&scratch, &root).map_err(at("place the file system for temporary files"))?;
     let blanks = Blanks::new(&scratch)?;
     let mut scratches = 0;
     for (index, wanted) in plan.places.iter().enumerate() {
@@ -94,9 +96,12 @@ pub(super) fn enter(plan: &Plan, identity: Identity, sources: Option<Sources>) -
 
 /// The new root lies over the old one until it takes its place.
 fn attach_root(root: &OwnedFd) -> Done<()> {
-    let over = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(at("open the root"))?;
+    let over = open_root().map_err(at("open the root"))?;
     place(root, over).map_err(at("place the new root"))
+}
+
+fn open_root() -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn put(root: &OwnedFd, mount: &OwnedFd, target: &Path) -> Done<()> {
@@ -358,6 +363,8 @@ fn kernel_is_at_least(major: u32, minor: u32) -> bool {
 
 fn pivot(root: &OwnedFd, whole_disk: bool) -> Done<()> {
     fchdir(root).map_err(at("enter the new root"))?;
+    // The file system for temporary files lies over it, whose parts have their own places by now.
+    unmount(".", UnmountFlags::DETACH).map_err(at("clear the new root"))?;
     pivot_root(".", ".").map_err(at("change the root"))?;
     // The old root lies over the new one now.
     unmount(".", UnmountFlags::DETACH).map_err(at("leave the old root"))?;
