@@ -78,7 +78,7 @@ impl Secrets<'_> {
 impl Root<'_> {
     fn holds(&self, policy: &Policy, identity: Identity) -> bool {
         let secrets = self.secrets.get_or_init(|| {
-            let found = look(policy, self.path, true).ok()?.into_iter();
+            let found = look(policy, self.path).ok()?.into_iter();
             let hidden = found.filter(|one| one.what == What::Cover(How::Hide));
             Some(hidden.map(|one| one.identity).collect())
         });

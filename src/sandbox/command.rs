@@ -316,7 +316,7 @@ impl Child {
                 Some((Report::Ended { status, limit }, _)) => {
                     let after = Arc::clone(&self.after);
                     let found = tokio::task::spawn_blocking(move || {
-                        let look = |root: &Path| look(&after.policy, root, true);
+                        let look = |root: &Path| look(&after.policy, root);
                         disarm_new(&after.searched, &after.before, look)
                     });
                     let found = found.await.map_err(io::Error::from)?;

@@ -96,6 +96,9 @@ pub(super) struct Cover {
     pub(super) how: How,
     /// Device and inode that were looked at; another one means that somebody changed the directory meanwhile.
     pub(super) identity: (u64, u64),
+    /// Whether others may have removed it meanwhile: it came while other commands ran, or stands where no command can
+    /// move it.
+    pub(super) may_be_gone: bool,
 }
 
 /// How something is covered.

@@ -275,7 +275,7 @@ fn read_only(file: impl AsFd, recursive: bool) -> std::io::Result<OwnedFd> {
     Ok(mount)
 }
 
-/// Lays one cover; what lies there must be what was looked at.
+/// Lays one cover; what lies there must be what was looked at, or gone where others may have removed it.
 fn lay(root: &OwnedFd, cover: &Cover, blanks: &Blanks) -> Done<()> {
     let failed = |error| at(format!("cover {:?} in {:?}", cover.path, cover.root))(error);
     let place_root = open_below(
@@ -287,20 +287,30 @@ fn lay(root: &OwnedFd, cover: &Cover, blanks: &Blanks) -> Done<()> {
             .unwrap_or(cover.root.path()),
     )
     .map_err(failed)?;
+    let gone = || {
+        if cover.may_be_gone {
+            Ok(())
+        } else {
+            Err(Failure::Changed)
+        }
+    };
     let Ok(under) = open_below(place_root, cover.path.path()) else {
-        return Err(Failure::Changed);
+        return gone();
     };
     let stat = fstat(&under).map_err(|error| failed(error.into()))?;
-    if (stat.st_dev, stat.st_ino) != cover.identity {
+    if (stat.st_dev, stat.st_ino) != cover.identity && !cover.may_be_gone {
         return Err(Failure::Changed);
     }
     let mount = match cover.how {
         How::Pin => take_open(&under, true),
         How::ReadOnly => read_only(&under, true),
-        How::Hide => blanks.cover(false),
-        How::HideDirectory => blanks.cover(true),
+        How::Hide | How::HideDirectory => blanks.cover(is_directory(stat.st_mode)),
     };
-    place(mount.map_err(failed)?, under).map_err(failed)
+    match mount.and_then(|mount| place(mount, under)) {
+        // It was removed after it was opened.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => gone(),
+        laid => laid.map_err(failed),
+    }
 }
 
 /// `/proc` of the new process namespace, and terminals of the command's own.

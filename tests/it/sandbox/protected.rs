@@ -444,3 +444,13 @@ fn what_other_programs_were_given_stays_theirs() {
     let refused = said.iter().filter(|said| said.status == "refused");
     assert_eq!(refused.count(), 3, "{said:?}");
 }
+
+#[test]
+fn no_other_root_lies_over_or_under_that_of_a_command() {
+    for confined in [true, false] {
+        let place = Place::new().with_settings(json!({"sandbox_paths": confined}));
+        let said =
+            place.bash("awk '$5 == \"/\"' /proc/self/mountinfo | wc -l; ls -id / /.. | cut -d' ' -f1 | uniq | wc -l");
+        assert_eq!(said.ok(), "1\n1\n", "{confined}");
+    }
+}
