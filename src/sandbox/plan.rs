@@ -218,6 +218,15 @@ pub(super) enum Report {
         /// The limit that ended it.
         limit: Option<Exceeded>,
     },
+    /// Something else stands where a cover was, which went with what lay under it.
+    Uncovered {
+        /// Where.
+        path: Raw,
+        /// What the cover was.
+        how: How,
+        /// Whether it was covered again.
+        again: bool,
+    },
     /// Something took a name that must not come into being, and now has another.
     MovedAside {
         /// The directory.

@@ -313,6 +313,30 @@ fn lay(root: &OwnedFd, cover: &Cover, blanks: &Blanks) -> Done<()> {
     }
 }
 
+/// Covers what stands at a path of the view where this process is; tells whether it does. For a directory there is
+/// nothing that could lie over it.
+pub(super) fn cover_again(path: &Path, how: How) -> std::io::Result<bool> {
+    let root = open_root()?;
+    let Ok(under) = open_below(&root, path.strip_prefix("/").unwrap_or(path)) else {
+        return Ok(false);
+    };
+    let mount = match how {
+        How::Pin | How::ReadOnly => read_only(&under, true),
+        How::Hide => {
+            let proc = open_below(&root, Path::new("proc"))?;
+            let mut blanks = PROC_HIDDEN.iter();
+            let Some(blank) = blanks.find_map(|name| open_below(&proc, Path::new(name)).ok())
+            else {
+                return Ok(false);
+            };
+            read_only(&blank, false)
+        }
+        How::HideDirectory => return Ok(false),
+    };
+    place(mount?, under)?;
+    Ok(true)
+}
+
 /// `/proc` of the new process namespace, and terminals of the command's own.
 fn pseudo_filesystems(root: &OwnedFd, blanks: &Blanks, processes: u64) -> Done<()> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID

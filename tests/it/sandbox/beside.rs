@@ -1,6 +1,82 @@
 //! What other programs and other commands do to a workspace while a command runs in it.
 
-use super::{Place, finished, started, until};
+use super::{Place, finished, started, until, wait_for};
+
+/// Saves a file as editors do: a new one takes the name.
+fn save(place: &Place, name: &str, content: &str) {
+    let new = format!("{name}.saved~");
+    place.write(&new, content);
+    std::fs::rename(place.path(&new), place.path(name)).unwrap();
+}
+
+#[test]
+fn what_was_replaced_while_a_command_ran_is_covered_again_and_told() {
+    let place = Place::new();
+    place.bash("git init -q .").ok();
+    let script = place.path("work/hook");
+    place.write("work/hook", "#!/bin/sh\n");
+    let config = place.path("work/.git/config");
+    let text = place.read("work/.git/config");
+    std::fs::write(
+        &config,
+        format!("{text}[core]\n\tpager = {}\n", script.display()),
+    )
+    .unwrap();
+    for name in ["deep/.env", "orch.yaml", "kept/.env", "far/.env"] {
+        place.write(&format!("work/{name}"), "CANARY-OLD\n");
+    }
+    let running = started(
+        &place,
+        &format!(
+            "touch ready; {}
+             while cat deep/.env || [ -w orch.yaml ] || [ -w hook ]; do sleep 0.05; done 2>/dev/null
+             mv deep shallow; mv kept elsewhere; mv far away
+             cat shallow/.env elsewhere/.env; echo evil >> orch.yaml; echo evil >> hook; touch moved; {}
+             while cat away/.env; do sleep 0.05; done 2>/dev/null; true",
+            wait_for("go"),
+            wait_for("again"),
+        ),
+    );
+    until("the command", || place.path("work/ready").exists());
+    save(&place, "work/deep/.env", "NEW\n");
+    save(&place, "work/orch.yaml", "agents: {}\n");
+    save(&place, "work/hook", "#!/bin/sh\ntrue\n");
+    // In place, which changes nothing for the command.
+    place.write("work/kept/.env", "CANARY-OLDER\n");
+    place.write("work/go", "");
+    until("all to be covered", || place.path("work/moved").exists());
+    assert_eq!(place.read("work/orch.yaml"), "agents: {}\n");
+    assert_eq!(place.read("work/hook"), "#!/bin/sh\ntrue\n");
+    save(&place, "work/away/.env", "NEW\n");
+    place.write("work/again", "");
+    let said: serde_json::Value = serde_json::from_str(&finished(running)).unwrap();
+    let content = said["content"].as_str().unwrap();
+    for (name, what) in [
+        (
+            "deep/.env",
+            "read or change the new one until it was hidden again",
+        ),
+        (
+            "far/.env",
+            "read or change the new one until it was hidden again",
+        ),
+        (
+            "orch.yaml",
+            "change the new one until it was protected again",
+        ),
+        ("hook", "change the new one until it was protected again"),
+    ] {
+        let path = place.path("work").join(name);
+        let words = format!("`{}` was replaced", path.display());
+        let told = content.lines().find(|line| line.contains(&words));
+        assert!(
+            told.is_some_and(|told| told.contains(what)),
+            "{name}: {content}"
+        );
+    }
+    assert_eq!(content.matches("was replaced").count(), 4, "{content}");
+    assert!(!content.contains("CANARY"), "{content}");
+}
 
 #[test]
 fn commands_start_beside_one_that_creates_and_removes_files() {
