@@ -21,7 +21,7 @@ use tokio::net::unix::pipe;
 use super::covers::{forget, look};
 use super::helper::NAME;
 use super::helper::channel::{pair, receive, send};
-use super::plan::{Exceeded, Plan, Raw, Report, Request};
+use super::plan::{Exceeded, How, Plan, Raw, Report, Request};
 use super::policy::Policy;
 use super::repository::{Before, disarm_new};
 use super::settings::Tier;
@@ -203,6 +203,8 @@ pub struct Child {
     /// The caller's ear on the command's own loopback, where [`Command::listen`] asked for one.
     pub listener: Option<TcpListener>,
     moved: Vec<Moved>,
+    /// What lost its cover, in words.
+    uncovered: Vec<String>,
     after: Arc<After>,
 }
 
@@ -244,6 +246,23 @@ fn warnings(moved: &[Moved], found: &[String]) -> Vec<String> {
         )
     });
     moved.chain(found.iter().cloned()).collect()
+}
+
+/// What lost its cover, in words.
+fn uncovered(path: &Path, how: How, again: bool) -> String {
+    let (kept, could) = match how {
+        How::Hide | How::HideDirectory => ("hidden", "read or change"),
+        How::ReadOnly | How::Pin => ("protected", "change"),
+    };
+    let until = if again {
+        format!(" until it was {kept} again")
+    } else {
+        String::new()
+    };
+    format!(
+        "`{}` was replaced by another program while the command ran, which could {could} the new one{until}",
+        path.display()
+    )
 }
 
 /// Something that took a protected name and was given another one.
@@ -316,10 +335,11 @@ impl Child {
                 Some((Report::Ended { status, limit }, _)) => {
                     let after = Arc::clone(&self.after);
                     let found = tokio::task::spawn_blocking(move || {
-                        let look = |root: &Path| look(&after.policy, root, true);
+                        let look = |root: &Path| look(&after.policy, root);
                         disarm_new(&after.searched, &after.before, look)
                     });
-                    let found = found.await.map_err(io::Error::from)?;
+                    let mut told = std::mem::take(&mut self.uncovered);
+                    told.append(&mut found.await.map_err(io::Error::from)?);
                     // The helper may be gone: then it has nothing to do either.
                     drop(send(self.socket.get_ref(), &Request::Done, &[]));
                     self.helper.wait().await?;
@@ -327,8 +347,11 @@ impl Child {
                         status: status.map(ExitStatus::from_raw),
                         limit,
                         moved: std::mem::take(&mut self.moved),
-                        found,
+                        found: told,
                     });
+                }
+                Some((Report::Uncovered { path, how, again }, _)) => {
+                    self.uncovered.push(uncovered(path.path(), how, again));
                 }
                 Some((
                     Report::MovedAside {
@@ -445,6 +468,7 @@ async fn start(
                         .filter(|_| tcp)
                         .map(TcpListener::from),
                     moved,
+                    uncovered: Vec::new(),
                     after: Arc::new(After {
                         policy: Arc::clone(policy),
                         searched: plan.searched.clone(),
@@ -483,6 +507,8 @@ async fn start(
                 from: directory.path().join(name.path()),
                 to: directory.path().join(now.path()),
             }),
+            // Nothing runs yet that could see it.
+            Some((Report::Uncovered { .. }, _)) => {}
             Some((Report::Ended { .. }, _)) | None => {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }

@@ -6,13 +6,20 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use super::aliases::linked;
 use super::names::CONFIGURATION_NAMES;
 use super::plan::{Cover, How, Kept, Raw, Watch};
 use super::policy::Policy;
-use super::repository::{Before, known};
+use super::repository::{Before, Note, known};
 use super::scan::{Cache, Found, Rules, Scan, ScanError, What};
 use super::started::started_in;
 use super::view::Roots;
+
+/// How often is looked at what changes under the eyes.
+const LOOKS: u32 = 20;
+
+/// How many of those wait for a moment at which nothing changes.
+const PATIENT: u32 = 3;
 
 /// Covers in the order in which they are laid, and watched names.
 #[derive(Debug, Default)]
@@ -31,31 +38,109 @@ pub(super) fn covers(
     whole_disk: bool,
     is_alone: bool,
 ) -> Result<Covered, ScanError> {
+    let note = Note::of(policy.state_dir.as_deref(), &policy.workspace);
+    let seen = if is_alone {
+        see(policy, roots)?
+    } else {
+        see_among_others(policy, roots, &note)?
+    };
     let mut covered = Covered::default();
     let mut started = BTreeSet::new();
-    for root in roots.scanned() {
-        let found = look(policy, root, is_alone)?;
+    for (root, found) in seen.found {
         started.append(&mut started_in(root, &found, policy));
-        if roots.are_searched(root) {
-            covered.before.append(known(root, &found));
-        }
         for one in found {
-            covered.add(root, one);
+            let is_new = |noted: &Before| !noted.hides(one.identity);
+            let may_be_gone = !roots.are_searched(root) || seen.noted.as_ref().is_some_and(is_new);
+            covered.add(root, one, may_be_gone);
         }
     }
     if let Some(repository) = &roots.repository {
         covered.git_directory(repository);
     }
+    // This may make the state directory, which nothing may make afterwards.
+    covered.before = seen.before.agreed(&note, is_alone);
     covered.configuration(policy, roots, &started, whole_disk);
     covered.order();
-    let state_dir = policy.state_dir.as_deref();
-    let before = covered.before;
-    covered.before = before.agreed(state_dir, &policy.workspace, is_alone);
     Ok(covered)
 }
 
+/// What was found in the directories that the view shows.
+struct Sight<'r> {
+    found: Vec<(&'r Path, Vec<Found>)>,
+    /// What of it is there before the command.
+    before: Before,
+    /// What was there before the first of the commands that run, where that is known.
+    noted: Option<Before>,
+}
+
+/// Looks at all of them.
+fn see<'r>(policy: &Policy, roots: &'r Roots) -> Result<Sight<'r>, ScanError> {
+    let mut found = Vec::new();
+    for root in roots.scanned() {
+        found.push((root.as_path(), look(policy, root)?));
+    }
+    Ok(Sight::new(policy, roots, found))
+}
+
+/// The same while other commands run, which may rename directories meanwhile. Where there is no moment at which
+/// nothing changes, it is enough when all is found that was secret before the first of those commands: what came
+/// later they made themselves, or could read as it came.
+fn see_among_others<'r>(
+    policy: &Policy,
+    roots: &'r Roots,
+    note: &Note,
+) -> Result<Sight<'r>, ScanError> {
+    for turn in 1..=LOOKS {
+        let (mut found, mut stood) = (Vec::new(), true);
+        for root in roots.scanned() {
+            let (here, stands) = if roots.are_searched(root) {
+                scan(policy, root, Scan::refresh_among_others)?
+            } else {
+                // No command can rename anything there.
+                (look(policy, root)?, true)
+            };
+            found.push((root.as_path(), here));
+            stood &= stands;
+        }
+        let mut sight = Sight::new(policy, roots, found);
+        // Whoever was first has written it by now, or has not begun to change anything.
+        let noted = note.read();
+        sight.noted = noted.filter(|noted| noted.is_under(policy.rules()));
+        let is_whole = |noted| sight.before.hides_all_of(noted);
+        if stood || turn > PATIENT && sight.noted.as_ref().is_some_and(is_whole) {
+            return Ok(sight);
+        }
+    }
+    Err(ScanError::Changing)
+}
+
+impl<'r> Sight<'r> {
+    fn new(policy: &Policy, roots: &Roots, found: Vec<(&'r Path, Vec<Found>)>) -> Self {
+        let mut before = Before::default();
+        before.add_rules(policy.rules());
+        for (root, found) in &found {
+            if roots.are_searched(root) {
+                before.append(known(root, found));
+            }
+        }
+        Self {
+            found,
+            before,
+            noted: None,
+        }
+    }
+}
+
 /// Looks at everything in a directory.
-pub(super) fn look(policy: &Policy, root: &Path, is_alone: bool) -> Result<Vec<Found>, ScanError> {
+pub(super) fn look(policy: &Policy, root: &Path) -> Result<Vec<Found>, ScanError> {
+    scan(policy, root, Scan::refresh)
+}
+
+fn scan<T>(
+    policy: &Policy,
+    root: &Path,
+    refresh: impl FnOnce(&mut Scan, &Path, &Rules<'_>) -> Result<T, ScanError>,
+) -> Result<T, ScanError> {
     let mut scans = policy
         .scans()
         .lock()
@@ -72,11 +157,7 @@ pub(super) fn look(policy: &Policy, root: &Path, is_alone: bool) -> Result<Vec<F
             || (real != root && policy.denies_entry(&real, relative))
     };
     let rules = Rules { denied: &denied };
-    let found = if is_alone {
-        scan.refresh(root, &rules)
-    } else {
-        scan.refresh_among_others(root, &rules)
-    }?;
+    let found = refresh(scan, root, &rules)?;
     if let Some(cache) = &cache
         && scan.is_worth_keeping()
     {
@@ -104,13 +185,14 @@ fn real_of(path: &Path) -> PathBuf {
 }
 
 impl Covered {
-    fn add(&mut self, root: &Path, found: Found) {
+    fn add(&mut self, root: &Path, found: Found, may_be_gone: bool) {
         match found.what {
             What::Cover(how) => self.covers.push(Cover {
                 root: root.into(),
                 path: Raw(found.path),
                 how,
                 identity: found.identity,
+                may_be_gone,
             }),
             What::Kept { is_link } => self.kept.push(Kept {
                 is_link,
@@ -213,6 +295,12 @@ impl Covered {
                 self.pin_above(root, directory);
                 self.cover(root, directory, How::Pin);
             }
+            // Links outside of what is shown may lead into it.
+            for (real, _) in linked(directory) {
+                if let Some(root) = root_of(&real) {
+                    self.cover(root, &real, How::Hide);
+                }
+            }
             for name in CONFIGURATION_NAMES {
                 let path = directory.join(std::ffi::OsStr::from_bytes(name));
                 let Some(root) = root_of(&path) else {
@@ -264,6 +352,7 @@ impl Covered {
             path: relative.into(),
             how,
             identity: (metadata.dev(), metadata.ino()),
+            may_be_gone: false,
         });
         true
     }
@@ -271,8 +360,13 @@ impl Covered {
     /// Outer covers first, one for each path: the strictest.
     fn order(&mut self) {
         let whole = |cover: &Cover| cover.root.path().join(cover.path.path());
-        self.covers
-            .sort_by_key(|cover| (whole(cover), std::cmp::Reverse(cover.how)));
+        self.covers.sort_by_key(|cover| {
+            (
+                whole(cover),
+                std::cmp::Reverse(cover.how),
+                cover.may_be_gone,
+            )
+        });
         self.covers.dedup_by_key(|cover| whole(cover));
         let mut hidden: Option<PathBuf> = None;
         self.covers.retain(|cover| {

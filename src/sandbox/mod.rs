@@ -24,6 +24,7 @@ mod turn;
 mod unavailable;
 mod view;
 
+pub use aliases::Secrets;
 pub use command::{
     Bind, Child, Command, Ended, Moved, Outcome, Program, SandboxError, probe, use_helper,
 };

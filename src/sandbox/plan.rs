@@ -96,6 +96,9 @@ pub(super) struct Cover {
     pub(super) how: How,
     /// Device and inode that were looked at; another one means that somebody changed the directory meanwhile.
     pub(super) identity: (u64, u64),
+    /// Whether others may have removed it meanwhile: it came while other commands ran, or stands where no command can
+    /// move it.
+    pub(super) may_be_gone: bool,
 }
 
 /// How something is covered.
@@ -214,6 +217,15 @@ pub(super) enum Report {
         status: Option<i32>,
         /// The limit that ended it.
         limit: Option<Exceeded>,
+    },
+    /// Something else stands where a cover was, which went with what lay under it.
+    Uncovered {
+        /// Where.
+        path: Raw,
+        /// What the cover was.
+        how: How,
+        /// Whether it was covered again.
+        again: bool,
     },
     /// Something took a name that must not come into being, and now has another.
     MovedAside {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -200,6 +201,13 @@ impl Policy {
     /// What was seen of the directories that may be read; copies of the policy share it.
     pub(super) fn scans(&self) -> &Mutex<BTreeMap<PathBuf, Scan>> {
         &self.scans
+    }
+
+    /// A number of the rules by which something is hidden in the directories that a command may write.
+    pub(super) fn rules(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.denied_whole, &self.private, &self.write).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Where what was seen of a directory is kept between processes; `real` is its real path.

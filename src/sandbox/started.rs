@@ -101,7 +101,7 @@ impl Policy {
             .filter(|root| root.is_dir() && root.parent().is_some() && path.starts_with(root))
             .any(|root| {
                 // Where nobody can tell, it may be.
-                look(self, root, true).map_or(true, |found| {
+                look(self, root).map_or(true, |found| {
                     started_in(root, &found, self)
                         .iter()
                         .any(|started| path.starts_with(started))

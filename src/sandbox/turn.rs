@@ -2,8 +2,17 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+
+/// How often the mark is asked for that another command stands in the way of: it does for two calls of the system,
+/// while it finds out whether it is alone.
+const TRIES: u32 = 200;
+
+/// How long between.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A mark on the workspace for as long as its file is open, wherever it is passed to.
 #[derive(Debug)]
@@ -34,11 +43,27 @@ pub(super) fn take(workspace: &Path) -> Turn {
     };
     let is_alone = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
     // A lock that cannot be had is somebody else's; then this command is not alone either.
-    let marked = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+    let marked = mark(&file);
     Turn {
         file: marked.then_some(file),
         is_alone,
     }
+}
+
+/// Makes the lock, if there is one, a shared one, which the kernel does in one step.
+fn mark(file: &OwnedFd) -> bool {
+    for _ in 0..TRIES {
+        match flock(file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => {}
+            marked => return marked.is_ok(),
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is never on the thread of the runtime"
+        )]
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 #[cfg(test)]
@@ -56,5 +81,23 @@ mod tests {
         assert!(!take(place.path()).is_alone);
         drop(second);
         assert!(take(place.path()).is_alone);
+    }
+
+    #[test]
+    fn one_that_finds_another_at_its_first_step_is_marked() {
+        let place = tempfile::tempdir().unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        let other = open(place.path(), flags, Mode::empty()).unwrap();
+        flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let turn = std::thread::scope(|scope| {
+            let taking = scope.spawn(|| take(place.path()));
+            let until = std::time::SystemTime::now() + 10 * PAUSE;
+            while !taking.is_finished() && std::time::SystemTime::now() < until {
+                std::thread::yield_now();
+            }
+            flock(&other, FlockOperation::NonBlockingLockShared).unwrap();
+            taking.join().unwrap()
+        });
+        assert!(turn.file.is_some() && !turn.is_alone, "{turn:?}");
     }
 }

@@ -112,7 +112,10 @@ impl Roots {
         };
         let outside = |paths: &[PathBuf]| -> Vec<PathBuf> {
             let paths = top_level(paths).into_iter().map(real);
-            paths.filter(|path| !path.starts_with(&workspace)).collect()
+            // A command has a `/proc` of its own.
+            let own = [workspace.as_path(), Path::new("/proc")];
+            let is_own = |path: &PathBuf| own.iter().any(|own| path.starts_with(own));
+            paths.filter(|path| !is_own(path)).collect()
         };
         let (read, write) = (outside(&policy.read), outside(&policy.write));
         let path = system::path_of(policy);

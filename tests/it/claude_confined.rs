@@ -6,19 +6,19 @@ use crate::support::{Context, Ran};
 /// that it is told to start.
 const CLI: &str = r#"#!/usr/bin/python3
 import json, os, socket, subprocess, sys
-if sys.argv[1] == "--version":
-    print("2.1.330 (Claude Code)"); sys.exit()
-if sys.argv[1] == "auth":
-    print('{"loggedIn": true}'); sys.exit()
-prompt = sys.stdin.read()
-def flag(name):
-    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
 def can(what):
     try:
         what(); return True
     except OSError:
         return False
 home, work = os.environ["HOME"], os.path.dirname(os.path.abspath(sys.argv[0]))
+if sys.argv[1] in ("--version", "auth"):
+    # What it may do then shows by what is left.
+    can(lambda: open(home + "/.ssh/id") and open(work + "/asked", "w"))
+    print("2.1.330 (Claude Code)" if sys.argv[1] == "--version" else '{"loggedIn": true}'); sys.exit()
+prompt = sys.stdin.read()
+def flag(name):
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
 seen = {
     "keys": sorted(name for name in os.environ if name.endswith("_KEY")),
     "ssh": can(lambda: open(home + "/.ssh/id").read()),
@@ -135,6 +135,16 @@ fn with_tools_of_its_own_it_works_on_the_workspace() {
         (&true.into(), &false.into(), &false.into())
     );
     assert!(context.work().join("new").exists());
+}
+
+#[test]
+fn questions_to_it_are_confined_too() {
+    for more in ["", ", native_tools: true"] {
+        let context = context(more);
+        run(&context, &[]).exits(0);
+        context.orch(&["--health"]).exits(0);
+        assert!(!context.work().join("asked").exists());
+    }
 }
 
 #[test]

@@ -20,12 +20,14 @@ const MEMORY: u64 = 16 << 30;
 pub(super) struct Seen<'a> {
     /// Its binary.
     pub(super) binary: &'a Path,
-    /// The files of the run.
-    pub(super) run: &'a Path,
+    /// What it may read besides: the files of the run.
+    pub(super) read: Vec<&'a Path>,
     /// Where it keeps its own state; the user's, where the login is there.
     pub(super) config: Option<&'a Path>,
     /// Our tools.
     pub(super) bridge: Option<&'a ToolBridge>,
+    /// Whether it works on the workspace.
+    pub(super) workspace: bool,
 }
 
 /// Whether the CLI runs in a sandbox under this policy: the tier without namespaces cannot give it a
@@ -48,8 +50,8 @@ pub(super) fn command(
     policy.limits.memory = policy.limits.memory.max(MEMORY);
     // Which programs its shell may start is for the tools of ours; the CLI itself must start.
     policy.allowed_commands.clear();
-    let mut binds = vec![read(seen.run)];
-    if !(spec.native_tools && seen.binary.starts_with(&policy.workspace)) {
+    let mut binds: Vec<Bind> = seen.read.iter().map(|path| read(path)).collect();
+    if !(seen.workspace && seen.binary.starts_with(&policy.workspace)) {
         binds.push(read(&package(seen.binary, &policy)));
     }
     match seen.config {
@@ -60,9 +62,6 @@ pub(super) fn command(
         binds.extend(bridge.socket.parent().map(write));
         binds.extend(bridge.relay.first().map(|program| read(Path::new(program))));
     }
-    if !spec.native_tools {
-        binds.push(read(start.directory));
-    }
     let program = std::iter::once(OsString::from(start.program));
     Command {
         program: Program::Arguments(program.chain(start.arguments.iter().cloned()).collect()),
@@ -70,7 +69,7 @@ pub(super) fn command(
         environment: start.variables(),
         input: Input::Pipe,
         binds,
-        workspace: spec.native_tools,
+        workspace: seen.workspace,
         listen: Some(PORT),
         policy: Arc::new(policy),
         temporary: None,

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::providers::{FaultKind, ProviderError};
 
-use super::child::{Child, Start};
+use super::child::Start;
+use super::confine::Seen;
 use super::run::{Answer, ask};
 use super::version::{self, Binary, Version};
 use super::{ClaudeCli, argv};
@@ -67,7 +68,14 @@ impl ClaudeCli {
             environment: &environment,
             directory: Path::new("/"),
         };
-        let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
+        let seen = Seen {
+            binary: &binary.path,
+            read: Vec::new(),
+            config: None,
+            bridge: None,
+            workspace: false,
+        };
+        let (child, pipes, _serving) = self.start(start, &seen).await?;
         let answer = tokio::time::timeout(LIMIT, ask(child, pipes)).await;
         let Ok(answer) = answer else {
             let message = format!("`{} {}` does not end", self.spec.cli_path, words.join(" "));

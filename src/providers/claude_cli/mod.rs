@@ -44,13 +44,13 @@ use crate::store::{Durability, Store};
 use crate::usage::{Meter, Usd};
 
 use argv::{SessionChoice, Spec};
-use child::{Child, Start};
+use child::{Child, Pipes, Start};
 use confine::Seen;
 use files::RunFiles;
 use gate::Gate;
 use money::Bill;
 use outcome::{Circumstances, decide};
-use proxy::Way;
+use proxy::{Serving, Way};
 use run::{Ran, Watching, drive};
 use version::{Binary, Version};
 
@@ -240,17 +240,16 @@ impl ClaudeCli {
         } else {
             None
         };
+        let native = self.spec.native_tools;
         let seen = Seen {
             binary: &attempt.binary.path,
-            run: files.path(),
+            read: std::iter::once(files.path())
+                .chain((!native).then_some(directory.as_path()))
+                .collect(),
             config: config.as_deref(),
             bridge: request.own_loop.bridge.as_ref(),
+            workspace: native,
         };
-        let way = Way::of(&self.spec);
-        let policy = confine::is_confined(&self.spec);
-        if policy.is_some() {
-            environment.extend(way.variables(&self.spec));
-        }
         let start = Start {
             program: &attempt.binary.path,
             arguments: &arguments,
@@ -258,22 +257,7 @@ impl ClaudeCli {
             environment: &environment,
             directory: &directory,
         };
-        let (child, pipes, _serving) = if let Some(policy) = policy {
-            let command = confine::command(&self.spec, policy, &start, &seen);
-            let mut child = command
-                .spawn()
-                .await
-                .map_err(|error| self.not_confined(&error))?;
-            let door = child.listener.take();
-            let serving = door.map(|door| proxy::serve(door, way)).transpose();
-            let serving = serving.map_err(|error| self.internal(&error))?;
-            let (child, pipes) =
-                Child::confined(child).map_err(|error| self.cannot_start(&error))?;
-            (child, pipes, serving)
-        } else {
-            let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
-            (child, pipes, None)
-        };
+        let (child, pipes, _serving) = self.start(start, &seen).await?;
         let watching = Watching {
             clocks: &request.clocks,
             bridge: request.own_loop.bridge.as_ref(),
@@ -303,6 +287,35 @@ impl ClaudeCli {
         };
         let (outcome, bill) = decide(heard, &ended, &circumstances);
         Ok((outcome, bill, began))
+    }
+
+    /// Starts the CLI, in a sandbox where there is one; its way out is open as long as what is given last.
+    async fn start(
+        &self,
+        start: Start<'_>,
+        seen: &Seen<'_>,
+    ) -> Result<(Child, Pipes, Option<Serving>), Box<ProviderError>> {
+        let Some(policy) = confine::is_confined(&self.spec) else {
+            let (child, pipes) = Child::spawn(&start).map_err(|error| self.cannot_start(&error))?;
+            return Ok((child, pipes, None));
+        };
+        let way = Way::of(&self.spec);
+        let own = start.environment.iter().cloned();
+        let environment: Vec<_> = own.chain(way.variables(&self.spec)).collect();
+        let start = Start {
+            environment: &environment,
+            ..start
+        };
+        let command = confine::command(&self.spec, policy, &start, seen);
+        let mut child = command
+            .spawn()
+            .await
+            .map_err(|error| self.not_confined(&error))?;
+        let door = child.listener.take();
+        let serving = door.map(|door| proxy::serve(door, way)).transpose();
+        let serving = serving.map_err(|error| self.internal(&error))?;
+        let (child, pipes) = Child::confined(child).map_err(|error| self.cannot_start(&error))?;
+        Ok((child, pipes, serving))
     }
 
     fn command(&self, attempt: &Attempt<'_>, files: &RunFiles) -> std::io::Result<Spec> {

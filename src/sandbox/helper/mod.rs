@@ -5,6 +5,7 @@
 //! the kernel ends all others. The helper has one thread and starts no runtime.
 
 mod addresses;
+mod again;
 mod answer;
 pub(super) mod channel;
 mod confine;

@@ -17,6 +17,7 @@ use super::super::plan::{Place, Plan, Report, Request};
 use super::super::repository::disarm_new;
 use super::super::scan::{Rules, Scan};
 use super::super::settings::{Network, Tier};
+use super::again::View;
 use super::answer::Answerer;
 use super::channel::{pair, receive, send};
 use super::failure::{Done, Failure, at};
@@ -76,9 +77,9 @@ fn serve(caller: &OwnedFd, files: Vec<OwnedFd>) -> Done<()> {
     let guard = Guard::new(&plan)?;
     let without_mounts = WithoutMounts::new(&plan)?;
     let (up, down) = pair().map_err(at("make a socket"))?;
-    let child = start(&plan, down, &up)?;
+    let (child, view) = start(&plan, down, &up)?;
     forget_streams().map_err(at("let go of the streams"))?;
-    let ended = watch(caller, &up, &guard, child, plan.network)?;
+    let ended = watch(caller, &up, (&guard, view.as_ref()), child, plan.network)?;
     // What still runs without a namespace could plant something after the last look.
     for report in without_mounts.finish().into_iter().chain(guard.finish()) {
         tell(caller, &report);
@@ -166,8 +167,8 @@ fn make_temporary(plan: &Plan, temporary: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Starts the first process of the new namespaces.
-fn start(plan: &Plan, down: OwnedFd, up: &OwnedFd) -> Done<Pid> {
+/// Starts the first process of the new namespaces; gives its view, where it has one of its own.
+fn start(plan: &Plan, down: OwnedFd, up: &OwnedFd) -> Done<(Pid, Option<View>)> {
     let (identity, sources) = prepare(plan)?;
     let namespaces = match plan.tier {
         Tier::Full => {
@@ -181,10 +182,11 @@ fn start(plan: &Plan, down: OwnedFd, up: &OwnedFd) -> Done<Pid> {
         }
         Tier::Landlock | Tier::Off => 0,
     };
+    let has_view = namespaces != 0;
     match clone(namespaces).map_err(at("make namespaces"))? {
         None => {
-            // The maps must be written before anything else.
-            if identity.owner.is_some() && !matches!(receive::<()>(&down), Ok(Some(_))) {
+            // The maps must be written before anything else, and the view opened.
+            if has_view && !matches!(receive::<()>(&down), Ok(Some(_))) {
                 super::identity::leave(1);
             }
             inner::run(Prepared {
@@ -196,6 +198,8 @@ fn start(plan: &Plan, down: OwnedFd, up: &OwnedFd) -> Done<Pid> {
         }
         Some(child) => {
             drop(down);
+            // Without it what is replaced is only told.
+            let view = has_view.then(|| View::of(child).ok()).flatten();
             if identity.owner.is_some() {
                 let both = |inside, outside| (inside, outside);
                 write_maps(
@@ -204,12 +208,14 @@ fn start(plan: &Plan, down: OwnedFd, up: &OwnedFd) -> Done<Pid> {
                     both(identity.inside.1, identity.outside.1),
                 )
                 .map_err(at("map the user"))?;
+            }
+            if has_view {
                 send(up, &(), &[]).map_err(at("start the first process"))?;
             }
             if let Some(maker) = sources.and_then(|sources| sources.maker) {
                 reap(maker);
             }
-            Ok(child)
+            Ok((child, view))
         }
     }
 }
@@ -248,7 +254,7 @@ fn forget_streams() -> std::io::Result<()> {
 fn watch(
     caller: &OwnedFd,
     up: &OwnedFd,
-    guard: &Guard<'_>,
+    (guard, view): (&Guard<'_>, Option<&View>),
     child: Pid,
     network: Network,
 ) -> Done<Report> {
@@ -275,6 +281,7 @@ fn watch(
         if of_guard {
             guard.notices().inspect(|notices| notices.drain());
             guard.sweep().iter().for_each(|report| tell(caller, report));
+            view.inspect(|view| guard.cover_again(view));
         }
         if of_inside {
             match receive::<Report>(up) {

@@ -62,6 +62,8 @@ pub(super) fn enter(plan: &Plan, identity: Identity, sources: Option<Sources>) -
     )
     .map_err(at("make a file system for temporary files"))?;
     attach_root(&root)?;
+    // Before Linux 6.15 the kernel takes no parts of a mount that lies nowhere. It goes before the root is changed.
+    place(&scratch, &root).map_err(at("place the file system for temporary files"))?;
     let blanks = Blanks::new(&scratch)?;
     let mut scratches = 0;
     for (index, wanted) in plan.places.iter().enumerate() {
@@ -94,9 +96,12 @@ pub(super) fn enter(plan: &Plan, identity: Identity, sources: Option<Sources>) -
 
 /// The new root lies over the old one until it takes its place.
 fn attach_root(root: &OwnedFd) -> Done<()> {
-    let over = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(at("open the root"))?;
+    let over = open_root().map_err(at("open the root"))?;
     place(root, over).map_err(at("place the new root"))
+}
+
+fn open_root() -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn put(root: &OwnedFd, mount: &OwnedFd, target: &Path) -> Done<()> {
@@ -270,7 +275,7 @@ fn read_only(file: impl AsFd, recursive: bool) -> std::io::Result<OwnedFd> {
     Ok(mount)
 }
 
-/// Lays one cover; what lies there must be what was looked at.
+/// Lays one cover; what lies there must be what was looked at, or gone where others may have removed it.
 fn lay(root: &OwnedFd, cover: &Cover, blanks: &Blanks) -> Done<()> {
     let failed = |error| at(format!("cover {:?} in {:?}", cover.path, cover.root))(error);
     let place_root = open_below(
@@ -282,20 +287,54 @@ fn lay(root: &OwnedFd, cover: &Cover, blanks: &Blanks) -> Done<()> {
             .unwrap_or(cover.root.path()),
     )
     .map_err(failed)?;
+    let gone = || {
+        if cover.may_be_gone {
+            Ok(())
+        } else {
+            Err(Failure::Changed)
+        }
+    };
     let Ok(under) = open_below(place_root, cover.path.path()) else {
-        return Err(Failure::Changed);
+        return gone();
     };
     let stat = fstat(&under).map_err(|error| failed(error.into()))?;
-    if (stat.st_dev, stat.st_ino) != cover.identity {
+    if (stat.st_dev, stat.st_ino) != cover.identity && !cover.may_be_gone {
         return Err(Failure::Changed);
     }
     let mount = match cover.how {
         How::Pin => take_open(&under, true),
         How::ReadOnly => read_only(&under, true),
-        How::Hide => blanks.cover(false),
-        How::HideDirectory => blanks.cover(true),
+        How::Hide | How::HideDirectory => blanks.cover(is_directory(stat.st_mode)),
     };
-    place(mount.map_err(failed)?, under).map_err(failed)
+    match mount.and_then(|mount| place(mount, under)) {
+        // It was removed after it was opened.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => gone(),
+        laid => laid.map_err(failed),
+    }
+}
+
+/// Covers what stands at a path of the view where this process is; tells whether it does. For a directory there is
+/// nothing that could lie over it.
+pub(super) fn cover_again(path: &Path, how: How) -> std::io::Result<bool> {
+    let root = open_root()?;
+    let Ok(under) = open_below(&root, path.strip_prefix("/").unwrap_or(path)) else {
+        return Ok(false);
+    };
+    let mount = match how {
+        How::Pin | How::ReadOnly => read_only(&under, true),
+        How::Hide => {
+            let proc = open_below(&root, Path::new("proc"))?;
+            let mut blanks = PROC_HIDDEN.iter();
+            let Some(blank) = blanks.find_map(|name| open_below(&proc, Path::new(name)).ok())
+            else {
+                return Ok(false);
+            };
+            read_only(&blank, false)
+        }
+        How::HideDirectory => return Ok(false),
+    };
+    place(mount?, under)?;
+    Ok(true)
 }
 
 /// `/proc` of the new process namespace, and terminals of the command's own.
@@ -358,6 +397,8 @@ fn kernel_is_at_least(major: u32, minor: u32) -> bool {
 
 fn pivot(root: &OwnedFd, whole_disk: bool) -> Done<()> {
     fchdir(root).map_err(at("enter the new root"))?;
+    // The file system for temporary files lies over it, whose parts have their own places by now.
+    unmount(".", UnmountFlags::DETACH).map_err(at("clear the new root"))?;
     pivot_root(".", ".").map_err(at("change the root"))?;
     // The old root lies over the new one now.
     unmount(".", UnmountFlags::DETACH).map_err(at("leave the old root"))?;

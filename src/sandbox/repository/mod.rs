@@ -7,10 +7,12 @@ mod hidden;
 mod parse;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
@@ -18,7 +20,7 @@ use rustix::io::Errno;
 
 use super::plan::{How, Raw};
 use super::scan::{Found, ScanError, What};
-pub(super) use before::Before;
+pub(super) use before::{Before, Note};
 use git::Git;
 pub(super) use settings::{Setting, names_program, settings};
 
@@ -154,10 +156,17 @@ pub(super) fn known(root: &Path, found: &[Found]) -> Before {
     let mut before = Before::default();
     let flags = hidden::PLACE.difference(OFlags::NOFOLLOW);
     let top = open(root, flags, Mode::empty());
+    let mut named = BTreeSet::new();
     for one in found {
         match one.what {
             What::Repository => before.add(one.identity, Before::REPOSITORY),
             What::Cover(How::HideDirectory) => before.add(one.identity, Before::HIDDEN),
+            What::Cover(How::Hide) => {
+                if !is_socket(root, one) && named.insert(&one.path) {
+                    before.add_secret(one.identity);
+                }
+                continue;
+            }
             _ => continue,
         }
         // What cannot be read is not known.
@@ -171,6 +180,13 @@ pub(super) fn known(root: &Path, found: &[Found]) -> Before {
         }
     }
     before
+}
+
+/// Whether it is a socket, which comes and goes with the program that listens on it.
+fn is_socket(root: &Path, one: &Found) -> bool {
+    let path = root.join(OsStr::from_bytes(&one.path));
+    path.symlink_metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// The git directory that was found; `None` when it is gone again.

@@ -171,9 +171,17 @@ pub(super) fn bare(directory: &OwnedFd, found: &mut Vec<Found>) {
     keep_parts(directory, b"", found);
 }
 
-/// Whether a path lies in a `.git`, where names say nothing: a branch may be called as a key is.
+/// Whether a path lies in a `.git`.
 pub(super) fn is_within(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').any(|name| name == b".git")
+}
+
+/// Whether a path in a `.git` lies where names say nothing: a branch may be called as a key is, and an object as
+/// anything that is written in hexadecimal.
+pub(super) fn is_named_by_git(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/')
+        .skip_while(|name| *name != b".git")
+        .any(|name| matches!(name, b"logs" | b"objects" | b"refs"))
 }
 
 /// Keeps a git directory that lies in a `.git` where it is.
@@ -258,6 +266,20 @@ pub(in crate::sandbox) fn external_directory(workspace: &Path) -> Option<PathBuf
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_git_gave() {
+        for path in [
+            ".git/refs",
+            "a/.git/objects/db",
+            ".git/modules/m/logs/x/.env",
+        ] {
+            assert!(is_named_by_git(path.as_bytes()), "{path}");
+        }
+        for path in [".git", ".git/.env", "refs/.git/info/x", ".git/modules/m/x"] {
+            assert!(!is_named_by_git(path.as_bytes()), "{path}");
+        }
+    }
 
     #[test]
     fn what_lies_in_a_git_directory() {

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, openat2, statat};
+use rustix::io::Errno;
 
 use super::seen::identity;
 use super::tree::{Node, push};
@@ -133,7 +134,11 @@ fn list(
     let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
     let mut entries = RawDir::new(&directory, &mut buffer);
     while let Some(entry) = entries.next() {
-        let entry = entry?;
+        let entry = match entry {
+            // It was removed while it was read.
+            Err(Errno::NOENT) => return Ok(()),
+            entry => entry?,
+        };
         let name = entry.file_name().to_bytes();
         match entry.file_type() {
             FileType::RegularFile | FileType::Unknown => {

@@ -27,9 +27,6 @@ const TICK: Duration = Duration::from_millis(12);
 /// A clock that was set back less than this leaves [`UNCERTAIN`] its sense, nanoseconds.
 const SET_BACK: i64 = 1_000_000_000;
 
-/// How often a workspace is looked at that changes meanwhile.
-const LOOKS: u32 = 20;
-
 /// How many entries are read in the time that it takes to open a directory, roughly.
 const OPENING: usize = 40;
 
@@ -135,29 +132,24 @@ impl Node {
 }
 
 impl Scan {
-    /// The same while other commands run, which may rename directories while they are looked at: tells only what
-    /// was there at one moment.
+    /// The same while other commands run, which may rename directories while they are looked at: tells as well
+    /// whether all that was there at one moment.
     pub(in crate::sandbox) fn refresh_among_others(
         &mut self,
         workspace: &Path,
         rules: &Rules<'_>,
-    ) -> Result<Vec<Found>, ScanError> {
-        for _ in 0..LOOKS {
-            let found = self.refresh(workspace, rules)?;
-            // Two changes within one tick of the file system's clock have one time.
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is never on the thread of the runtime"
-            )]
-            std::thread::sleep(TICK);
-            let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-            let directory = open(workspace, flags, Mode::empty()).map_err(io::Error::from)?;
-            let stands = |node: &Node| stands(directory.as_fd(), node, &mut Vec::new());
-            if self.root.as_ref().is_some_and(stands) {
-                return Ok(found);
-            }
-        }
-        Err(ScanError::Changing)
+    ) -> Result<(Vec<Found>, bool), ScanError> {
+        let found = self.refresh(workspace, rules)?;
+        // Two changes within one tick of the file system's clock have one time.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is never on the thread of the runtime"
+        )]
+        std::thread::sleep(TICK);
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let directory = open(workspace, flags, Mode::empty()).map_err(io::Error::from)?;
+        let stands = |node: &Node| stands(directory.as_fd(), node, &mut Vec::new());
+        Ok((found, self.root.as_ref().is_some_and(stands)))
     }
 
     /// Looks at the workspace again and tells what must be covered.
@@ -424,7 +416,11 @@ impl Walk<'_> {
         let mut buffer = vec![MaybeUninit::uninit(); 64 << 10];
         let mut entries = RawDir::new(&directory, &mut buffer);
         while let Some(entry) = entries.next() {
-            let entry = entry.map_err(io::Error::from)?;
+            let entry = match entry {
+                // It was removed while it was read.
+                Err(Errno::NOENT) => return Ok(None),
+                entry => entry.map_err(io::Error::from)?,
+            };
             let entry_name = entry.file_name().to_bytes();
             if matches!(entry_name, b"." | b"..") {
                 continue;
@@ -483,7 +479,7 @@ impl Walk<'_> {
         let length = self.path.len();
         push(&mut self.path, name);
         let path = Path::new(OsStr::from_bytes(&self.path));
-        let verdict = if is_git {
+        let verdict = if is_git && git::is_named_by_git(&self.path) {
             None
         } else {
             verdict(self.rules, path, name, kind)

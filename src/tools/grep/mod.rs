@@ -137,6 +137,7 @@ fn find(
     };
     let kept = AtomicUsize::new(0);
     let policy = workspace.policy();
+    let secrets = policy.secrets();
     let start = || {
         let searching = Searching::new(matcher, redactor, around, most);
         (searching, Found::default())
@@ -161,7 +162,7 @@ fn find(
         let lines = searching.file(|| entry.shown(), reader);
         let is_secret = || {
             rustix::fs::fstat(&file)
-                .is_ok_and(|stat| workspace.is_another_name(&entry.real(), &stat))
+                .is_ok_and(|stat| Workspace::is_another_name(&secrets, &entry.real(), &stat))
         };
         if let Some(lines) = lines.filter(|lines| !lines.binary && !is_secret()) {
             if kept.fetch_add(lines.kept, Ordering::Relaxed) > KEPT {

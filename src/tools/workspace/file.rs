@@ -12,6 +12,7 @@ use super::open::{QUIETLY, is_in_proc, open_at, path_of};
 use super::replace::before;
 use super::rules::Rules;
 use super::{Access, Place, Tree, Workspace, path};
+use crate::sandbox::Secrets;
 use crate::tools::{Before, Change, ToolError};
 
 /// A regular file, open for reading.
@@ -132,7 +133,7 @@ impl Workspace {
         {
             real = name.into();
         }
-        if !self.policy.confined && is_in_proc(fd) {
+        if is_in_proc(fd) {
             return Err(ToolError::refused(format!(
                 "`{written}` lies in /proc: reading it is not allowed"
             )));
@@ -144,7 +145,7 @@ impl Workspace {
                 || self
                     .policy
                     .is_secret(&place.root.path.join(&place.relative))
-                || self.is_another_name(&real, stat)
+                || Self::is_another_name(&self.policy.secrets(), &real, stat)
         };
         if hidden {
             Err(Self::secret(written))
@@ -154,11 +155,13 @@ impl Workspace {
     }
 
     /// Whether a file is a secret under an ordinary name.
-    pub(in crate::tools) fn is_another_name(&self, real: &Path, stat: &Stat) -> bool {
+    pub(in crate::tools) fn is_another_name(
+        secrets: &Secrets<'_>,
+        real: &Path,
+        stat: &Stat,
+    ) -> bool {
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && self
-                .policy
-                .is_secret_by_another_name(real, stat.st_dev, stat.st_ino, stat.st_nlink)
+            && secrets.hold(real, (stat.st_dev, stat.st_ino), stat.st_nlink)
     }
 
     pub(super) fn not_regular(written: &str) -> ToolError {

@@ -71,7 +71,7 @@ impl Workspace {
         }
         if old
             .as_ref()
-            .is_some_and(|(stat, _)| self.is_another_name(&real, stat))
+            .is_some_and(|(stat, _)| Self::is_another_name(&self.policy.secrets(), &real, stat))
         {
             return Err(Self::secret(written));
         }
@@ -179,7 +179,7 @@ impl Workspace {
                 "`{written}` is protected: changing it is not allowed"
             )));
         }
-        if !self.policy.confined && is_in_proc(directory) {
+        if is_in_proc(directory) {
             return Err(ToolError::refused(format!(
                 "`{written}` lies in /proc: writing it is not allowed"
             )));

@@ -1,6 +1,7 @@
 //! The sandbox of commands on the kernel that the tests run on: through `orch tool bash` as a user would, and
 //! through the library where a caller talks to a running command.
 
+mod beside;
 mod development;
 mod fuzz;
 mod leftovers;
@@ -17,7 +18,7 @@ mod unreadable;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use orch::sandbox::{Policy, SandboxSettings, use_helper};
@@ -204,6 +205,27 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// A script in a sandbox of its own that goes on until it is waited for.
+pub fn started(place: &Place, script: &str) -> Child {
+    let mut child = place.command("bash", &[]).spawn().unwrap();
+    let parameters = json!({"command": script, "timeout": 120}).to_string();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(parameters.as_bytes()).unwrap();
+    child
+}
+
+#[track_caller]
+pub fn finished(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits in a script for a file.
+pub fn wait_for(name: &str) -> String {
+    format!("while [ ! -e {name} ]; do sleep 0.05; done")
 }
 
 /// Whether random tests run at full length.

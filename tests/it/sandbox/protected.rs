@@ -361,3 +361,96 @@ fn the_accounts_of_the_machine_stay_as_they_are() {
     }
     assert_eq!(std::fs::read_to_string("/etc/passwd").unwrap(), accounts);
 }
+
+#[test]
+fn what_a_link_leads_to_that_is_called_like_a_secret_is_hidden_from_every_tool() {
+    let place = Place::new();
+    place.write("work/a/b/plain.txt", "CANARY-SECRET");
+    place.write("work/a/b/other.txt", "FREE");
+    place.write("work/settings.txt", "SETTING=CANARY-SETTING");
+    std::fs::create_dir(place.path("work/keys")).unwrap();
+    symlink("../a/b/plain.txt", place.path("work/keys/server.key")).unwrap();
+    // Beside the configuration, outside of the workspace.
+    symlink("../work/settings.txt", place.path("conf/.env")).unwrap();
+    for path in ["a/b/plain.txt", "settings.txt"] {
+        for (tool, parameters) in [
+            ("read", json!({"path": path})),
+            ("grep", json!({"path": path, "pattern": "."})),
+            (
+                "edit",
+                json!({"path": path, "old_string": "CANARY", "new_string": "x"}),
+            ),
+            ("write", json!({"path": path, "content": "x"})),
+        ] {
+            let said = place.tool(tool, &parameters, &[]);
+            assert_eq!(said.status, "refused", "{tool} {path}: {said:?}");
+        }
+        let said = place.bash(&format!("cat {path}"));
+        assert!(
+            said.content.contains("Permission denied"),
+            "{path}: {said:?}"
+        );
+    }
+    let said = place.tool("grep", &json!({"path": ".", "pattern": "CANARY|FREE"}), &[]);
+    assert_eq!(said.ok(), "a/b/other.txt:1:FREE");
+    assert_eq!(place.read("work/a/b/plain.txt"), "CANARY-SECRET");
+}
+
+#[test]
+fn what_is_denied_is_hidden_inside_of_git_directories_too() {
+    let place = Place::new().with_settings(
+        json!({"sandbox": {"read_deny": ["vault", "notes.txt", "logs", "objects"]}}),
+    );
+    place
+        .bash("git init -q . && echo x > f && git add f && git commit -q -m first && git branch server.key && git branch vault/notes.txt")
+        .ok();
+    for name in [".env", "info/notes.txt", "vault/x", "modules/m/id_rsa"] {
+        place.write(&format!("work/.git/{name}"), "CANARY-SECRET");
+    }
+    let said = place.bash(
+        "cat .git/.env .git/info/notes.txt .git/vault/x .git/modules/m/id_rsa; grep -r CANARY .git; true",
+    );
+    assert!(!said.content.contains("CANARY"), "{said:?}");
+    // What git itself gave a name says nothing by it.
+    let said = place.bash(
+        "echo y >> f; git commit -q -a -m second && git log --format=%s server.key vault/notes.txt && git reflog | wc -l",
+    );
+    assert_eq!(said.ok(), "first\n2\n");
+}
+
+#[test]
+fn what_other_programs_were_given_stays_theirs() {
+    let place = Place::new().with_settings(json!({"sandbox": {"read": ["/proc"]}}));
+    let mut other = std::process::Command::new("sleep")
+        .arg("600")
+        .env("GIVEN", "CANARY-OF-ANOTHER")
+        .spawn()
+        .unwrap();
+    let path = format!("/proc/{}/environ", other.id());
+    let mut said = vec![
+        place.tool("read", &json!({"path": path}), &[]),
+        place.tool("grep", &json!({"path": path, "pattern": "CANARY"}), &[]),
+        place.tool("read", &json!({"path": "/proc/self/environ"}), &[]),
+    ];
+    for tier in ["full", "landlock"] {
+        let parameters = json!({"command": "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; true"});
+        said.push(place.tool("bash", &parameters, &["--sandbox", tier]));
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    for said in &said {
+        assert!(!said.content.contains("CANARY"), "{said:?}");
+    }
+    let refused = said.iter().filter(|said| said.status == "refused");
+    assert_eq!(refused.count(), 3, "{said:?}");
+}
+
+#[test]
+fn no_other_root_lies_over_or_under_that_of_a_command() {
+    for confined in [true, false] {
+        let place = Place::new().with_settings(json!({"sandbox_paths": confined}));
+        let said =
+            place.bash("awk '$5 == \"/\"' /proc/self/mountinfo | wc -l; ls -id / /.. | cut -d' ' -f1 | uniq | wc -l");
+        assert_eq!(said.ok(), "1\n1\n", "{confined}");
+    }
+}

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{Place, until};
+use super::{Place, finished, started, until, wait_for};
 
 /// A setting that leaves a trace where git obeys it.
 fn planted(place: &Place) -> String {
@@ -187,27 +187,6 @@ fn repositories_deep_down_are_found() {
     let content = said.ok();
     assert!(content.contains("core.fsmonitor"), "{content}");
     nothing_starts(&place, &["work/sub"]);
-}
-
-/// A script in a sandbox of its own that goes on until it is waited for.
-fn started(place: &Place, script: &str) -> std::process::Child {
-    let mut child = place.command("bash", &[]).spawn().unwrap();
-    let parameters = json!({"command": script, "timeout": 120}).to_string();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(parameters.as_bytes()).unwrap();
-    child
-}
-
-#[track_caller]
-fn finished(child: std::process::Child) -> String {
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Waits in a script for a file.
-fn wait_for(name: &str) -> String {
-    format!("while [ ! -e {name} ]; do sleep 0.05; done")
 }
 
 #[test]
