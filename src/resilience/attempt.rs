@@ -117,6 +117,8 @@ fn attempt_on(link: &Link, prompt: PromptSize, max_output_tokens: u64) -> costs:
         prompt,
         max_output_tokens,
         least_output_tokens: least_output(link, max_output_tokens),
+        hides_output: link.provider.hides_reasoning()
+            && link.facts.as_ref().and_then(|facts| facts.reasoning) == Some(true),
         doubts_cost: !link.provider.tells_cost(),
         ..costs::Attempt::default()
     }
@@ -131,8 +133,6 @@ pub fn worst_of_turns(price: &Price, link: &Link, prompt_tokens: u64, turns: u32
     let first = WorstCase {
         input_tokens: prompt_tokens,
         output_tokens,
-        hides_output: link.provider.hides_reasoning()
-            && link.facts.as_ref().and_then(|facts| facts.reasoning) == Some(true),
         one_hour_cache: false,
     };
     let growth = Growth {

@@ -195,7 +195,8 @@ impl Ledger {
         let day = Day::of(SystemTime::now());
         let capped = capped(attempt, caps, day);
         let on_unpriced = caps.on_unpriced(!capped.is_empty());
-        let ask = match self.ask(attempt, on_unpriced, &self.pricing(attempt)) {
+        let is_capped = !capped.is_empty();
+        let ask = match self.ask(attempt, on_unpriced, &self.pricing(attempt), is_capped) {
             Ok((ask, _)) => ask,
             Err(refused) => return Ok(Some(refused)),
         };
