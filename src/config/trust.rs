@@ -77,12 +77,13 @@ pub fn needs_trust(config: &Config) -> Vec<String> {
         });
     }
     for (name, provider) in document.providers.iter() {
+        let is_claude = provider.kind_of(name) == ProviderKind::Claude;
+        // The CLI has a login of its own.
         if let Some(url) = &provider.base_url
-            && sends_key(name, provider.api_key_env.as_deref(), &config.env)
+            && (is_claude || sends_key(name, provider.api_key_env.as_deref(), &config.env))
         {
             reasons.push(format!("sends the key of `{name}` to {url}"));
         }
-        let is_claude = provider.kind == Some(ProviderKind::Claude) || name == "claude";
         if let Some(path) = provider.cli_path.as_deref().filter(|_| is_claude) {
             reasons.push(format!("runs `{path}` as the Claude CLI"));
         }

@@ -72,11 +72,7 @@ impl ConnectSpec {
         let none = ProviderSettings::default();
         let settings = settings.unwrap_or(&none);
         let vendor = vendors::find(name);
-        let kind = settings.kind.unwrap_or_else(|| match name {
-            "claude" => ProviderKind::Claude,
-            "replay" => ProviderKind::Replay,
-            _ => vendor.map_or(ProviderKind::Openai, |vendor| vendor.kind),
-        });
+        let kind = settings.kind_of(name);
         let base_url = match kind {
             ProviderKind::Replay => String::new(),
             ProviderKind::Claude => settings.cli_path.clone().unwrap_or_else(|| "claude".into()),

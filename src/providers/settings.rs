@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::aliases::{Resolved, resolve};
+use super::vendors;
 use crate::costs::PriceOverride;
 
 /// A time span written as a number of seconds; 0 means no limit where a limit is meant.
@@ -138,6 +139,15 @@ pub struct ProviderSettings {
 }
 
 impl ProviderSettings {
+    /// What the provider of this name is spoken to with.
+    pub fn kind_of(&self, name: &str) -> ProviderKind {
+        self.kind.unwrap_or_else(|| match name {
+            "claude" => ProviderKind::Claude,
+            "replay" => ProviderKind::Replay,
+            _ => vendors::find(name).map_or(ProviderKind::Openai, |vendor| vendor.kind),
+        })
+    }
+
     /// The price of a model that this provider answers for, under whichever of its names it is written.
     pub fn price_of(&self, model: &Resolved) -> Option<PriceOverride> {
         named(&self.prices, model).copied()

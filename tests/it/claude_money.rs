@@ -163,3 +163,25 @@ fn a_cli_that_was_stopped_before_it_said_anything_holds_one_reply() {
     assert_eq!(check["wrong_totals"], serde_json::json!([]), "{check}");
     context.orch(&["--agent", "a", "--prompt", "x"]).exits(0);
 }
+
+/// Behind an address of the user's own may be a gateway with a key of its own: what it is asked is neither free nor
+/// covered by a subscription.
+#[test]
+fn a_cli_behind_a_gateway_is_paid_for() {
+    let context = context("");
+    let cli = context.read("claude");
+    context.write("claude", cli.replace("ANTHROPIC_API_KEY", "none"));
+    let yaml = context.read("orch.yaml");
+    let free = "prices: {sonnet: {input: 0, output: 1000}}";
+    context.write(
+        "orch.yaml",
+        yaml.replace(free, "base_url: \"http://127.0.0.1:9\""),
+    );
+    let ask = ["--agent", "a", "--prompt", "x", "--json"];
+    let planned = context.orch(&[&ask[..], &["--dry-run"]].concat());
+    let plan = planned.exits(0).json()["plan"].clone();
+    assert_ne!(plan["lowest_usd"], "0.000000", "{plan:#}");
+    let result = context.orch(&ask).exits(0).json();
+    assert_eq!(result["cost_source"], "reported", "{result:#}");
+    assert_eq!(ledger(&context), (charged(&context), 0));
+}

@@ -36,12 +36,22 @@ impl Checker<'_> {
         if let Some(url) = &provider.base_url {
             self.url(node, "base_url", url);
         }
+        let known = vendors::find(&key.text);
+        if let Some(vendor) = known.filter(|vendor| vendor.prefix != key.text) {
+            let message = format!("`{}` is another name of `{}`", key.text, vendor.prefix);
+            let hint = format!(
+                "write `{}`, by which its settings are looked up",
+                vendor.prefix
+            );
+            self.findings
+                .add(Problem::new(key.at, message).with_hint(hint));
+        }
+        self.unused(provider.kind_of(&key.text), node);
         let speaks_http = matches!(
             provider.kind,
             None | Some(ProviderKind::Openai | ProviderKind::Anthropic)
         );
-        let is_known =
-            vendors::find(&key.text).is_some() || matches!(&*key.text, "claude" | "replay");
+        let is_known = known.is_some() || matches!(&*key.text, "claude" | "replay");
         if speaks_http && !is_known && node.get("base_url").is_none() {
             self.needs(key, node, &["base_url", "kind"], "`base_url`");
         }
@@ -70,6 +80,34 @@ impl Checker<'_> {
         }
         for table in ["prices", "windows"] {
             self.names_once(&key.text, table, node);
+        }
+    }
+
+    /// Reports settings that would be read and have no effect.
+    fn unused(&mut self, kind: ProviderKind, node: &Node<'_>) {
+        if self.is_doubtful(node, "kind") {
+            return;
+        }
+        let (name, unused): (_, &[&str]) = match kind {
+            ProviderKind::Openai => ("openai", &["cli_path", "native_tools", "recording"]),
+            ProviderKind::Anthropic => ("anthropic", &["cli_path", "native_tools", "recording"]),
+            ProviderKind::Claude => ("claude", &["headers", "recording"]),
+            ProviderKind::Replay => (
+                "replay",
+                &[
+                    "base_url",
+                    "api_key_env",
+                    "headers",
+                    "cli_path",
+                    "native_tools",
+                ],
+            ),
+        };
+        for key in unused {
+            if node.get(key).is_some_and(|value| !value.is_null()) {
+                let words = format!("has no effect on a provider of kind `{name}`");
+                self.findings.refuse(node, key, &words, None);
+            }
         }
     }
 

@@ -44,6 +44,13 @@ fn what_a_stranger_must_not_do_unasked_is_named() {
             vec!["sends the key of `openai` to http://x/v1"],
         ),
         (
+            "providers: {claude: {base_url: \"http://x\"}, mine: {kind: claude, base_url: \"http://y\"}}",
+            vec![
+                "sends the key of `claude` to http://x",
+                "sends the key of `mine` to http://y",
+            ],
+        ),
+        (
             "providers: {claude: {cli_path: ./claude}}",
             vec!["runs `./claude` as the Claude CLI"],
         ),

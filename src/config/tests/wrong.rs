@@ -326,6 +326,30 @@ fn values_that_make_no_sense_are_found() {
         ),
         ("providers: {§t: {kind: replay}}", "`t` needs `recording`"),
         (
+            "providers: {claude: {headers: §{a: b}}}",
+            "`headers` has no effect on a provider of kind `claude`",
+        ),
+        (
+            "providers: {mine: {kind: claude, recording: §r}}",
+            "`recording` has no effect on a provider of kind `claude`",
+        ),
+        (
+            "providers: {openai: {cli_path: §c}}",
+            "`cli_path` has no effect on a provider of kind `openai`",
+        ),
+        (
+            "providers: {anthropic: {native_tools: §true}}",
+            "`native_tools` has no effect on a provider of kind `anthropic`",
+        ),
+        (
+            "providers: {t: {kind: replay, recording: r, base_url: §\"http://x\"}}",
+            "`base_url` has no effect on a provider of kind `replay`",
+        ),
+        (
+            "providers: {§hosted_vllm: {base_url: \"http://x\"}}",
+            "`hosted_vllm` is another name of `vllm`",
+        ),
+        (
             "providers: {§a/b: {base_url: \"http://x\"}}",
             "`a/b` cannot be the name of a provider",
         ),

@@ -123,6 +123,14 @@ fn a_faulty_row_is_no_price_wherever_the_model_is_served() {
                     other => panic!("{row} {model} local {local}: {other:?}"),
                 }
             }
+            // Nor is the Claude CLI free where it is sent to a gateway.
+            let of_cli = prices.price(Asked {
+                model: "anthropic/claude-sonnet-5-5",
+                provider: "claude",
+                local,
+                configured: None,
+            });
+            assert!(matches!(of_cli, Pricing::Known(_)), "{of_cli:?}");
             // What no table lists is the gateway's own.
             let own = prices.price(Asked {
                 model: "my-model",
@@ -157,6 +165,15 @@ fn a_model_that_is_listed_twice_is_refused_by_name() {
         assert_eq!(error.fault, "lists the model `a/b` twice");
         assert!(!installed.exists());
     }
+}
+
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let installed = directory.path().join("prices.json");
+    let error = update(Path::new("/dev/zero"), &installed).unwrap_err();
+    assert_eq!(error.fault, "cannot be read: it is larger than 64 MiB");
+    assert!(!installed.exists());
 }
 
 /// A run may have four thousand million turns; what they cost is told at once, and never too little.

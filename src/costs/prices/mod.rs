@@ -112,7 +112,7 @@ impl Prices {
             return Pricing::Known(Arc::new(configured.price()));
         }
         // A vendor that is reached through this machine, by a gateway, still wants its money.
-        if asked.local && !VENDORS.contains(&asked.provider) {
+        if asked.local && !VENDORS.contains(&vendor_of(asked.provider)) {
             return Pricing::Local;
         }
         match self.find(asked.provider, asked.model) {
@@ -193,11 +193,7 @@ struct Found<'a> {
 /// the name of the model's maker alone is no answer there. A dated snapshot costs what its undated
 /// name costs, unless it is listed itself.
 fn listed_names(provider: &str, model: &str) -> Vec<String> {
-    let vendor = if provider == "claude" {
-        "anthropic"
-    } else {
-        provider
-    };
+    let vendor = vendor_of(provider);
     // `sonnet[1m]`: the CLI's way to ask for the long window.
     let model = model.split_once('[').map_or(model, |(name, _)| name);
     let is_prefixed = model
@@ -208,8 +204,25 @@ fn listed_names(provider: &str, model: &str) -> Vec<String> {
     } else {
         model.to_owned()
     };
-    let undated = undated(&name).map(str::to_owned);
-    std::iter::once(name).chain(undated).collect()
+    let others = [tuned(&name), undated(&name)].into_iter().flatten();
+    let others: Vec<String> = others.map(str::to_owned).collect();
+    std::iter::once(name).chain(others).collect()
+}
+
+/// Who is paid for what a provider answers.
+fn vendor_of(provider: &str) -> &str {
+    if provider == "claude" {
+        "anthropic"
+    } else {
+        provider
+    }
+}
+
+/// What all models cost that were tuned from the same one: `ft:gpt-4o-2024-08-06` for `ft:gpt-4o-2024-08-06:team::id`.
+fn tuned(name: &str) -> Option<&str> {
+    let base = name.strip_prefix("openai/ft:")?;
+    let end = base.find(':')?;
+    name.get(..name.len() - base.len() + end)
 }
 
 /// A name without the date of a snapshot (`-2026-09-01`, `-20260901`) at its end.

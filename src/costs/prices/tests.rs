@@ -266,6 +266,16 @@ fn names_find_their_rows() {
         ),
         ("openai/gpt-4o-2031-01-02", "openai", "openai/gpt-4o"),
         (
+            "openai/ft:gpt-4o-2024-08-06:team:name:id",
+            "openai",
+            "openai/ft:gpt-4o-2024-08-06",
+        ),
+        (
+            "openai/ft:gpt-4o-2024-08-06",
+            "openai",
+            "openai/ft:gpt-4o-2024-08-06",
+        ),
+        (
             "claude-sonnet-5-5-20310102",
             "anthropic",
             "anthropic/claude-sonnet-5-5",
@@ -296,6 +306,24 @@ fn names_find_their_rows() {
         assert_eq!(
             facts.map(|facts| facts.name).as_deref(),
             Some(listed),
+            "{model}"
+        );
+    }
+    // Whatever else looks like one of them is none.
+    for (model, provider) in [
+        ("openai/gpt-4o-latest", "openai"),
+        ("openai/gpt-4o-2031", "openai"),
+        ("openai/gpt-4o-2031-1-2", "openai"),
+        ("openai/gpt-4o2031-01-02", "openai"),
+        ("openai/gpt-4o-mini-20310102x", "openai"),
+        ("openai/GPT-4o", "openai"),
+        ("openai/ft:gpt-9:team::id", "openai"),
+        ("claude-sonnet-5-5-latest", "anthropic"),
+        ("openai/gpt-4o:free", "openrouter"),
+    ] {
+        assert_eq!(
+            prices.price(asked(model, provider)),
+            Pricing::Unpriced,
             "{model}"
         );
     }
@@ -492,6 +520,10 @@ fn a_user_file_goes_over_the_table_and_is_checked_as_a_whole() {
         (
             r#"{"schema": 2, "models": {}}"#,
             "has schema 2, only 1 is known",
+        ),
+        (
+            r#"{"schema": 1, "models": {"gpt-4o": {"input_per_mtok": "1", "output_per_mtok": "1"}}}"#,
+            "is wrong: `gpt-4o` is no `vendor/model`",
         ),
         (
             r#"{"schema": 1, "models": {"a/b": {"input_per_mtok": "-1", "output_per_mtok": "1"},

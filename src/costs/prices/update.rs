@@ -1,7 +1,7 @@
 //! The user's own price file: checked as a whole, replaced at once, never fetched.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -12,6 +12,9 @@ use super::litellm;
 use super::row::Row;
 use crate::costs::calendar::Day;
 use crate::files;
+
+/// A larger file is no list of prices.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// What is wrong with a price file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,11 +64,23 @@ struct Document {
 
 /// Reads a price file; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<PriceFile>, PriceFileError> {
-    match std::fs::read_to_string(path) {
+    match text_of(path) {
         Ok(text) => parse(path, &text).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fault(path, format!("cannot be read: {error}"))),
     }
+}
+
+/// The text of a file, which may have no end.
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(std::io::Error::other("it is larger than 64 MiB"));
+    }
+    Ok(text)
 }
 
 /// Checks a price file and makes it the user's own, which goes over the built-in table from then on.
@@ -75,8 +90,7 @@ pub(super) fn read(path: &Path) -> Result<Option<PriceFile>, PriceFileError> {
 /// When `file` is missing or wrong, with everything that is wrong with it, or when `installed`
 /// cannot be written; the prices in use stay as they are.
 pub fn update(file: &Path, installed: &Path) -> Result<Updated, PriceFileError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| fault(file, format!("cannot be read: {error}")))?;
+    let text = text_of(file).map_err(|error| fault(file, format!("cannot be read: {error}")))?;
     let today = Day::of(std::time::SystemTime::now()).to_string();
     let converted = litellm::convert(&text, &today).map_err(|name| listed_twice(file, &name))?;
     let text = converted.unwrap_or(text);
@@ -117,6 +131,8 @@ fn check(path: &Path, file: &PriceFile) -> Result<(), PriceFileError> {
         .iter()
         .filter_map(
             |(name, text)| match serde_json::from_str::<Row>(text.get()) {
+                // Nothing is looked up by another name.
+                Ok(_) if !name.contains('/') => Some(format!("`{name}` is no `vendor/model`")),
                 Ok(row) => row.fault().map(|words| format!("`{name}` {words}")),
                 Err(error) => Some(format!("`{name}`: {error}")),
             },

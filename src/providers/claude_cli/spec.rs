@@ -124,11 +124,12 @@ impl ClaudeSpec {
         .any(|name| self.variable(name).is_some())
     }
 
-    /// Whether `none` as the source of the key means a subscription login: with a bearer token or a
-    /// cloud it says the same, and somebody is billed.
+    /// Whether `none` as the source of the key means a subscription login: with a bearer token, a cloud or a
+    /// gateway, which may have a key of its own, it says the same, and somebody is billed.
     pub fn may_subscribe(&self) -> bool {
         [
             "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_BASE_URL",
             "CLAUDE_CODE_USE_BEDROCK",
             "CLAUDE_CODE_USE_VERTEX",
         ]
