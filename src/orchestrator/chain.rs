@@ -17,23 +17,9 @@ use crate::resilience::Link;
 impl Orchestrator {
     /// The links of an agent, its own model first, and what the user should know about the choice.
     pub(super) fn chain(&self, settings: &AgentSettings) -> (Vec<Link>, Vec<String>) {
-        let general = &self.config.document.settings;
-        let provider = settings
-            .provider
-            .as_deref()
-            .unwrap_or(&general.default_provider);
-        let model = self.wanted_model(settings);
         let mut notices = Vec::new();
         let mut links = Vec::new();
-        let replayed = self.options.replay.is_some() || provider == "replay";
-        let fallbacks: &[String] = if replayed { &[] } else { &settings.fallback };
-        let first = providers::resolve(provider, model);
-        let others = fallbacks.iter().map(|model| {
-            let is_free = |name: &str| self.is_free(name);
-            let is_listed = |resolved: &Resolved| self.is_listed(resolved);
-            providers::resolve_fallback(provider, &first, model, is_free, is_listed)
-        });
-        for resolved in std::iter::once(first.clone()).chain(others) {
+        for resolved in self.models_of(settings) {
             notices.extend(resolved.notice.clone());
             links.push(self.link(settings, &resolved));
         }
@@ -41,6 +27,25 @@ impl Orchestrator {
             notices.push("the replies are recorded; the tools are real".to_owned());
         }
         (links, notices)
+    }
+
+    /// The models of an agent, its own first, and where each goes.
+    pub(super) fn models_of(&self, settings: &AgentSettings) -> Vec<Resolved> {
+        let general = &self.config.document.settings;
+        let provider = settings
+            .provider
+            .as_deref()
+            .unwrap_or(&general.default_provider);
+        let replayed = self.options.replay.is_some() || provider == "replay";
+        let fallbacks: &[String] = if replayed { &[] } else { &settings.fallback };
+        let is_free = |name: &str| self.is_free(name);
+        let first = providers::resolve_among(provider, self.wanted_model(settings), is_free);
+        let others = fallbacks.iter().map(|model| {
+            let is_listed = |resolved: &Resolved| self.is_listed(resolved);
+            providers::resolve_fallback(provider, &first, model, is_free, is_listed)
+        });
+        let others: Vec<Resolved> = others.collect();
+        std::iter::once(first).chain(others).collect()
     }
 
     /// The model of an agent as the user wrote it.
@@ -62,11 +67,12 @@ impl Orchestrator {
         let document = &self.config.document;
         let own = document.providers.get(&resolved.vendor);
         let provider = self.provider(agent, &resolved.vendor, own);
-        let mut facts = self
-            .prices
-            .facts(&resolved.canonical, &resolved.vendor)
-            .as_ref()
-            .map(model_facts);
+        let listed = self.prices.facts(&resolved.canonical, &resolved.vendor);
+        let price = own.and_then(|own| {
+            let listed = listed.as_ref().map(|listed| listed.name.as_str());
+            own.price_of(resolved, listed)
+        });
+        let mut facts = listed.as_ref().map(model_facts);
         if let Some(window) = own.and_then(|own| own.window_of(resolved)) {
             facts.get_or_insert_default().max_input_tokens = Some(window);
         }
@@ -88,9 +94,7 @@ impl Orchestrator {
             max_output_tokens: agent
                 .max_output_tokens
                 .or(document.settings.max_output_tokens),
-            price: own
-                .and_then(|own| own.price_of(resolved))
-                .filter(|_| !is_recorded),
+            price: price.filter(|_| !is_recorded),
             is_free: is_recorded
                 || provider.endpoint().loopback && own.is_none_or(|own| own.prices.is_empty()),
             model: resolved.model.clone(),

@@ -67,6 +67,61 @@ impl Orchestrator {
         doubts.collect()
     }
 
+    /// Rows of the providers' tables that no model is looked up by, a line each: a price that nobody pays is taken
+    /// for one that holds.
+    pub fn doubtful_rows(&self) -> Vec<String> {
+        let document = &self.config.document;
+        let agents = document.agents.iter();
+        let named: Vec<Resolved> = agents
+            .flat_map(|(_, settings)| self.models_of(settings))
+            .collect();
+        let mut doubts = Vec::new();
+        for (name, own) in document.providers.iter() {
+            let prices = own.prices.keys().map(|model| ("prices", model));
+            let windows = own.windows.keys().map(|model| ("windows", model));
+            for (table, model) in prices.chain(windows) {
+                let row = providers::resolve_among(name, model, |name| self.is_free(name));
+                let is_meant = |named: &Resolved| {
+                    named.vendor == name && (named.model == *model || named.is_same(&row))
+                };
+                if named.iter().any(is_meant) {
+                    continue;
+                }
+                let doubt = if row.vendor == name {
+                    self.doubt_row(name, &row)
+                } else {
+                    Some(format!(
+                        "means {}, which `{name}` is never asked for; write it under `{}`",
+                        row.canonical, row.vendor
+                    ))
+                };
+                doubts.extend(
+                    doubt.map(|doubt| format!("providers.{name}.{table}: `{model}` {doubt}")),
+                );
+            }
+        }
+        doubts
+    }
+
+    /// What is doubtful about a row that no agent's model is looked up by: a vendor has the models that are listed.
+    fn doubt_row(&self, provider: &str, row: &Resolved) -> Option<String> {
+        let vendor = vendors::find(provider)?;
+        let is_listed = self.prices.facts(&row.canonical, provider).is_some();
+        if vendor.local || self.is_free(provider) || is_listed {
+            return None;
+        }
+        let prefix = format!("{provider}/");
+        let listed = self.prices.names().into_iter();
+        let listed: Vec<&str> = listed
+            .filter_map(|name| name.strip_prefix(&prefix))
+            .collect();
+        let hint = match nearest(&row.model, &listed) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => String::new(),
+        };
+        Some(format!("is no listed model and no agent's{hint}"))
+    }
+
     /// What is doubtful about a model for an agent, and what helps.
     fn doubt(&self, settings: &AgentSettings, model: &str) -> Option<(String, String)> {
         if self.options.replay.is_some() {
@@ -81,10 +136,13 @@ impl Orchestrator {
             Unknown::Provider(name) => {
                 let vendors = vendors::VENDORS.iter().map(|vendor| vendor.prefix);
                 let names: Vec<&str> = document.providers.names().chain(vendors).collect();
-                let hint = match nearest(&name, &names) {
+                let mut hint = match nearest(&name, &names) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("`providers:` of the configuration has no `{name}`"),
                 };
+                if vendors::find(provider).is_some() {
+                    hint += &format!("; a model of `{provider}` is written `{provider}/{model}`");
+                }
                 Some((format!("`{model}` names no known provider"), hint))
             }
             Unknown::Model(resolved) => {
@@ -115,7 +173,7 @@ impl Orchestrator {
     pub(super) fn is_listed(&self, resolved: &Resolved) -> bool {
         let own = self.config.document.providers.get(&resolved.vendor);
         let own = own.is_some_and(|own| {
-            own.price_of(resolved).is_some() || own.window_of(resolved).is_some()
+            own.price_of(resolved, None).is_some() || own.window_of(resolved).is_some()
         });
         let (name, vendor) = (&resolved.canonical, &resolved.vendor);
         own || self.prices.facts(name, vendor).is_some()

@@ -121,6 +121,35 @@ pub fn resolve(provider: &str, model: &str) -> Resolved {
     }
 }
 
+/// Resolves a model as an agent wrote it where users have providers of their own. `is_free` tells of those that they
+/// have given an address: before a `/` its name means it as the name of a vendor does, and a bare name is one of its
+/// models, whatever it looks like, since what is asked there is not meant for others.
+pub fn resolve_among(provider: &str, model: &str, is_free: impl Fn(&str) -> bool) -> Resolved {
+    // Elsewhere the name before a `/` belongs to the model.
+    let Some(vendor) = vendors::find(provider).filter(|vendor| !vendor.slash_names) else {
+        return resolve(provider, model);
+    };
+    match model.split_once('/') {
+        None if is_free(vendor.prefix) && alias(provider, model).is_none() => {
+            sent_to(vendor.prefix, model, None)
+        }
+        Some((prefix, name)) if !is_named(prefix) && is_free(prefix) => sent_to(prefix, name, None),
+        Some((prefix, _)) if !is_named(prefix) && !is_free(vendor.prefix) => Resolved {
+            notice: Some(format!(
+                "`{prefix}` is no known provider: `{model}` is asked of {}",
+                vendor.title
+            )),
+            ..resolve(provider, model)
+        },
+        _ => resolve(provider, model),
+    }
+}
+
+/// Whether the name before a `/` is one that everybody has.
+pub(super) fn is_named(prefix: &str) -> bool {
+    prefix == "claude" || vendors::find(prefix).is_some()
+}
+
 /// Resolves a model that answers when `first`, the model of an agent of this provider, cannot. An alias and
 /// `vendor/model` may belong to anybody, but where the Claude CLI takes the calls its models stay with it: who
 /// has a login there need not have a key. A bare name is one of the agent's own provider, unless only another
@@ -226,9 +255,11 @@ fn alias(provider: &str, name: &str) -> Option<(&'static str, Option<String>)> {
 fn claude(model: &str) -> Resolved {
     let model = stripped(model, &["claude"]);
     let model = TABLES.claude_cli.get(model).copied().unwrap_or(model);
-    // The CLI knows its own short names; for prices they mean what the API's mean.
-    let canonical = match TABLES.anthropic.get(model) {
-        Some(target) => by_target(target, None).canonical,
+    // The CLI knows its own short names, also with a window behind them (`sonnet[1m]`); for prices they mean what
+    // the API's mean.
+    let (name, window) = model.split_at(model.find('[').unwrap_or(model.len()));
+    let canonical = match TABLES.anthropic.get(name) {
+        Some(target) => by_target(target, None).canonical + window,
         None if model.starts_with("claude-") => format!("anthropic/{model}"),
         None => format!("claude/{model}"),
     };
@@ -249,7 +280,7 @@ fn at_vendor(vendor: &'static Vendor, model: &str) -> Resolved {
         .collect();
     if !vendor.slash_names
         && let Some((prefix, _)) = model.split_once('/')
-        && vendors::find(prefix).is_some()
+        && is_named(prefix)
     {
         return by_target(model, None);
     }
@@ -328,6 +359,8 @@ mod tests {
             ("openai", "gpt-4o", "openai/gpt-4o"),
             ("openai", "openai/gpt-4o", "openai/gpt-4o"),
             ("openai", "my-org/my-model", "openai/my-org/my-model"),
+            ("openai", "claude/opus", "anthropic/claude-opus-5-5"),
+            ("claude", "sonnet[1m]", "anthropic/claude-sonnet-5-5[1m]"),
             ("openai", "sonnet", "anthropic/claude-sonnet-5-5"),
             ("anthropic", "sonnet", "anthropic/claude-sonnet-5-5"),
             ("anthropic", "fast", "anthropic/claude-haiku-5-5"),
@@ -358,6 +391,29 @@ mod tests {
         }
         assert_eq!(resolve("litellm", "claude/opus").vendor, "claude");
         assert_eq!(resolve("claude", "powerful").model, "opus");
+    }
+
+    #[test]
+    fn a_provider_of_the_user_is_meant_by_its_name_and_keeps_bare_names() {
+        for (own, provider, model, expected, is_told) in [
+            ("lab", "openai", "lab/m", "lab/m", false),
+            ("lab", "gemini", "lab/a/b", "lab/a/b", false),
+            ("lab", "openai", "nope/m", "openai/nope/m", true),
+            ("lab", "openai", "claude-x", "anthropic/claude-x", false),
+            ("lab", "openai", "groq/m", "groq/m", false),
+            ("lab", "groq", "lab/m", "groq/lab/m", false),
+            ("lab", "lab", "openai/m", "lab/openai/m", false),
+            ("lab", "litellm", "lab/m", "lab/m", false),
+            ("openai", "openai", "claude-x", "openai/claude-x", false),
+            ("openai", "openai", "nope/m", "openai/nope/m", false),
+            ("openai", "openai", "openai/m", "openai/m", false),
+            ("openai", "openai", "gpt4o", "openai/gpt-4o", false),
+            ("openai", "xai", "openai/m", "openai/m", false),
+        ] {
+            let resolved = resolve_among(provider, model, |name| name == own);
+            let told = (resolved.canonical.as_str(), resolved.notice.is_some());
+            assert_eq!(told, (expected, is_told), "{own}: {provider} {model}");
+        }
     }
 
     /// Where a fallback goes. `xai` is behind an address of the user's own, and one model of OpenAI is listed.

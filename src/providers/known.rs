@@ -1,6 +1,6 @@
 //! Whether a model that is named is one that can be meant.
 
-use super::aliases::{Resolved, is_alias, resolve};
+use super::aliases::{Resolved, is_alias, is_named, resolve_among};
 use super::vendors;
 
 /// Why a model is none that can be meant.
@@ -24,7 +24,7 @@ pub fn known(
     is_free: impl Fn(&str) -> bool,
     is_listed: impl Fn(&Resolved) -> bool,
 ) -> Result<(), Unknown> {
-    let resolved = resolve(provider, model);
+    let resolved = resolve_among(provider, model, &is_free);
     let vendor = resolved.vendor.as_str();
     if vendor == "replay" || is_free(vendor) {
         return Ok(());
@@ -35,9 +35,14 @@ pub fn known(
             is_alias("claude", model) || model.contains('/') || model.contains("claude")
         }
         None => return Err(Unknown::Provider(resolved.vendor)),
-        Some(vendor) => {
-            vendor.local || model.contains('/') || is_alias(provider, model) || is_listed(&resolved)
-        }
+        Some(vendor) if vendor.local => true,
+        Some(vendor) => match model.split_once('/') {
+            Some((prefix, _)) if !vendor.slash_names && !is_named(prefix) => {
+                return Err(Unknown::Provider(prefix.to_owned()));
+            }
+            Some(_) => true,
+            None => is_alias(provider, model) || is_listed(&resolved),
+        },
     };
     if known {
         Ok(())
@@ -64,7 +69,11 @@ mod tests {
             ("openai", "gpt-5", ""),
             ("openai", "sonnet", ""),
             ("openai", "openai/zzz", ""),
-            ("openai", "org/zzz", ""),
+            ("openai", "org/zzz", "provider org"),
+            ("openai", "openai/org/zzz", ""),
+            ("openai", "lab/zzz", ""),
+            ("openai", "claude/opus", ""),
+            ("groq", "org/zzz", ""),
             ("openai", "zzz", "openai/zzz"),
             ("litellm", "zzz", "openai/zzz"),
             ("litellm", "lab/zzz", ""),

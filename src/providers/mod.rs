@@ -42,7 +42,7 @@ mod watch;
 
 pub use crate::costs::PriceOverride;
 pub(crate) use address::ollama as ollama_base_url;
-pub use aliases::{Alias, Resolved, available_models, resolve, resolve_fallback};
+pub use aliases::{Alias, Resolved, available_models, resolve, resolve_among, resolve_fallback};
 pub use connect::{AZURE_HINT, ConnectSpec, Variables, connect};
 pub use error::{FaultKind, LimitNews, Partial, ProviderError, StreamFault};
 pub use facts::ModelFacts;

@@ -148,9 +148,20 @@ impl ProviderSettings {
         })
     }
 
-    /// The price of a model that this provider answers for, under whichever of its names it is written.
-    pub fn price_of(&self, model: &Resolved) -> Option<PriceOverride> {
-        named(&self.prices, model).copied()
+    /// The price of a model that this provider answers for, under whichever of its names it is written, else that of
+    /// the model as which the price list has it: a snapshot without its date, say.
+    pub fn price_of(&self, model: &Resolved, listed: Option<&str>) -> Option<PriceOverride> {
+        let as_listed = || {
+            let canonical = listed?;
+            let (_, name) = canonical.split_once('/')?;
+            let listed = Resolved {
+                model: name.to_owned(),
+                canonical: canonical.to_owned(),
+                ..model.clone()
+            };
+            named(&self.prices, &listed)
+        };
+        named(&self.prices, model).or_else(as_listed).copied()
     }
 
     /// The tokens that a model of this provider holds, under whichever of its names they are written.

@@ -391,6 +391,12 @@ fn a_model_that_nobody_knows_is_refused_before_anything_is_asked() {
             "there is no known model `zzzzzzzz`",
             "`orch --models` lists aliases; a model that is not listed is written `openai/zzzzzzzz`",
         ),
+        (
+            "a",
+            "nope/x",
+            "`nope/x` names no known provider",
+            "`providers:` of the configuration has no `nope`; a model of `openai` is written `openai/nope/x`",
+        ),
     ] {
         let ask = ["--agent", agent, "--model", model, "--prompt", "x"];
         let ran = context.orch(&ask).exits(2);
@@ -413,6 +419,34 @@ fn a_model_that_nobody_knows_is_refused_before_anything_is_asked() {
     let notice = "b: there is no known model `gtp4o`; did you mean `gpt4o`? a model that is not listed is written \
                   `openai/gtp4o`";
     assert_eq!(check["notices"], serde_json::json!([notice]));
+}
+
+/// Who named a server of their own did not mean another one to read the prompt.
+#[test]
+fn a_prompt_goes_to_the_provider_that_is_named_and_to_no_other() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let url = server.url();
+    let context = Context::new();
+    context.write(".env", "OPENAI_API_KEY=sk-test-0123456789abcdef\n");
+    for (provider, model, asked) in [
+        ("lab", "lab/m", "m"),
+        ("lab", "lab/org/m", "org/m"),
+        ("openai", "claude-x", "claude-x"),
+        ("openai", "org/m", "org/m"),
+    ] {
+        context.write(
+            "orch.yaml",
+            format!(
+                "settings: {{max_retries: 0}}\nproviders: {{{provider}: {{base_url: \"{url}\"}}}}\n\
+                 agents: {{a: {{role: R, provider: openai, model: {model}, tools: []}}}}\n"
+            ),
+        );
+        let ask = ["--agent", "a", "--prompt", "x", "--json"];
+        let answer = context.orch(&ask).exits(0).json();
+        assert_eq!(answer["model"], format!("{provider}/{asked}"));
+        assert_eq!(server.chats().last().unwrap().body["model"], asked);
+    }
+    assert_eq!(server.chats().len(), 4);
 }
 
 #[test]

@@ -42,7 +42,12 @@ pub(in crate::cli) async fn check(
     for name in config.document.agents.names() {
         rights.insert(name.to_owned(), json!(orchestrator.explain(name)?));
     }
-    let notices = [config.notices.clone(), orchestrator.doubtful_models()].concat();
+    let notices = [
+        config.notices.clone(),
+        orchestrator.doubtful_models(),
+        orchestrator.doubtful_rows(),
+    ]
+    .concat();
     let mut status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "system": surroundings::system(),
@@ -97,9 +102,16 @@ fn denied(error: &SandboxError) -> OrchError {
 }
 
 fn text(config: &Config, status: &Value, rights: &Map<String, Value>) -> String {
-    let mut text = lists::status_text(status);
-    let mut shown: Vec<(&String, &Value)> = Vec::new();
+    let mut status = status.clone();
+    let notices = status
+        .as_object_mut()
+        .and_then(|fields| fields.remove("notices"));
+    let mut text = lists::status_text(&status);
     // Writing to a string cannot fail.
+    for notice in notices.iter().filter_map(Value::as_array).flatten() {
+        _ = writeln!(text, "\nnote: {}", notice.as_str().unwrap_or_default());
+    }
+    let mut shown: Vec<(&String, &Value)> = Vec::new();
     for (agent, lines) in rights {
         if let Some((same, _)) = shown.iter().find(|(_, known)| *known == lines) {
             _ = writeln!(text, "\n{agent} may do what {same} may");

@@ -92,11 +92,13 @@ pub(in crate::cli) fn prices(
     };
     let resolved = providers::resolve("litellm", model);
     let own = config.document.providers.get(&resolved.vendor);
+    let listed = prices.facts(&resolved.canonical, &resolved.vendor);
+    let listed = listed.as_ref().map(|listed| listed.name.as_str());
     let pricing = prices.price(Asked {
         model: &resolved.canonical,
         provider: &resolved.vendor,
         local: false,
-        configured: own.and_then(|own| own.price_of(&resolved)).as_ref(),
+        configured: own.and_then(|own| own.price_of(&resolved, listed)).as_ref(),
     });
     let value = match &pricing {
         Pricing::Known(price) => json!({"model": resolved.canonical, "priced": true,

@@ -37,6 +37,25 @@ fn a_price_counts_under_every_name_of_its_model() {
     }
 }
 
+/// A snapshot that no list has costs what its model costs: here what the configuration says of that.
+#[test]
+fn a_price_counts_for_the_snapshots_of_its_model_that_are_not_listed_themselves() {
+    let server = Stub::start(|_| stub::text("ok"));
+    let prices = "prices: {gpt4o: {input: 1000, output: 1000}}";
+    let answer = cost(&server, "gpt-4o-2031-01-02", prices);
+    assert_eq!(answer["cost_usd"], "0.015000", "{answer:#}");
+    // Ten tokens at 5 and five at 15 dollars a million: a listed snapshot has a price of its own.
+    let answer = cost(&server, "gpt-4o-2024-05-13", "windows: {gpt4o: 9000}");
+    assert_eq!(answer["cost_usd"], "0.000125", "{answer:#}");
+    let context = Context::new();
+    context.write(
+        "orch.yaml",
+        format!("providers: {{openai: {{{prices}}}}}\n"),
+    );
+    let told = context.orch(&["prices", "gpt-4o-2024-05-13", "--json"]);
+    assert_eq!(told.exits(0).json()["source"], "builtin");
+}
+
 #[test]
 fn a_window_counts_under_every_name_of_its_model() {
     let server = Stub::start(|_| stub::text("ok"));
@@ -59,6 +78,35 @@ fn a_window_counts_under_every_name_of_its_model() {
             super::money(&plan["highest_usd"])
         };
         assert_eq!(highest(key), highest("gpt-4o"), "{key}");
+    }
+}
+
+/// A price that nobody pays is taken for one that holds.
+#[test]
+fn rows_that_no_model_is_looked_up_by_are_told() {
+    let context = Context::new();
+    let price = "{input: 1, output: 1}";
+    context.write(
+        "orch.yaml",
+        format!(
+            "providers:\n  openai:\n    prices: {{claude-opus-5-5: {price}, gpt-4o-mini: {price}, \
+             gtp-4o: {price}, my-own: {price}}}\n    windows: {{anthropic/x: 1000}}\n  \
+             lab: {{base_url: \"http://127.0.0.1:9/v1\", prices: {{openai/gpt-4o: {price}, any: {price}}}}}\n\
+             agents:\n  a: {{role: R, provider: openai, model: openai/my-own}}\n"
+        ),
+    );
+    let check = context.orch(&["check", "--json"]).exits(0).json();
+    let told = [
+        "providers.openai.prices: `claude-opus-5-5` means anthropic/claude-opus-5-5, which `openai` is never asked for; \
+         write it under `anthropic`",
+        "providers.openai.prices: `gtp-4o` is no listed model and no agent's; did you mean `gpt-4o`?",
+        "providers.openai.windows: `anthropic/x` means anthropic/x, which `openai` is never asked for; \
+         write it under `anthropic`",
+    ];
+    assert_eq!(check["notices"], serde_json::json!(told), "{check:#}");
+    let text = context.orch(&["check"]).exits(0).stdout;
+    for words in told {
+        assert!(text.contains(&format!("\nnote: {words}\n")), "{text}");
     }
 }
 
