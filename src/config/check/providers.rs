@@ -98,7 +98,6 @@ impl Checker<'_> {
                     "base_url",
                     "api_key_env",
                     "headers",
-                    "prices",
                     "cli_path",
                     "native_tools",
                 ],
