@@ -16,6 +16,7 @@ mod reports;
 mod resumed;
 mod spelled;
 mod stopped;
+mod told;
 mod warned;
 
 use std::process::Stdio;
