@@ -124,6 +124,12 @@ impl Answer {
             .push("the server wrote on past `max_output_tokens`, and was cut off".to_owned());
     }
 
+    /// Whether the vendor told of tokens or of a cost.
+    pub(super) fn is_charged(&self) -> bool {
+        self.usage.is_some_and(|usage| !usage.is_empty())
+            || self.cost.is_some_and(|cost| cost > Usd::ZERO)
+    }
+
     /// Takes the end: `done` when the server said that it is one.
     pub(super) fn end(&mut self, done: bool) -> Result<(), Fault> {
         let content = self.is_committed() || !self.calls.is_empty();

@@ -73,7 +73,9 @@ pub(super) async fn make(
         let refusal = target.refusal(response, &watch).await;
         let changed = adapt::change(refusal.status, &refusal.body, wire.sent, adapted);
         let Some(changed) = changed.filter(|_| changes < ADAPTATIONS) else {
-            return Err(target.refused(&refusal, request));
+            let mut error = target.refused(&refusal, request);
+            decoder.charge(&refusal.body.usage, &mut error.partial);
+            return Err(error);
         };
         changes += 1;
         warnings.push(changed.warning(adapted, &request.model));

@@ -120,6 +120,8 @@ pub struct Partial {
     pub usage: Option<Usage>,
     /// Cost that the vendor told before the end.
     pub reported_cost: Option<Usd>,
+    /// The model that was at work, as told by the vendor.
+    pub model: Option<String>,
     /// Tools that a provider of its own turns ran before the end.
     pub own_tools: Vec<OwnTool>,
     /// What the user should know of what these left behind.

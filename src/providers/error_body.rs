@@ -26,6 +26,8 @@ pub(super) struct ErrorBody {
     pub delay: Option<Duration>,
     /// A moderation found something in the prompt.
     pub flagged: bool,
+    /// What the call used and cost all the same, as it was told; null where it was not.
+    pub usage: Value,
 }
 
 impl ErrorBody {
@@ -56,6 +58,9 @@ impl ErrorBody {
             None => Self::from_object(value),
         };
         parsed.message = shortened(&parsed.message);
+        let mut usage = [Some(value), told].into_iter().flatten();
+        let usage = usage.find_map(|place| place.get("usage"));
+        parsed.usage = usage.cloned().unwrap_or_default();
         parsed
     }
 
@@ -94,6 +99,7 @@ impl ErrorBody {
                 .collect(),
             delay: detail("retryDelay").and_then(|delay| super::told::span(delay.as_str()?)),
             flagged,
+            usage: Value::Null,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reads an answer to its end: clocks, deltas, meter, and what an end without an end means.
 
 use reqwest::Response;
+use serde_json::Value;
 
 use super::answer::{Answer, Delta, Fault, Step};
 use super::body::{Body, Broken, Piece};
@@ -43,6 +44,22 @@ impl Decoder {
                 decoder.document(&document, answer).map(|()| last)
             }
         }
+    }
+
+    fn count(&mut self, told: &Value, answer: &mut Answer) {
+        match self {
+            Self::Chat(decoder) => decoder.count(told, answer),
+            Self::Messages(decoder) => decoder.count(told, answer),
+        }
+    }
+
+    /// Takes what a refusal says that the call used: then a model worked.
+    pub(super) fn charge(mut self, told: &Value, partial: &mut Partial) {
+        let mut answer = Answer::default();
+        self.count(told, &mut answer);
+        partial.usage = answer.usage;
+        partial.reported_cost = answer.cost;
+        partial.reached_model |= answer.is_charged();
     }
 }
 
@@ -88,6 +105,9 @@ pub(super) async fn read(
         &mut watch,
     )
     .await;
+    if let Err(Failed::Fault(Fault::Told(body))) = &result {
+        decoder.count(&body.usage, &mut answer);
+    }
     hand_out(&reading, &mut answer, &mut blocks).await;
     if let Err(failed) = result {
         let mut error = failed_error(&reading, failed, &answer, &watch);
@@ -239,7 +259,7 @@ fn failed_error(
     // What was received may be quoted in the words: a whole event, a key.
     let stream =
         |fault, words: String| target.fault(FaultKind::Stream(fault), target.quoted(&words), model);
-    let anything = answer.is_committed() || !answer.reasoning.is_empty() || answer.usage.is_some();
+    let anything = answer.is_committed() || !answer.reasoning.is_empty() || answer.is_charged();
     let mut reached = true;
     let mut error = match failed {
         Failed::Broken(Broken::Late(late)) => target.late(late, model, watch),
@@ -285,6 +305,7 @@ fn failed_error(
         call_chars: answer.call_chars,
         usage: answer.usage,
         reported_cost: answer.cost,
+        model: answer.model.clone().map(|model| target.masked(model)),
         reached_model: reached,
         ..Partial::default()
     };

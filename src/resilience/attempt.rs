@@ -263,7 +263,7 @@ impl Around<'_> {
                     },
                     usage: error.partial.usage,
                     reported_cost: error.partial.reported_cost,
-                    model: None,
+                    model: error.partial.model.take(),
                     request_id: error.request_id.clone(),
                     subscription: false,
                     filled: false,

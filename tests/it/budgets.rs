@@ -17,6 +17,7 @@ mod resumed;
 mod shares;
 mod spelled;
 mod stopped;
+mod told;
 mod unseen;
 mod warned;
 

@@ -25,6 +25,7 @@ mod claude_killed;
 mod claude_money;
 mod claude_outcomes;
 mod claude_sessions;
+mod claude_told;
 mod compaction;
 mod deadlines;
 mod diagnosis;

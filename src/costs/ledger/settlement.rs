@@ -204,6 +204,9 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
         told => estimate(basis, way, told.unwrap_or_default(), reading),
     };
     let computed = list(&usage);
+    // Nothing is no cost of what has a price: some servers and gateways fill it in.
+    let has_price = computed.is_some_and(|computed| computed > Usd::ZERO);
+    let reported = reported.filter(|cost| *cost > Usd::ZERO || !has_price);
     let (cost, source) = if basis.subscription {
         (Usd::ZERO, CostSource::Subscription)
     } else {

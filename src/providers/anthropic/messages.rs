@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::usage::usage;
+use super::usage::Told;
 use crate::message::ToolCall;
 use crate::providers::Finish;
 use crate::providers::answer::{Answer, Fault, Step};
@@ -63,8 +63,7 @@ struct Block {
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     blocks: BTreeMap<u64, Block>,
-    /// Every count that was told, the last of each.
-    told: Map<String, Value>,
+    told: Told,
 }
 
 impl Decoder {
@@ -277,17 +276,10 @@ impl Decoder {
         self.blocks.values().filter_map(whole).collect()
     }
 
-    fn count(&mut self, told: &Value, answer: &mut Answer) {
-        let counts = told.as_object().into_iter().flatten();
-        for (key, count) in counts.filter(|(_, count)| !count.is_null()) {
-            // A count of nothing takes none back: some servers fill in what they do not count.
-            if count.as_u64() != Some(0) || !self.told.contains_key(key) {
-                self.told.insert(key.clone(), count.clone());
-            }
-        }
-        if !self.told.is_empty() {
-            answer.usage = Some(usage(&Value::Object(self.told.clone())));
-        }
+    /// Takes a `usage` object, wherever it was told.
+    pub(crate) fn count(&mut self, told: &Value, answer: &mut Answer) {
+        self.told.add(told);
+        answer.usage = self.told.usage();
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Heard {
     pub own_tools: Vec<OwnTool>,
     /// The CLI's word for the last error, from the message that it made up to tell of it.
     pub error_word: Option<String>,
-    /// The model that answered last.
+    /// The model that was asked last.
     pub model: Option<String>,
     /// The id of the last request.
     pub request_id: Option<String>,
@@ -79,6 +79,7 @@ impl Heard {
             Line::ApiRetry(retry) => self.retry = Some(retry),
             Line::ModelFallback { from, to, trigger } => {
                 self.fallback = Some(format!("`{to}` answered instead of `{from}`: {trigger}"));
+                self.model = Some(to.clone());
                 news.events.push(EventKind::Fallback {
                     from,
                     to,
@@ -130,7 +131,10 @@ impl Heard {
             Piece::Start { id, usage } if nested => {
                 // Replies of sub-agents run beside ours: only their tokens count.
                 drop(id);
-                self.finished_usage += usage;
+                self.finished_usage += Usage {
+                    output_tokens: 0,
+                    ..usage
+                };
             }
             Piece::Start { id, usage } => {
                 self.start_reply(id, news);

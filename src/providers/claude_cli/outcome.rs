@@ -8,6 +8,7 @@ use jiff::ZonedDateTime;
 use crate::clock;
 use crate::message::Assistant;
 use crate::providers::{FaultKind, Finish, Partial, ProviderError, Reply, StreamFault};
+use crate::usage::Usage;
 
 use super::faults::{self, Fault};
 use super::heard::Heard;
@@ -73,7 +74,7 @@ pub fn decide(
     ended: &Ended,
     circumstances: &Circumstances<'_>,
 ) -> (Result<Reply, Box<ProviderError>>, Option<Bill>) {
-    let bill = bill(&heard.results, circumstances.before);
+    let bill = bill(&heard.results, circumstances.before, heard.usage());
     let subscription =
         circumstances.may_subscribe && heard.init.as_ref().is_some_and(Init::is_on_subscription);
     let outcome = match heard.results.last().cloned() {
@@ -142,7 +143,7 @@ fn reply(
             _ => Finish::Stop,
         },
         usage: bill.map(|bill| bill.run.usage),
-        reported_cost: bill.map(|bill| bill.run.cost),
+        reported_cost: bill.and_then(|bill| bill.run.cost),
         subscription,
         model: heard.model,
         request_id: heard.request_id,
@@ -305,10 +306,9 @@ fn hint(kind: &FaultKind) -> Option<&'static str> {
 }
 
 fn partial(heard: Heard, bill: Option<Bill>) -> Partial {
-    let usage = match bill {
-        Some(bill) => Some(bill.run.usage),
-        None => Some(heard.usage()).filter(|usage| !usage.is_empty()),
-    };
+    // A result line does not cover the replies that came after it.
+    let told = [Some(heard.usage()), bill.map(|bill| bill.run.usage)];
+    let usage = told.into_iter().flatten().max_by_key(Usage::total_tokens);
     let reached_model = match bill {
         Some(bill) => bill.run != ModelUsage::default() || heard.began(),
         // Without a result line nothing tells whether the request was sent after the start.
@@ -319,7 +319,8 @@ fn partial(heard: Heard, bill: Option<Bill>) -> Partial {
         reasoning: heard.thinking,
         call_chars: heard.call_bytes,
         usage,
-        reported_cost: bill.map(|bill| bill.run.cost),
+        reported_cost: bill.and_then(|bill| bill.run.cost),
+        model: heard.model,
         own_tools: heard.own_tools,
         warnings: heard.left,
         reached_model,

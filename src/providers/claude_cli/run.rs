@@ -18,7 +18,7 @@ use super::child::{Child, Pipes};
 use super::clock::{self, Watch};
 use super::heard::{Heard, News};
 use super::lines::{LONGEST, Lines, Next};
-use super::money::{ModelUsage, bill};
+use super::money::{Bill, ModelUsage, bill};
 use super::outcome::{Ended, Stopped};
 use super::stream::{self, Line};
 
@@ -215,9 +215,11 @@ pub(super) async fn drive(
         watching.events.notice(warning.clone()).await;
         heard.left.push(warning);
     }
-    if let Some(usage) = bill(&heard.results, watching.before) {
-        watching.meter.reported(usage.run.usage);
-        watching.meter.reported_cost(usage.run.cost);
+    if let Some(Bill { run, .. }) = bill(&heard.results, watching.before, heard.usage()) {
+        watching.meter.reported(run.usage);
+        if let Some(cost) = run.cost {
+            watching.meter.reported_cost(cost);
+        }
     }
     Ok(Ran {
         heard,

@@ -203,7 +203,8 @@ pub fn load(store: &Store, session: &str, agent: &str) -> Result<Option<Known>, 
                         known: row.get(1)?,
                         unfinished: row.get(2)?,
                         total: ModelUsage {
-                            cost: Usd::from_pico(row.get(3)?),
+                            cost: Some(Usd::from_pico(row.get(3)?))
+                                .filter(|cost| *cost > Usd::ZERO),
                             usage: serde_json::from_str::<Usage>(&usage).unwrap_or_default(),
                         },
                     })
@@ -246,7 +247,7 @@ pub fn save(
              updated_ms = excluded.updated_ms",
             params![
                 session, agent, known.uuid, known.known, known.unfinished,
-                known.total.cost.pico(), usage, now_ms
+                known.total.cost.unwrap_or_default().pico(), usage, now_ms
             ],
         )?;
         Ok(())

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::providers::json::within;
 use crate::usage::Usage;
 
-use super::money::{ModelUsage, api_usage, model_usage};
+use super::money::{ModelUsage, api_usage, dollars, model_usage};
 
 /// One line of the CLI's output.
 #[derive(Clone, Debug, PartialEq)]
@@ -310,6 +310,7 @@ fn tool_results(value: &Value) -> Vec<ToolNews> {
 }
 
 fn result(value: &Value, subtype: &str) -> ResultLine {
+    let models = model_usage(value.get("modelUsage").unwrap_or(&Value::Null));
     ResultLine {
         subtype: subtype.to_owned(),
         is_error: value.get("is_error").and_then(Value::as_bool) == Some(true),
@@ -326,13 +327,13 @@ fn result(value: &Value, subtype: &str) -> ResultLine {
         num_turns: small(value, "num_turns"),
         total: ModelUsage {
             // The total stands apart: entries of models may be missing.
-            cost: super::money::dollars(value.get("total_cost_usd")),
-            ..model_usage(value.get("modelUsage").unwrap_or(&Value::Null))
+            cost: dollars(value.get("total_cost_usd")).or(models.cost),
+            ..models
         },
         since_last_result: value
             .get("model_usage_since_last_result")
-            .filter(|usage| usage.is_object())
-            .map(model_usage),
+            .map(model_usage)
+            .filter(|part| *part != ModelUsage::default()),
         denied: list(value, "permission_denials")
             .map(|denial| owned(denial, "tool_name"))
             .collect(),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::usage;
+use super::usage::Told;
 use crate::message::ToolCall;
 use crate::providers::Finish;
 use crate::providers::answer::{Answer, Fault, Step};
@@ -90,8 +90,7 @@ struct FunctionDelta<'a> {
 pub(crate) struct Decoder {
     /// The index that each call of the answer was sent under, if any.
     indices: Vec<Option<u64>>,
-    /// The last usage as it was told.
-    usage: Value,
+    told: Told,
 }
 
 impl Decoder {
@@ -143,15 +142,9 @@ impl Decoder {
         if let Some(told) = chunk
             .usage
             .or_else(|| chunk.x_groq.and_then(|groq| groq.usage))
-            && let Ok(told @ Value::Object(_)) = serde_json::from_str(told.get())
+            && let Ok(told) = serde_json::from_str(told.get())
         {
-            // A count of nothing takes none back: some servers fill in what they do not count.
-            let counted = usage::usage(&told);
-            if answer.usage.is_none() || counted.is_some_and(|usage| !usage.is_empty()) {
-                answer.usage = counted.or(answer.usage);
-            }
-            answer.cost = usage::cost(&told).or(answer.cost);
-            self.usage = told;
+            self.count(&told, answer);
         }
         if let Some(model) = chunk.model.filter(|model| !model.is_empty())
             && answer.model.is_none()
@@ -257,10 +250,11 @@ impl Decoder {
         }
     }
 
-    /// The last usage as it was told.
-    #[cfg(test)]
-    pub(crate) fn told_usage(&self) -> &Value {
-        &self.usage
+    /// Takes a `usage` object, wherever it was told.
+    pub(crate) fn count(&mut self, told: &Value, answer: &mut Answer) {
+        self.told.add(told);
+        answer.usage = self.told.usage();
+        answer.cost = self.told.cost();
     }
 }
 
