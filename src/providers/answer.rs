@@ -8,8 +8,11 @@ use super::error_body::ErrorBody;
 use crate::message::ToolCall;
 use crate::usage::{Usage, Usd};
 
-/// The most that one answer may have, text, reasoning and calls together.
+/// The most of one answer that is held, bytes: text, reasoning, calls and what goes back verbatim together.
 const ANSWER_CAP: usize = 64 << 20;
+
+/// The most calls that one answer may have.
+const MOST_CALLS: usize = 1024;
 
 /// A piece that whoever watches may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +39,8 @@ pub(super) enum Fault {
     Foreign(String),
     /// The vendor told an error.
     Told(ErrorBody),
-    /// It is far too long.
-    TooLong,
+    /// It is far too long; the words say in what way, as in "the answer …".
+    TooLong(String),
     /// It ended before it was finished.
     Truncated,
     /// It ended without any content.
@@ -66,6 +69,8 @@ pub(super) struct Answer {
     pub fresh: Vec<Delta>,
     /// Characters that nobody has counted yet.
     pub uncounted: usize,
+    /// Bytes that are held by now.
+    held: usize,
 }
 
 impl Answer {
@@ -96,6 +101,16 @@ impl Answer {
     pub(super) fn add_call_chars(&mut self, chars: usize) -> Result<(), Fault> {
         self.call_chars += chars;
         self.count(chars)
+    }
+
+    /// Begins another call; tells which one it is.
+    pub(super) fn add_call(&mut self, call: ToolCall) -> Result<usize, Fault> {
+        if self.calls.len() == MOST_CALLS {
+            let words = format!("has more than {MOST_CALLS} tool calls");
+            return Err(Fault::TooLong(words));
+        }
+        self.calls.push(call);
+        Ok(self.calls.len() - 1)
     }
 
     /// Whether anything came that somebody may have acted on; reasoning is provisional.
@@ -133,9 +148,15 @@ impl Answer {
 
     fn count(&mut self, chars: usize) -> Result<(), Fault> {
         self.uncounted += chars;
-        let all = self.text.len() + self.reasoning.len() + self.refusal.len() + self.call_chars;
-        if all + chars > ANSWER_CAP {
-            return Err(Fault::TooLong);
+        self.hold(chars)
+    }
+
+    /// Counts what is held beside what is counted for money.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.held += bytes;
+        if self.held > ANSWER_CAP {
+            let words = format!("is longer than {} MiB", ANSWER_CAP >> 20);
+            return Err(Fault::TooLong(words));
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ mod claude_bridge;
 mod claude_confined;
 mod claude_driver;
 mod claude_fake;
+mod claude_floods;
 mod claude_herd;
 mod claude_killed;
 mod claude_money;

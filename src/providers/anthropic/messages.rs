@@ -11,7 +11,7 @@ use crate::message::ToolCall;
 use crate::providers::Finish;
 use crate::providers::answer::{Answer, Fault, Step};
 use crate::providers::error_body::ErrorBody;
-use crate::providers::json::{at, text_at};
+use crate::providers::json::{at, text_at, weight};
 use crate::providers::sse::SseEvent;
 
 #[derive(Deserialize)]
@@ -48,6 +48,10 @@ struct Delta<'a> {
     stop_details: Option<Value>,
 }
 
+/// The most counts that a usage may have, and the most bytes of one of them, which may be several together.
+const MOST_COUNTS: usize = 64;
+const LONGEST_COUNT: usize = 4096;
+
 /// A block of content while it comes.
 #[derive(Debug)]
 struct Block {
@@ -55,6 +59,8 @@ struct Block {
     value: Value,
     text: String,
     signature: String,
+    /// The input of a tool that the vendor runs itself, as JSON text.
+    input: String,
     /// Which call of the answer it is.
     call: Option<usize>,
 }
@@ -102,6 +108,7 @@ impl Decoder {
                 self.count(&begun, answer);
             }
             "content_block_start" => {
+                answer.hold(weight(data))?;
                 self.begin(told.index, told.content_block.unwrap_or_default(), answer)?;
             }
             "content_block_delta" => {
@@ -162,6 +169,7 @@ impl Decoder {
         let mut block = Block {
             text: String::new(),
             signature: text("signature").to_owned(),
+            input: String::new(),
             call: None,
             value: Value::Null,
         };
@@ -175,13 +183,12 @@ impl Decoder {
                     _ => String::new(),
                 };
                 answer.add_call_chars(text("name").len() + arguments.len())?;
-                answer.calls.push(ToolCall {
+                block.call = Some(answer.add_call(ToolCall {
                     id: text("id").to_owned(),
                     name: text("name").to_owned(),
                     arguments,
                     ..ToolCall::default()
-                });
-                block.call = Some(answer.calls.len() - 1);
+                })?);
             }
             _ => {}
         }
@@ -214,17 +221,22 @@ impl Decoder {
             block.text.push_str(piece);
         }
         if let Some(piece) = &delta.signature {
+            answer.hold(piece.len())?;
             block.signature.push_str(piece);
         }
-        if let Some(piece) = &delta.partial_json
-            && let Some(call) = block.call.and_then(|call| answer.calls.get_mut(call))
-        {
-            call.arguments.push_str(piece);
+        if let Some(piece) = &delta.partial_json {
+            match block.call.and_then(|call| answer.calls.get_mut(call)) {
+                Some(call) => call.arguments.push_str(piece),
+                None => block.input.push_str(piece),
+            }
         }
         Ok(())
     }
 
     fn stop(&mut self, reason: &str, details: &Value, answer: &mut Answer) -> Result<(), Fault> {
+        if answer.finish.is_some() {
+            return Ok(());
+        }
         answer.finish = Some(match reason {
             "tool_use" => Finish::ToolCalls,
             "max_tokens" | "model_context_window_exceeded" => Finish::Length,
@@ -270,7 +282,11 @@ impl Decoder {
                     let call = block.call.and_then(|call| calls.get(call));
                     set("input", call.map_or(Value::Null, super::wire::input));
                 }
-                _ => {}
+                _ => {
+                    if let Ok(input @ Value::Object(_)) = serde_json::from_str(&block.input) {
+                        set("input", input);
+                    }
+                }
             }
             Some(value)
         };
@@ -280,8 +296,14 @@ impl Decoder {
     fn count(&mut self, told: &Value, answer: &mut Answer) {
         let counts = told.as_object().into_iter().flatten();
         for (key, count) in counts.filter(|(_, count)| !count.is_null()) {
+            let is_new = !self.told.contains_key(key);
+            if (is_new && self.told.len() == MOST_COUNTS)
+                || key.len() + count.to_string().len() > LONGEST_COUNT
+            {
+                continue;
+            }
             // A count of nothing takes none back: some servers fill in what they do not count.
-            if count.as_u64() != Some(0) || !self.told.contains_key(key) {
+            if count.as_u64() != Some(0) || is_new {
                 self.told.insert(key.clone(), count.clone());
             }
         }
