@@ -127,9 +127,16 @@ impl Answer {
             None => self.finish = Some(Finish::Stop),
             Some(_) => {}
         }
-        for call in &mut self.calls {
+        // Of a call that a limit or a filter cut before its arguments began nobody knows them.
+        let is_cut = !matches!(self.finish, Some(Finish::Stop | Finish::ToolCalls));
+        let last = self.calls.len().saturating_sub(1);
+        for (number, call) in self.calls.iter_mut().enumerate() {
             // Some models write `null` for a tool that needs nothing.
-            if matches!(call.arguments.trim(), "" | "null") {
+            let is_nothing = match call.arguments.trim() {
+                "" => !(is_cut && number == last),
+                arguments => arguments == "null",
+            };
+            if is_nothing {
                 "{}".clone_into(&mut call.arguments);
             }
             call.malformed = serde_json::from_str::<IgnoredAny>(&call.arguments).is_err();

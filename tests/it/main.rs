@@ -27,6 +27,7 @@ mod claude_money;
 mod claude_outcomes;
 mod claude_sessions;
 mod compaction;
+mod cut_answers;
 mod diagnosis;
 mod faults;
 mod foreign;
