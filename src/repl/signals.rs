@@ -23,6 +23,8 @@ pub(super) struct Signals {
     terminate: Signal,
     /// The terminal is gone.
     hangup: Signal,
+    /// Ctrl-\, but for that at the prompt.
+    quit: Signal,
     /// Ctrl-Z, but for that at the prompt, which is a key like others.
     suspend: Signal,
     /// When Ctrl-C was last pressed.
@@ -43,6 +45,7 @@ impl Signals {
             interrupt: signals_of(SignalKind::interrupt())?,
             terminate: signals_of(SignalKind::terminate())?,
             hangup: signals_of(SignalKind::hangup())?,
+            quit: signals_of(SignalKind::quit())?,
             suspend: signals_of(SignalKind::from_raw(libc::SIGTSTP))?,
             interrupted: None,
         })
@@ -73,6 +76,7 @@ impl Signals {
                 }
                 _ = self.terminate.recv() => return Came::Over(143),
                 _ = self.hangup.recv() => return Came::Over(143),
+                _ = self.quit.recv() => return Came::Over(143),
                 _ = self.suspend.recv() => stop(),
             }
         }
@@ -96,6 +100,7 @@ impl Signals {
                 done = &mut work => {
                     // What was pressed meanwhile was meant for the program.
                     self.forget_interrupt();
+                    while self.quit.recv().now_or_never().flatten().is_some() {}
                     return done;
                 }
                 _ = self.suspend.recv() => stop(),
