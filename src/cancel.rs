@@ -7,7 +7,7 @@ use tokio::sync::watch;
 pub enum Cause {
     /// SIGINT, or Ctrl-C in a session.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM, SIGHUP or SIGQUIT.
     Terminate,
     /// Standard output is closed: nobody reads any more.
     Closed,

@@ -146,10 +146,20 @@ impl State {
                 result.warnings.push(warning);
             }
         }
-        if reply.message.text.is_empty() && !reply.refusal.is_empty() {
+        if reply.finish == Finish::ContentFilter {
+            // Nothing of it is run, and no more of it goes back than its text.
+            reply.message.calls.clear();
+            reply.message.vendor_extra = Value::Null;
+        }
+        let refused = reply.message.text.is_empty() && !reply.refusal.is_empty();
+        self.said.push(if refused {
+            reply.refusal.clone()
+        } else {
+            reply.message.text.clone()
+        });
+        if refused && reply.finish != Finish::ContentFilter {
             reply.message.text = reply.refusal;
         }
-        self.said.push(reply.message.text.clone());
         self.structured = reply.structured;
         reply.message
     }

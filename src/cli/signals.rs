@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first stops the run, which then ends in good order; the second ends the
+//! SIGINT, and SIGTERM with what else asks for the end: the first stops the run, which then ends in good order; the second ends the
 //! program at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,6 +62,8 @@ struct Ends {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    /// Ctrl-\.
+    quit: Signal,
 }
 
 impl Ends {
@@ -70,6 +72,7 @@ impl Ends {
             interrupt: signals_of(SignalKind::interrupt())?,
             terminate: signals_of(SignalKind::terminate())?,
             hangup: signals_of(SignalKind::hangup())?,
+            quit: signals_of(SignalKind::quit())?,
         })
     }
 
@@ -78,6 +81,7 @@ impl Ends {
             _ = self.interrupt.recv() => Cause::Interrupt,
             _ = self.terminate.recv() => Cause::Terminate,
             _ = self.hangup.recv() => Cause::Terminate,
+            _ = self.quit.recv() => Cause::Terminate,
         }
     }
 }

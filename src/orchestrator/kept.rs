@@ -231,6 +231,8 @@ impl KeptRun {
         if let Some(error) = &mut result.error
             && error.hint.is_none()
             && result.turns > 0
+            // What a vendor refuses it refuses again.
+            && (error.class != ErrorClass::Provider || error.retryable)
         {
             error.hint = Some(format!("go on with `orch --resume {}`", self.run_id));
         }

@@ -18,6 +18,8 @@ pub(super) struct Adapted {
     pub no_response_format: bool,
     /// Tools in words instead of function calling.
     pub text_tools: bool,
+    /// No thinking of earlier answers. What is wrong is that of one conversation: it is not remembered of the model.
+    pub no_thinking: bool,
 }
 
 /// Which optional fields a request had.
@@ -29,6 +31,7 @@ pub(super) struct Sent {
     pub stream_options: bool,
     pub response_format: bool,
     pub tools: bool,
+    pub thinking: bool,
 }
 
 /// Ways to say that a field is not wanted, rather than that its value is wrong.
@@ -88,7 +91,13 @@ pub(super) fn remember(base_url: &str, model: &str, adapted: Adapted) {
     MEMORY
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .insert((base_url.to_owned(), model.to_owned()), adapted);
+        .insert(
+            (base_url.to_owned(), model.to_owned()),
+            Adapted {
+                no_thinking: false,
+                ..adapted
+            },
+        );
 }
 
 /// The request that a refusal asks for; `None` when it refuses something else. What was changed
@@ -117,6 +126,9 @@ pub(super) fn change(
         changed.no_stream_options |=
             sent.stream_options && says(&["stream_options", "include_usage"]);
     }
+    if status == 400 && sent.thinking && says(&["thinking", "signature"]) {
+        changed.no_thinking = true;
+    }
     (changed != adapted).then_some(changed)
 }
 
@@ -144,6 +156,10 @@ impl Adapted {
                 self.text_tools && !before.text_tools,
                 "tools were offered in words, since it has no function calling",
             ),
+            (
+                self.no_thinking && !before.no_thinking,
+                "what it had thought before was left out",
+            ),
         ];
         let changes: Vec<&str> = changes
             .iter()
@@ -167,6 +183,7 @@ mod tests {
         stream_options: true,
         response_format: true,
         tools: true,
+        thinking: false,
     };
 
     #[test]
@@ -256,6 +273,26 @@ mod tests {
                 assert!(changed.warning(none, "m").starts_with("`m` refused"));
             }
         }
+    }
+
+    #[test]
+    fn thinking_that_is_refused_is_left_out_of_one_request() {
+        let body = ErrorBody {
+            message: "messages.1.content.0: Invalid `signature` in `thinking` block".to_owned(),
+            ..ErrorBody::default()
+        };
+        let none = Adapted::default();
+        assert_eq!(change(400, &body, EVERYTHING, none), None);
+        let sent = Sent {
+            thinking: true,
+            ..EVERYTHING
+        };
+        let changed = change(400, &body, sent, none).expect("a change");
+        assert!(changed.no_thinking);
+        assert_eq!(change(400, &body, sent, changed), None);
+        assert!(changed.warning(none, "m").ends_with("was left out"));
+        remember("http://thinking.test", "m", changed);
+        assert_eq!(remembered("http://thinking.test", "m"), none);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::error_body::ErrorBody;
 use crate::message::ToolCall;
 use crate::usage::{Usage, Usd};
 
-/// The most that one answer may have, text, reasoning and calls together.
+/// The most of one answer that is held, bytes: text, reasoning, calls and what goes back verbatim together.
 const ANSWER_CAP: usize = 64 << 20;
 
 /// Bytes a token in the densest texts that are written: Hindi in the largest vocabularies has twelve, code that is
@@ -17,6 +17,9 @@ const DENSEST: u64 = 16;
 
 /// Bytes that any answer may have.
 const ALLOWANCE: u64 = 4096;
+
+/// The most calls that one answer may have.
+const MOST_CALLS: usize = 1024;
 
 /// A piece that whoever watches may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +46,8 @@ pub(super) enum Fault {
     Foreign(String),
     /// The vendor told an error.
     Told(ErrorBody),
-    /// It is far too long.
-    TooLong,
+    /// It is far too long; the words say in what way, as in "the answer …".
+    TooLong(String),
     /// It ended before it was finished.
     Truncated,
     /// It ended without any content.
@@ -73,6 +76,8 @@ pub(super) struct Answer {
     pub fresh: Vec<Delta>,
     /// Characters that nobody has counted yet.
     pub uncounted: usize,
+    /// Bytes that are held by now.
+    held: usize,
 }
 
 impl Answer {
@@ -103,6 +108,16 @@ impl Answer {
     pub(super) fn add_call_chars(&mut self, chars: usize) -> Result<(), Fault> {
         self.call_chars += chars;
         self.count(chars)
+    }
+
+    /// Begins another call; tells which one it is.
+    pub(super) fn add_call(&mut self, call: ToolCall) -> Result<usize, Fault> {
+        if self.calls.len() == MOST_CALLS {
+            let words = format!("has more than {MOST_CALLS} tool calls");
+            return Err(Fault::TooLong(words));
+        }
+        self.calls.push(call);
+        Ok(self.calls.len() - 1)
     }
 
     /// Whether anything came that somebody may have acted on; reasoning is provisional.
@@ -139,9 +154,16 @@ impl Answer {
             None => self.finish = Some(Finish::Stop),
             Some(_) => {}
         }
-        for call in &mut self.calls {
+        // Of a call that a limit or a filter cut before its arguments began nobody knows them.
+        let is_cut = !matches!(self.finish, Some(Finish::Stop | Finish::ToolCalls));
+        let last = self.calls.len().saturating_sub(1);
+        for (number, call) in self.calls.iter_mut().enumerate() {
             // Some models write `null` for a tool that needs nothing.
-            if matches!(call.arguments.trim(), "" | "null") {
+            let is_nothing = match call.arguments.trim() {
+                "" => !(is_cut && number == last),
+                arguments => arguments == "null",
+            };
+            if is_nothing {
                 "{}".clone_into(&mut call.arguments);
             }
             call.malformed = serde_json::from_str::<IgnoredAny>(&call.arguments).is_err();
@@ -160,8 +182,15 @@ impl Answer {
 
     fn count(&mut self, chars: usize) -> Result<(), Fault> {
         self.uncounted += chars;
-        if self.chars() + chars > ANSWER_CAP {
-            return Err(Fault::TooLong);
+        self.hold(chars)
+    }
+
+    /// Counts what is held beside what is counted for money.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.held += bytes;
+        if self.held > ANSWER_CAP {
+            let words = format!("is longer than {} MiB", ANSWER_CAP >> 20);
+            return Err(Fault::TooLong(words));
         }
         Ok(())
     }

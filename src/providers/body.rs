@@ -8,12 +8,12 @@ use reqwest::Response;
 use serde_json::Value;
 
 use super::http::innermost;
-use super::sse::{Framer, SseEvent, TooLong};
+use super::sse::{Framer, LINE_CAP, SseEvent, TooLong};
 use super::watch::{Late, Watch};
 use crate::usage::Meter;
 
-/// The most that one JSON document may have.
-const DOCUMENT_CAP: usize = 64 << 20;
+/// The most that one JSON document may have, bytes.
+const DOCUMENT_CAP: usize = LINE_CAP;
 
 /// The most of a body that is neither that is kept to be quoted.
 const QUOTED: usize = 2048;

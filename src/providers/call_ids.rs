@@ -1,5 +1,7 @@
 //! Ids of tool calls: made where a vendor sent none, and changed where another one refuses them.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 
 use crate::message::ToolCall;
@@ -12,7 +14,7 @@ const LONGEST: usize = 40;
 /// Gives every call of one answer an id of its own. The same call of the same request gets the same
 /// one in each attempt.
 pub(super) fn complete(calls: &mut [ToolCall], idempotency_key: &str) {
-    let mut seen: Vec<String> = Vec::with_capacity(calls.len());
+    let mut seen = BTreeSet::new();
     for (number, call) in calls.iter_mut().enumerate() {
         if call.id.is_empty() || seen.contains(&call.id) {
             call.id = format!(
@@ -20,7 +22,7 @@ pub(super) fn complete(calls: &mut [ToolCall], idempotency_key: &str) {
                 letters(&format!("{idempotency_key} {number}"), 16)
             );
         }
-        seen.push(call.id.clone());
+        seen.insert(call.id.clone());
     }
 }
 

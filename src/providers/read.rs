@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::answer::{Answer, Delta, Fault, Step};
 use super::body::{Body, Broken, Piece};
 use super::classify::classify;
+use super::json::{MOST_VALUES, is_heavy};
 use super::sse::LINE_CAP;
 use super::target::Target;
 use super::text_tools::Blocks;
@@ -33,6 +34,15 @@ impl Decoder {
             progress: true,
             done: true,
         };
+        let text = match &piece {
+            Piece::Event(event) => event.data.as_bytes(),
+            Piece::Document(document) => document,
+            Piece::End => &[],
+        };
+        if is_heavy(text) {
+            let words = format!("has an event of more than {MOST_VALUES} values");
+            return Err(Fault::TooLong(words));
+        }
         match (self, piece) {
             (_, Piece::End) => Ok(Step::default()),
             (Self::Chat(decoder), Piece::Event(event)) => decoder.event(&event, answer),
@@ -288,10 +298,9 @@ fn failed_error(
             StreamFault::InvalidJson,
             format!("an event of the answer cannot be read: {cause}"),
         ),
-        Failed::Fault(Fault::TooLong) => stream(
-            StreamFault::InvalidJson,
-            "the answer is longer than 64 MiB".to_owned(),
-        ),
+        Failed::Fault(Fault::TooLong(words)) => {
+            stream(StreamFault::InvalidJson, format!("the answer {words}"))
+        }
         Failed::Fault(Fault::Truncated) => stream(
             StreamFault::Truncated,
             "the answer ended before it was finished".to_owned(),

@@ -337,7 +337,10 @@ impl Target {
             Some(proxy) => format!("{place} through the proxy {proxy}"),
             None => place,
         };
-        let permanent = error.is_builder() || error.is_redirect() || is_certificate(&cause);
+        let permanent = error.is_builder()
+            || error.is_redirect()
+            || is_certificate(&cause)
+            || wants_login(&cause);
         let words = if error.is_connect() && error.is_timeout() {
             format!(
                 "no connection to {place} within {}",
@@ -473,6 +476,11 @@ fn is_unseen(error: &reqwest::Error) -> bool {
 
 fn is_certificate(cause: &str) -> bool {
     cause.to_lowercase().contains("certificate")
+}
+
+/// Whether a proxy refused to connect without a name and a password that it knows: status 407.
+fn wants_login(cause: &str) -> bool {
+    cause.contains("proxy authorization required")
 }
 
 fn fingerprint(key: &SecretString) -> String {

@@ -37,6 +37,8 @@ pub(super) struct Signals {
     terminate: Signal,
     /// The terminal is gone.
     hangup: Signal,
+    /// Ctrl-\, but for that at the prompt.
+    quit: Signal,
     /// Ctrl-Z, but for that at the prompt, which is a key like others.
     suspend: Signal,
     /// When Ctrl-C was last pressed.
@@ -57,6 +59,7 @@ impl Signals {
             interrupt: signals_of(SignalKind::interrupt())?,
             terminate: signals_of(SignalKind::terminate())?,
             hangup: signals_of(SignalKind::hangup())?,
+            quit: signals_of(SignalKind::quit())?,
             suspend: signals_of(SignalKind::from_raw(libc::SIGTSTP))?,
             interrupted: None,
         })
@@ -87,6 +90,7 @@ impl Signals {
                 }
                 _ = self.terminate.recv() => return Came::Over(TERMINATED),
                 _ = self.hangup.recv() => return Came::Over(TERMINATED),
+                _ = self.quit.recv() => return Came::Over(TERMINATED),
                 _ = self.suspend.recv() => stop(),
             }
         }
@@ -119,6 +123,7 @@ impl Signals {
                 status = child.wait() => {
                     // What was pressed meanwhile was meant for the program.
                     self.forget_interrupt();
+                    while self.quit.recv().now_or_never().flatten().is_some() {}
                     return status.map(Ok);
                 }
                 _ = self.suspend.recv() => {

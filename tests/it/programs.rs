@@ -223,7 +223,11 @@ fn successes_have_every_field_too() {
 
 #[test]
 fn a_signal_leaves_one_result_wherever_it_comes() {
-    for (signal, code) in [(libc::SIGINT, 130), (libc::SIGTERM, 143)] {
+    for (signal, code) in [
+        (libc::SIGINT, 130),
+        (libc::SIGTERM, 143),
+        (libc::SIGQUIT, 143),
+    ] {
         for (again, begun) in [(false, false), (false, true), (true, true)] {
             let server = Stub::start(|_| {
                 vec![

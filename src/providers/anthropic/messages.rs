@@ -11,7 +11,7 @@ use crate::message::ToolCall;
 use crate::providers::Finish;
 use crate::providers::answer::{Answer, Fault, Step};
 use crate::providers::error_body::ErrorBody;
-use crate::providers::json::{at, text_at};
+use crate::providers::json::{at, text_at, weight};
 use crate::providers::sse::SseEvent;
 
 #[derive(Deserialize)]
@@ -55,6 +55,8 @@ struct Block {
     value: Value,
     text: String,
     signature: String,
+    /// The input of a tool that the vendor runs itself, as JSON text.
+    input: String,
     /// Which call of the answer it is.
     call: Option<usize>,
 }
@@ -101,6 +103,7 @@ impl Decoder {
                 self.count(&begun, answer);
             }
             "content_block_start" => {
+                answer.hold(weight(data))?;
                 self.begin(told.index, told.content_block.unwrap_or_default(), answer)?;
             }
             "content_block_delta" => {
@@ -161,6 +164,7 @@ impl Decoder {
         let mut block = Block {
             text: String::new(),
             signature: text("signature").to_owned(),
+            input: String::new(),
             call: None,
             value: Value::Null,
         };
@@ -174,13 +178,12 @@ impl Decoder {
                     _ => String::new(),
                 };
                 answer.add_call_chars(text("name").len() + arguments.len())?;
-                answer.calls.push(ToolCall {
+                block.call = Some(answer.add_call(ToolCall {
                     id: text("id").to_owned(),
                     name: text("name").to_owned(),
                     arguments,
                     ..ToolCall::default()
-                });
-                block.call = Some(answer.calls.len() - 1);
+                })?);
             }
             _ => {}
         }
@@ -213,17 +216,22 @@ impl Decoder {
             block.text.push_str(piece);
         }
         if let Some(piece) = &delta.signature {
+            answer.hold(piece.len())?;
             block.signature.push_str(piece);
         }
-        if let Some(piece) = &delta.partial_json
-            && let Some(call) = block.call.and_then(|call| answer.calls.get_mut(call))
-        {
-            call.arguments.push_str(piece);
+        if let Some(piece) = &delta.partial_json {
+            match block.call.and_then(|call| answer.calls.get_mut(call)) {
+                Some(call) => call.arguments.push_str(piece),
+                None => block.input.push_str(piece),
+            }
         }
         Ok(())
     }
 
     fn stop(&mut self, reason: &str, details: &Value, answer: &mut Answer) -> Result<(), Fault> {
+        if answer.finish.is_some() {
+            return Ok(());
+        }
         answer.finish = Some(match reason {
             "tool_use" => Finish::ToolCalls,
             "max_tokens" | "model_context_window_exceeded" => Finish::Length,
@@ -269,7 +277,11 @@ impl Decoder {
                     let call = block.call.and_then(|call| calls.get(call));
                     set("input", call.map_or(Value::Null, super::wire::input));
                 }
-                _ => {}
+                _ => {
+                    if let Ok(input @ Value::Object(_)) = serde_json::from_str(&block.input) {
+                        set("input", input);
+                    }
+                }
             }
             Some(value)
         };

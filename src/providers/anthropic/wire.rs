@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::message::{Assistant, Message, ToolCall, ToolSpec};
 use crate::providers::adapt::{Adapted, Sent};
 use crate::providers::attempt::Wire;
+use crate::providers::json::text_at;
 use crate::providers::{Request, ToolMode, call_ids, structured, text_tools};
 
 /// Tokens of an answer where nobody says how many.
@@ -89,6 +90,10 @@ impl Block<'_> {
             Self::ToolUse { .. } | Self::Verbatim(_) => {}
         }
     }
+
+    fn is_thinking(&self) -> bool {
+        matches!(self, Self::Verbatim(value) if is_thinking(value))
+    }
 }
 
 /// Builds the request for a provider of this name.
@@ -121,6 +126,11 @@ pub(super) fn build(request: &Request, name: &str, adapted: Adapted) -> Wire {
     }
     let mut system: Vec<Block<'_>> = system.into_iter().map(text).collect();
     let mut messages = messages(history, name);
+    if adapted.no_thinking {
+        for message in &mut messages {
+            message.content.retain(|block| !block.is_thinking());
+        }
+    }
     // Writing to the cache costs more than plain input: it pays where the next call reads it, in a
     // tool loop or a conversation, not for a single question.
     if !request.tools.is_empty() || request.messages.len() > 1 {
@@ -148,6 +158,9 @@ pub(super) fn build(request: &Request, name: &str, adapted: Adapted) -> Wire {
         stream_options: false,
         response_format: output_config.is_some(),
         tools: !tools.is_empty(),
+        thinking: messages
+            .iter()
+            .any(|message| message.content.iter().any(Block::is_thinking)),
     };
     let body = Body {
         model: &request.model,
@@ -247,7 +260,7 @@ fn messages<'a>(history: &'a [Message], name: &str) -> Vec<WireMessage<'a>> {
 
 fn assistant(said: &Assistant, own: bool) -> Vec<Block<'_>> {
     if own && let Some(content) = said.vendor_extra.as_array() {
-        return content.iter().map(Block::Verbatim).collect();
+        return verbatim(content).into_iter().map(Block::Verbatim).collect();
     }
     let mut content = Vec::new();
     if !said.text.trim().is_empty() {
@@ -259,6 +272,23 @@ fn assistant(said: &Assistant, own: bool) -> Vec<Block<'_>> {
         input: input(call),
     }));
     content
+}
+
+/// The blocks of an answer as they may go back: thinking that was cut before its signature is refused, and so is
+/// thinking that nothing follows.
+fn verbatim(content: &[Value]) -> Vec<&Value> {
+    let is_cut = |block: &Value| {
+        text_at(block, "type") == "thinking" && text_at(block, "signature").is_empty()
+    };
+    let mut content: Vec<&Value> = content.iter().filter(|block| !is_cut(block)).collect();
+    while content.last().is_some_and(|block| is_thinking(block)) {
+        content.pop();
+    }
+    content
+}
+
+fn is_thinking(block: &Value) -> bool {
+    matches!(text_at(block, "type"), "thinking" | "redacted_thinking")
 }
 
 /// Arguments as the object that they must be.

@@ -9,17 +9,20 @@ use crate::providers::OwnTool;
 use crate::usage::Usage;
 
 use super::argv::SERVER;
-use super::stream::{ApiRetry, AssistantLine, Init, Line, Piece, ResultLine, ToolNews};
+use super::stream::{ApiRetry, AssistantLine, Init, Line, NOISE_KEPT, Piece, ResultLine, ToolNews};
 
-/// How much of what is no JSON is kept, bytes.
-const NOISE_KEPT: usize = 4096;
+/// The most that one run may say, bytes.
+pub(super) const MOST: u64 = 64 << 20;
+
+/// What the end of a call or of a turn loop takes beside its texts, bytes.
+const ENTRY: u64 = 512;
 
 /// What a run has said so far.
 #[derive(Debug, Default)]
 pub struct Heard {
     /// The first line, once it came.
     pub init: Option<Init>,
-    /// Every result line.
+    /// Every result line; of all but the last one only what it says of money.
     pub results: Vec<ResultLine>,
     /// The text since the last tool call.
     pub text: String,
@@ -56,6 +59,8 @@ pub struct Heard {
     finished_usage: Usage,
     reply_usage: Usage,
     open: BTreeMap<String, (String, Instant)>,
+    /// Bytes that are held beside what the model said.
+    held: u64,
 }
 
 /// What a line means to those outside.
@@ -87,12 +92,24 @@ impl Heard {
                 });
             }
             Line::PermissionDenied { tool, message } => {
-                self.denied.push(format!("`{tool}` was refused: {message}"));
+                let words = format!("`{tool}` was refused: {message}");
+                if !self.denied.contains(&words) {
+                    self.hold(&words);
+                    self.denied.push(words);
+                }
             }
             Line::Piece { nested, piece } => self.piece(piece, nested, &mut news),
             Line::Assistant(line) => self.assistant(line, now, &mut news),
             Line::ToolResults(results) => self.tool_results(results, now, &mut news),
             Line::Result(result) => {
+                self.hold("");
+                if let Some(earlier) = self.results.last_mut() {
+                    *earlier = ResultLine {
+                        total: earlier.total,
+                        since_last_result: earlier.since_last_result,
+                        ..ResultLine::default()
+                    };
+                }
                 self.results.push(*result);
                 news.progress = true;
             }
@@ -118,6 +135,11 @@ impl Heard {
     /// Whether the model said or called anything.
     pub fn began(&self) -> bool {
         self.output_bytes > 0
+    }
+
+    /// Whether it said so much that no more is taken.
+    pub fn is_too_much(&self) -> bool {
+        self.output_bytes.saturating_add(self.held) > MOST
     }
 
     /// Whether a tool runs right now, as far as the lines tell.
@@ -198,6 +220,7 @@ impl Heard {
                     arguments: call.arguments,
                 });
             }
+            self.hold(&call.id);
             self.open.insert(call.id, (call.tool, now));
         }
     }
@@ -263,6 +286,10 @@ impl Heard {
         self.count(text.len());
         self.thinking.push_str(&text);
         news.events.push(EventKind::ReasoningDelta { text });
+    }
+
+    fn hold(&mut self, text: &str) {
+        self.held = self.held.saturating_add(ENTRY + text.len() as u64);
     }
 
     fn count(&mut self, bytes: usize) {

@@ -11,7 +11,7 @@ use crate::providers::{FaultKind, Finish, Partial, ProviderError, Reply, StreamF
 use crate::usage::Usage;
 
 use super::faults::{self, Fault};
-use super::heard::Heard;
+use super::heard::{Heard, MOST};
 use super::money::{Bill, ModelUsage, bill};
 use super::stream::{Init, ResultLine};
 
@@ -41,6 +41,8 @@ pub enum Stopped {
     Retry,
     /// It printed a line without an end.
     EndlessLine,
+    /// It said far more than any answer takes.
+    TooMuch,
     /// It could not start the relay to our tools.
     NoTools,
 }
@@ -169,7 +171,9 @@ fn failure(
                 Stopped::FirstEvent => FaultKind::Stream(StreamFault::FirstEvent).into(),
                 Stopped::Idle => FaultKind::Stream(StreamFault::Idle).into(),
                 Stopped::Deadline => FaultKind::Deadline.into(),
-                Stopped::EndlessLine => FaultKind::Stream(StreamFault::InvalidJson).into(),
+                Stopped::EndlessLine | Stopped::TooMuch => {
+                    FaultKind::Stream(StreamFault::InvalidJson).into()
+                }
                 Stopped::NoTools => FaultKind::Unavailable.into(),
                 Stopped::AfterResult => FaultKind::Stream(StreamFault::Truncated).into(),
                 Stopped::Retry => faults::of_retry(&retry, circumstances.now),
@@ -279,6 +283,7 @@ fn stopped_words(stopped: Stopped, limit: Option<Duration>) -> String {
         Stopped::Idle => format!("the CLI made no progress{limit}"),
         Stopped::Deadline => format!("the run did not end{limit}"),
         Stopped::EndlessLine => "the CLI printed a line without an end".to_owned(),
+        Stopped::TooMuch => format!("the CLI said more than {} MiB", MOST >> 20),
         Stopped::NoTools => "the CLI could not start the relay to the agent's tools".to_owned(),
         Stopped::AfterResult | Stopped::Retry => "the CLI was ended".to_owned(),
     }

@@ -178,7 +178,11 @@ pub(super) async fn drive(
                 Next::Line(line) => {
                     let line = stream::parse(&line);
                     let reason = take(line, &mut heard, &mut watch, watching).await;
-                    if let (Some(reason), None) = (reason, last_call) {
+                    if heard.is_too_much() {
+                        stopped.get_or_insert((Stopped::TooMuch, Duration::ZERO));
+                        output_open = false;
+                        last_call = Some(Instant::now());
+                    } else if let (Some(reason), None) = (reason, last_call) {
                         stopped = Some((reason, Duration::ZERO));
                         child.interrupt();
                         last_call = Some(Instant::now() + GRACE);

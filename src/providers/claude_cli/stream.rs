@@ -5,10 +5,13 @@
 
 use serde_json::Value;
 
-use crate::providers::json::within;
+use crate::providers::json::{is_heavy, within};
 use crate::usage::Usage;
 
 use super::money::{ModelUsage, api_usage, dollars, model_usage};
+
+/// How much of what is no JSON is kept, bytes.
+pub(super) const NOISE_KEPT: usize = 4096;
 
 /// One line of the CLI's output.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +51,7 @@ pub enum Line {
     Result(Box<ResultLine>),
     /// A JSON object that no run needs.
     Other,
-    /// No JSON object at all.
+    /// The beginning of what is no JSON object at all, or one with far more in it than the CLI has to say.
     Noise(String),
 }
 
@@ -197,8 +200,15 @@ pub struct ResultLine {
 
 /// Takes one line apart.
 pub fn parse(line: &[u8]) -> Line {
+    let noise = || {
+        let begun = line.get(..NOISE_KEPT).unwrap_or(line);
+        Line::Noise(String::from_utf8_lossy(begun).trim().to_owned())
+    };
+    if is_heavy(line) {
+        return noise();
+    }
     let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(line) else {
-        return Line::Noise(String::from_utf8_lossy(line).trim().to_owned());
+        return noise();
     };
     let value = Value::Object(object);
     match (text(&value, "type"), text(&value, "subtype")) {

@@ -1,6 +1,7 @@
 //! Events and documents of the chat-completions protocol, put together to one answer.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use crate::message::ToolCall;
 use crate::providers::Finish;
 use crate::providers::answer::{Answer, Fault, Step};
 use crate::providers::error_body::ErrorBody;
-use crate::providers::json::{at, text_at};
+use crate::providers::json::{Scanner, at, text_at, weight};
 use crate::providers::sse::SseEvent;
 
 /// One chunk of a stream, or a whole document. What may have several shapes stays raw.
@@ -57,8 +58,8 @@ struct Message<'a> {
     reasoning_content: Option<&'a RawValue>,
     #[serde(borrow, default)]
     reasoning: Option<&'a RawValue>,
-    #[serde(default)]
-    reasoning_details: Option<Vec<Value>>,
+    #[serde(borrow, default)]
+    reasoning_details: Option<Vec<&'a RawValue>>,
     #[serde(borrow, default)]
     refusal: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -73,8 +74,8 @@ struct CallDelta<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     function: Option<FunctionDelta<'a>>,
-    #[serde(default)]
-    extra_content: Option<Value>,
+    #[serde(borrow, default)]
+    extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -88,8 +89,12 @@ struct FunctionDelta<'a> {
 /// Puts an answer together.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// The index that each call of the answer was sent under, if any.
-    indices: Vec<Option<u64>>,
+    /// The last call that began under each index.
+    by_index: BTreeMap<u64, usize>,
+    /// The last call that was sent under each id.
+    by_id: BTreeMap<String, usize>,
+    /// The arguments of the last call.
+    last_arguments: Scanner,
     told: Told,
 }
 
@@ -183,7 +188,7 @@ impl Decoder {
             answer.add_refusal(&refusal)?;
         }
         for detail in message.reasoning_details.into_iter().flatten() {
-            add_detail(&mut answer.extra, detail);
+            add_detail(detail, answer)?;
         }
         for call in message.tool_calls.into_iter().flatten() {
             self.call(call, answer)?;
@@ -196,25 +201,38 @@ impl Decoder {
         let id = delta.id.map(word).unwrap_or_default();
         let name = function.name.unwrap_or_default();
         let position = self.position(delta.index, &id, &name, &answer.calls);
-        let position = position.unwrap_or_else(|| {
-            answer.calls.push(ToolCall::default());
-            self.indices.push(delta.index);
-            answer.calls.len() - 1
-        });
+        let position = match position {
+            Some(position) => position,
+            None => {
+                let position = answer.add_call(ToolCall::default())?;
+                if let Some(index) = delta.index {
+                    self.by_index.insert(index, position);
+                }
+                self.last_arguments = Scanner::default();
+                position
+            }
+        };
         let arguments = function.arguments.map(arguments).unwrap_or_default();
+        if position + 1 == answer.calls.len() {
+            self.last_arguments.take(arguments.as_bytes());
+        }
+        let extra = delta.extra_content.map(RawValue::get);
+        // What is held twice is counted twice.
+        answer.hold(extra.map_or(0, weight) + 2 * id.len())?;
         // A name alone is a piece of a call as well.
         answer.add_call_chars(arguments.len() + name.len())?;
         let Some(call) = answer.calls.get_mut(position) else {
             return Ok(());
         };
         if !id.is_empty() {
+            self.by_id.insert(id.clone(), position);
             call.id = id;
         }
         if !name.is_empty() {
             call.name = name.into_owned();
         }
         call.arguments.push_str(&arguments);
-        if let Some(extra) = delta.extra_content {
+        if let Some(extra) = extra.and_then(|extra| serde_json::from_str(extra).ok()) {
             call.extra = extra;
         }
         Ok(())
@@ -228,25 +246,23 @@ impl Decoder {
         name: &str,
         calls: &[ToolCall],
     ) -> Option<usize> {
-        let last = || calls.len().checked_sub(1);
         match index {
             // Proxies repeat index 0 for every call: another id with a name begins another call.
-            Some(_) => {
-                let position = self.indices.iter().rposition(|known| *known == index)?;
+            Some(index) => {
+                let position = *self.by_index.get(&index)?;
                 let call = calls.get(position)?;
                 let another =
                     !id.is_empty() && !call.id.is_empty() && call.id != id && !name.is_empty();
                 (!another).then_some(position)
             }
-            None if !id.is_empty() => calls.iter().rposition(|call| call.id == id),
+            None if !id.is_empty() => self.by_id.get(id).copied(),
             // Whole calls without index and id: a name after a call that is whole begins another.
-            None => last().filter(|&position| {
-                !calls.get(position).is_some_and(|call| {
-                    !name.is_empty()
-                        && !call.name.is_empty()
-                        && serde_json::from_str::<Value>(&call.arguments).is_ok()
-                })
-            }),
+            None => {
+                let last = calls.last()?;
+                let another =
+                    !name.is_empty() && !last.name.is_empty() && self.last_arguments.is_whole();
+                (!another).then_some(calls.len() - 1)
+            }
         }
     }
 
@@ -287,12 +303,8 @@ fn word(raw: &RawValue) -> String {
 }
 
 /// Arguments as JSON text; some send the value itself.
-fn arguments(raw: &RawValue) -> String {
-    match serde_json::from_str::<Value>(raw.get()) {
-        Ok(Value::String(text)) => text,
-        Ok(other) => other.to_string(),
-        Err(_) => raw.get().to_owned(),
-    }
+fn arguments(raw: &RawValue) -> Cow<'_, str> {
+    text(raw).unwrap_or(Cow::Borrowed(raw.get()))
 }
 
 /// A text, or Mistral's list of parts.
@@ -318,12 +330,16 @@ fn content_into(raw: &RawValue, answer: &mut Answer) -> Result<(), Fault> {
 }
 
 /// OpenRouter sends the details of reasoning in pieces; they go back whole.
-fn add_detail(details: &mut Value, piece: Value) {
-    if !details.is_array() {
-        *details = Value::Array(Vec::new());
+fn add_detail(piece: &RawValue, answer: &mut Answer) -> Result<(), Fault> {
+    let weight = weight(piece.get());
+    let Ok(piece) = serde_json::from_str::<Value>(piece.get()) else {
+        return Ok(());
+    };
+    if !answer.extra.is_array() {
+        answer.extra = Value::Array(Vec::new());
     }
-    let Some(details) = details.as_array_mut() else {
-        return;
+    let Some(details) = answer.extra.as_array_mut() else {
+        return Ok(());
     };
     let same = |known: &&mut Value| {
         !at(&piece, "index").is_null()
@@ -332,22 +348,27 @@ fn add_detail(details: &mut Value, piece: Value) {
     };
     let Some(known) = details.last_mut().filter(same) else {
         details.push(piece);
-        return;
+        return answer.hold(weight);
     };
     let (Some(known), Value::Object(piece)) = (known.as_object_mut(), piece) else {
-        return;
+        return Ok(());
     };
+    let mut held = 0;
     for (key, value) in piece {
         match (key.as_str(), known.get_mut(&key), value) {
             (_, _, Value::Null) => {}
             ("text" | "summary" | "data", Some(Value::String(text)), Value::String(more)) => {
+                held += more.len();
                 text.push_str(&more);
             }
+            (_, Some(known), value) if *known == value => {}
             (_, _, value) => {
+                held += weight;
                 known.insert(key, value);
             }
         }
     }
+    answer.hold(held)
 }
 
 #[cfg(test)]

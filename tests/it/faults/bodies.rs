@@ -13,7 +13,7 @@ use super::server::Step;
 const STREAM: &str = "content-type: text/event-stream";
 const PACKED: &str = "content-encoding: gzip\ncontent-type: text/event-stream";
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

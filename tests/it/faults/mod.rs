@@ -5,6 +5,7 @@ mod bodies;
 mod calls;
 mod chain;
 mod delays;
+mod floods;
 mod http2;
 mod line;
 mod messages;

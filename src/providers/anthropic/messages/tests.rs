@@ -228,3 +228,42 @@ fn documents_are_answers_too() {
     assert!(matches!(told, Err(Fault::Told(_))), "{told:?}");
     assert!(matches!(take(json!({"a": 1})).1, Err(Fault::Foreign(_))));
 }
+
+#[test]
+fn an_answer_ends_once() {
+    let events: Vec<Value> = std::iter::once(start())
+        .chain(std::iter::repeat_n(stop("pause_turn"), 3))
+        .chain([stop("refusal"), done()])
+        .collect();
+    let (answer, result) = answer_of(&events);
+    assert_eq!(result, Ok(()));
+    assert_eq!(answer.finish, Some(Finish::Length));
+    assert_eq!(answer.refusal, "");
+    let paused = answer
+        .warnings
+        .iter()
+        .filter(|words| words.contains("paused"));
+    assert_eq!(paused.count(), 1);
+}
+
+#[test]
+fn the_input_of_a_tool_of_the_vendor_goes_back() {
+    let search = |input: Value| json!({"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": input});
+    let piece = |json: &str| {
+        delta(
+            0,
+            &json!({"type": "input_json_delta", "partial_json": json}),
+        )
+    };
+    let (answer, result) = answer_of(&[
+        start(),
+        begin(0, &search(json!({}))),
+        piece("{\"query\":"),
+        piece("\"x\"}"),
+        begin(1, &json!({"type": "text", "text": "Found."})),
+        stop("end_turn"),
+        done(),
+    ]);
+    assert_eq!(result, Ok(()));
+    assert_eq!(answer.extra[0], search(json!({"query": "x"})));
+}

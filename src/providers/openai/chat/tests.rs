@@ -50,7 +50,7 @@ fn outcome(chunks: &[Vec<u8>]) -> Outcome {
 fn class(fault: &Fault) -> &'static str {
     let kind = match fault {
         Fault::Told(body) => classify(200, body, false),
-        Fault::Invalid(_) | Fault::TooLong => FaultKind::Stream(StreamFault::InvalidJson),
+        Fault::Invalid(_) | Fault::TooLong(_) => FaultKind::Stream(StreamFault::InvalidJson),
         Fault::Foreign(_) => FaultKind::Protocol,
         Fault::Truncated => FaultKind::Stream(StreamFault::Truncated),
         Fault::Empty => FaultKind::Stream(StreamFault::Empty),
@@ -282,5 +282,6 @@ fn an_answer_without_end_is_refused_at_the_cap() {
         data: json!({"choices": [{"delta": {"content": "x".repeat(1 << 20)}}]}).to_string(),
     };
     let fault = (0..100).find_map(|_| decoder.event(&event, &mut answer).err());
-    assert_eq!(fault, Some(Fault::TooLong));
+    let long = Fault::TooLong("is longer than 64 MiB".to_owned());
+    assert_eq!(fault, Some(long));
 }

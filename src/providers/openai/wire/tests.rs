@@ -175,6 +175,7 @@ fn what_was_refused_once_is_not_sent_again() {
         no_stream_options: true,
         no_response_format: true,
         text_tools: true,
+        no_thinking: false,
     };
     let (body, wire) = adapted("openai", &asked, everything);
     let keys: Vec<&String> = body.as_object().expect("an object").keys().collect();
