@@ -176,6 +176,27 @@ impl Orchestrator {
         }
     }
 
+    /// The same with the configuration and the prices that its files have now; says, too, whether the prices are others.
+    ///
+    /// # Errors
+    /// When the prices cannot be read.
+    pub fn reloaded(
+        &self,
+        config: Arc<Config>,
+        options: Options,
+    ) -> Result<(Self, bool), OrchError> {
+        let prices = policy::prices(&config)?;
+        let mut renewed = self.renewed(Some(config), options);
+        let are_others = !prices.are(&self.prices);
+        if are_others {
+            renewed.prices = Arc::new(prices);
+            if let Some(resilience) = &renewed.resilience {
+                resilience.ledger().set_prices(Arc::clone(&renewed.prices));
+            }
+        }
+        Ok((renewed, are_others))
+    }
+
     /// What every model call goes through.
     ///
     /// # Errors

@@ -136,14 +136,18 @@ impl Repl<'_> {
                     .with_hint("add one and `/reload`")),
             }
         });
-        let (config, agent) = read.map_err(|mut error| {
+        let read = read.and_then(|(config, agent)| {
+            let config = Arc::new(config);
+            let options = self.options.clone();
+            let (renewed, prices) = self.orchestrator.reloaded(Arc::clone(&config), options)?;
+            let said = changes(self.orchestrator.config(), &config, prices);
+            Ok((renewed, agent, said))
+        });
+        let (renewed, agent, mut said) = read.map_err(|mut error| {
             error.message = format!("the configuration stays as it was: {}", error.message);
             error
         })?;
-        let mut said = changes(self.orchestrator.config(), &config);
-        self.orchestrator = self
-            .orchestrator
-            .renewed(Some(Arc::new(config)), self.options.clone());
+        self.orchestrator = renewed;
         if agent != self.agent {
             _ = write!(said, "\nactive agent: {agent}");
             self.agent = agent;
@@ -296,7 +300,7 @@ fn title(session: &Session) -> &str {
 }
 
 /// What a reload changed, in one line.
-fn changes(before: &crate::config::Config, after: &crate::config::Config) -> String {
+fn changes(before: &crate::config::Config, after: &crate::config::Config, prices: bool) -> String {
     let (old, new) = (&before.document, &after.document);
     let mut said = Vec::new();
     let listed = |names: Vec<&str>, what: &str| {
@@ -326,6 +330,9 @@ fn changes(before: &crate::config::Config, after: &crate::config::Config) -> Str
     }
     if old.providers != new.providers || old.servers != new.servers {
         said.push("providers or servers changed".to_owned());
+    }
+    if prices {
+        said.push("prices changed".to_owned());
     }
     if old.mcp_servers != new.mcp_servers {
         said.push("MCP servers changed".to_owned());

@@ -43,6 +43,11 @@ impl Resilience {
         Self::sharing(ledger, !is_alone)
     }
 
+    /// Where every attempt is held and settled.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     fn sharing(ledger: Ledger, shares: bool) -> Self {
         let shared = shares.then(|| Arc::new(Shared::new(ledger.store().clone())));
         Self {

@@ -55,3 +55,46 @@ fn the_users_own_configuration_stays_at_work_in_the_current_directory() {
     assert_eq!(std::fs::read_dir(&own).unwrap().count(), 1, "{ran:#?}");
     assert!(context.state().join("logs/a.md").exists(), "{ran:#?}");
 }
+
+/// A price that was installed while a session runs counts from its `/reload` on.
+#[test]
+fn new_prices_count_after_a_reload() {
+    let server = Stub::start(|_| stub::text_with_usage("Hello.", 100, 10));
+    let context = Context::new();
+    let url = server.url();
+    context.write(
+        "orch.yaml",
+        format!(
+            "providers:\n  lab: {{kind: openai, base_url: \"{url}\", prices: {{other: {{input: 1, output: 1}}}}}}\n\
+             agents:\n  a: {{role: R, provider: lab, model: m, tools: []}}\n"
+        ),
+    );
+    let costing = |dollars: u32| {
+        let rates = format!(r#"{{"input_per_mtok": {dollars}, "output_per_mtok": {dollars}}}"#);
+        format!(r#"{{"schema": 1, "models": {{"lab/m": {rates}}}}}"#)
+    };
+    context.write("cheap.json", costing(1));
+    context.write("dear.json", costing(100));
+    context.orch(&["prices", "--update", "cheap.json"]).exits(0);
+    let orch = env!("CARGO_BIN_EXE_orch");
+    let script = format!(
+        "hi\n!{orch} --config orch.yaml prices --update dear.json >update.txt\nhi\n/reload\nhi\n/reload\n"
+    );
+    let ran = context.run_with_stdin(&[], script.as_bytes());
+    let told = ["reloaded: prices changed\n", "nothing changed\n"];
+    assert!(
+        told.iter().all(|words| ran.stdout.contains(words)),
+        "{ran:#?}"
+    );
+    let csv = context.orch(&["--costs", "--csv"]).exits(0).stdout;
+    let mut lines = csv.lines();
+    let cost = lines
+        .next()
+        .unwrap()
+        .split(',')
+        .position(|name| name == "cost_usd");
+    let costs: Vec<&str> = lines
+        .map(|line| line.split(',').nth(cost.unwrap()).unwrap())
+        .collect();
+    assert_eq!(costs, ["0.000110", "0.000110", "0.011000"]);
+}

@@ -23,7 +23,7 @@ pub use settlement::{Ended, Outcome};
 pub use spent::{Charges, Spent};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use super::OnUnpriced;
@@ -39,7 +39,8 @@ use settlement::Basis;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     store: Store,
-    prices: Arc<Prices>,
+    /// Behind a lock: a session rereads them while its runs may hold.
+    prices: Arc<RwLock<Arc<Prices>>>,
     holder: Arc<OnceLock<Holder>>,
     /// What was told once in this process: budgets nearly used up, models without a price.
     told: Arc<Mutex<BTreeSet<String>>>,
@@ -62,7 +63,7 @@ impl Ledger {
     pub fn new(store: Store, prices: Arc<Prices>) -> Self {
         Self {
             store,
-            prices,
+            prices: Arc::new(RwLock::new(prices)),
             holder: Arc::default(),
             told: Arc::default(),
             unheld: Arc::default(),
@@ -70,8 +71,13 @@ impl Ledger {
     }
 
     /// The prices that it charges.
-    pub fn prices(&self) -> &Prices {
-        &self.prices
+    pub fn prices(&self) -> Arc<Prices> {
+        Arc::clone(&self.prices.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Charges other prices from now on; what is under way is charged those that it began with.
+    pub fn set_prices(&self, prices: Arc<Prices>) {
+        *self.prices.write().unwrap_or_else(PoisonError::into_inner) = prices;
     }
 
     /// The store it is kept in.
@@ -277,7 +283,7 @@ impl Ledger {
     }
 
     fn pricing(&self, attempt: &Attempt) -> Pricing {
-        self.prices.price(Asked {
+        self.prices().price(Asked {
             model: &attempt.model,
             provider: &attempt.provider,
             local: attempt.local,
@@ -296,7 +302,7 @@ impl Ledger {
         let Pricing::Known(asked) = asked else {
             return None;
         };
-        let Pricing::Known(price) = self.prices.price(Asked {
+        let Pricing::Known(price) = self.prices().price(Asked {
             model: answered,
             provider,
             local: false,

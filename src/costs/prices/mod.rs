@@ -106,6 +106,16 @@ impl Prices {
         })
     }
 
+    /// Whether these have the same rows.
+    pub fn are(&self, other: &Self) -> bool {
+        let rows = |prices: &Self| {
+            let user = prices.user.iter();
+            user.map(|(name, row)| (name.clone(), row.get().to_owned()))
+                .collect::<Vec<_>>()
+        };
+        self.user_version == other.user_version && rows(self) == rows(other)
+    }
+
     /// The price of a model.
     pub fn price(&self, asked: Asked<'_>) -> Pricing {
         if let Some(configured) = asked.configured {
