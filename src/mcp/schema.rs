@@ -13,6 +13,11 @@ const DEEPEST: usize = 64;
 /// Why no model takes them.
 pub(super) fn offered(schema: &Map<String, Value>) -> Result<Value, String> {
     let mut schema = schema.clone();
+    let dialect = schema.get("$schema").and_then(Value::as_str);
+    if dialect.is_some_and(|dialect| !dialect.contains("json-schema.org")) {
+        // One that nobody knows; vendors are told of none.
+        schema.remove("$schema");
+    }
     let kind = schema.entry("type").or_insert_with(|| "object".into());
     if kind != "object" {
         let kind = kind
