@@ -147,7 +147,7 @@ impl<'a> Covered<'a> {
     /// `None` for what nothing is told about.
     fn new(cover: &'a Cover, directories: &mut Directories) -> Option<Self> {
         let whole = cover.root.path().join(cover.path.path());
-        let names = whole.iter().map(|name| name.as_bytes());
+        let names = whole.iter().map(std::os::unix::ffi::OsStrExt::as_bytes);
         // Of a repository it is looked what it names when the command has ended.
         if cover.how == How::Pin || cover.how == How::ReadOnly && steers_git(names) {
             return None;

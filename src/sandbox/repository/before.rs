@@ -165,7 +165,9 @@ mod tests {
             let mut before = Before::default();
             before.add_rules(7);
             before.add((9, 9), Before::REPOSITORY);
-            names.iter().for_each(|name| before.add_secret(*name));
+            for name in names {
+                before.add_secret(*name);
+            }
             before
         };
         let noted = found(&[(1, 2), (1, 2), (1, 3)]);
