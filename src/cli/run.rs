@@ -68,23 +68,19 @@ async fn agent_once(call: &Call, agent: &str) -> Result<u8, OrchError> {
         } else {
             Orchestrator::open_for_one(config, options)?
         };
-        let at_once = orchestrator.answers_at_once(agent);
         let order = Order {
             run_id: call.run_id(),
             agent: agent.to_owned(),
             prompt,
             conversation: conversation(call),
             deadline,
-            delivery: delivery(call, at_once),
+            delivery: delivery(call),
         };
         if call.cli.run.dry_run {
             return super::plan::agent(call, &orchestrator, &order);
         }
         let left = left(call, &orchestrator, &order.run_id, Some(agent));
         let mut view = call.view(orchestrator.redactor()).with_left(left);
-        if !at_once {
-            view = view.with_turns();
-        }
         let (events, receiver) = Events::channel(&order.run_id);
         let running = async {
             // Dropping the events ends the view.
@@ -292,15 +288,14 @@ pub(super) fn left(
     call.screen.live.then(left).flatten()
 }
 
-/// Who takes the answer while it streams; what more turns may follow is held back from a program.
-pub(super) fn delivery(call: &Call, at_once: bool) -> Delivery {
+/// Who takes the answer while it streams.
+pub(super) fn delivery(call: &Call) -> Delivery {
     match call.form() {
         Form::Json => Delivery::Buffered,
         // Whoever reads the events is told when a text is void.
         Form::StreamJson => Delivery::Live,
         Form::Text if render::stdout_is_terminal() => Delivery::Live,
-        Form::Text if at_once => Delivery::Raw,
-        Form::Text => Delivery::Buffered,
+        Form::Text => Delivery::Raw,
     }
 }
 

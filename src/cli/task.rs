@@ -80,7 +80,7 @@ pub(super) async fn resume(call: &Call, id: &str) -> Result<u8, OrchError> {
         let resume = ResumeOptions {
             deadline,
             at_once: at_once(),
-            delivery: delivery(call, false),
+            delivery: delivery(call),
         };
         let is_alone = run.listed.kind == "agent";
         // Of several agents each answer is printed as it comes.
@@ -125,11 +125,9 @@ async fn watched(
 ) -> Result<u8, OrchError> {
     let left = left(call, &orchestrator, run_id, None);
     let mut view = call.view(orchestrator.redactor()).with_left(left);
-    view = if is_alone {
-        view.with_turns()
-    } else {
-        view.of_task()
-    };
+    if !is_alone {
+        view = view.of_task();
+    }
     let (events, receiver) = Events::channel(run_id);
     let running = async {
         // Dropping the events ends the view.

@@ -34,21 +34,6 @@ impl Orchestrator {
         })
     }
 
-    /// Whether the first thing that an agent says is its answer: it has nothing to do before.
-    pub fn answers_at_once(&self, name: &str) -> bool {
-        let own_tools = |settings| {
-            let (chain, _) = self.chain(settings);
-            chain.iter().any(|link| link.provider.runs_own_tools())
-        };
-        self.settings_of(name).is_ok_and(|settings| {
-            settings.tools.is_empty()
-                && settings.mcp_servers.is_empty()
-                && settings.delegates.is_empty()
-                && settings.output_schema.is_none()
-                && !own_tools(settings)
-        })
-    }
-
     /// An agent as it will run, and what the user should know about it.
     ///
     /// # Errors

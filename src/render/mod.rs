@@ -170,8 +170,6 @@ pub struct View {
     stream_text: bool,
     /// The answer of the whole run is printed at its end.
     answer_last: bool,
-    /// What the turn under way has said, where only its end shows whether that is the answer.
-    held: Option<String>,
     sequence: Arc<AtomicU64>,
     masks: Masks,
     /// What was last written to standard output ended in the middle of a line.
@@ -193,7 +191,6 @@ impl View {
             screen,
             stream_text: true,
             answer_last: false,
-            held: None,
             sequence: Arc::default(),
             masks: Masks::new(redactor),
             open_line: false,
@@ -234,15 +231,6 @@ impl View {
     #[must_use]
     pub fn without_text(mut self) -> Self {
         self.stream_text = false;
-        self
-    }
-
-    /// The same view of an agent that may take several turns. A program that reads gets the answer alone, so what a turn
-    /// says is held until it is clear whether that is it; on a screen everything is shown as it comes.
-    #[must_use]
-    pub fn with_turns(mut self) -> Self {
-        self.held = (self.form == Form::Text && self.live.is_none() && !stdout_is_terminal())
-            .then(String::new);
         self
     }
 

@@ -23,16 +23,13 @@ impl View {
         }
         match &event.kind {
             EventKind::TextDelta { text } if self.stream_text => {
-                if let Some(held) = &mut self.held {
-                    held.push_str(text);
-                } else if !text.is_empty() {
+                if !text.is_empty() {
                     self.wrote = true;
                     stdout(&self.next_piece(text))?;
                 }
             }
             // What a turn said before it asked for tools and what the next one says are two paragraphs.
             EventKind::TurnStarted { turn } if *turn > 1 && self.stream_text => {
-                self.show_held();
                 self.end_line()?;
                 if std::mem::take(&mut self.wrote) {
                     stdout("\n")?;
@@ -42,15 +39,7 @@ impl View {
             EventKind::Approval { granted: None, .. } if super::stdout_is_terminal() => {
                 self.end_line()?;
             }
-            // What was said before it is no answer.
-            EventKind::ToolStarted { .. } => {
-                self.show_held();
-                self.show_progress(event);
-            }
             EventKind::StreamReset if self.stream_text => {
-                if let Some(held) = &mut self.held {
-                    held.clear();
-                }
                 self.end_line()?;
                 self.show_progress(event);
             }
@@ -90,8 +79,7 @@ impl View {
         if self.live.is_some() {
             self.finish_live(result)?;
         } else if self.stream_text {
-            let is_last = self.held.is_some() || !self.wrote && result.ok;
-            if is_last && !result.output.is_empty() {
+            if !self.wrote && result.ok && !result.output.is_empty() {
                 stdout(&self.next_piece(&self.masks.text(&result.output)))?;
             }
             self.end_line()?;
@@ -113,14 +101,6 @@ impl View {
             super::aside(self.screen, &summary(result));
         }
         Ok(())
-    }
-
-    /// What a turn said before it asked for tools is no part of the answer.
-    fn show_held(&mut self) {
-        let said = self.held.as_mut().map(std::mem::take).unwrap_or_default();
-        if !self.screen.quiet && !said.trim().is_empty() {
-            super::aside(self.screen, plain(said.trim()).as_ref());
-        }
     }
 
     /// What is written of a piece of an answer: all but the empty lines at its end, which may be the end of the answer.

@@ -143,7 +143,7 @@ pub(crate) async fn run(call: &Call) -> Result<u8, OrchError> {
             repl.session("")?;
         }
     }
-    let code = Box::pin(repl.converse(&mut editor)).await;
+    let code = repl.converse(&mut editor).await;
     editor.restore();
     render::end_pastes(call.screen);
     repl.orchestrator.close().await?;

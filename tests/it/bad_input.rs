@@ -457,13 +457,8 @@ fn a_closed_pipe_ends_the_run_quietly() {
         actions
     });
     let context = Context::with_agent(&server.url(), "");
-    // One that has nothing to do before: its answer streams.
-    context.write(
-        "orch.yaml",
-        context.read("orch.yaml") + "  plain: {role: R, provider: stub, model: m}\n",
-    );
     let mut child = context
-        .command(&["--config", "orch.yaml", "--agent", "plain", "--prompt", "x"])
+        .command(&["--config", "orch.yaml", "--agent", "a", "--prompt", "x"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -211,16 +211,10 @@ fn configuration(row: &Row, url: &str) -> String {
         .iter()
         .map(|(key, value)| format!("{key}: {value}"))
         .collect();
-    // What has tools holds back from a pipe what may be no answer.
-    let tools = if row.args.is_empty() {
-        ""
-    } else {
-        "tools: [list_dir], "
-    };
     format!(
         "settings: {{{}}}\n\
          providers:\n  lab: {{kind: {}, base_url: \"{url}\", api_key_env: LAB_KEY, prices: {PRICES}}}\n\
-         agents:\n  a: {{role: R, provider: lab, model: m, {tools}max_output_tokens: 100}}\n",
+         agents:\n  a: {{role: R, provider: lab, model: m, tools: [list_dir], max_output_tokens: 100}}\n",
         settings.join(", "),
         row.kind
     )
