@@ -122,9 +122,13 @@ fn every_prompt_of_a_conversation_is_charged() {
         );
         assert_eq!(charge.0, "0.250000", "{times}");
     }
-    let each = ["0.250000", "0.015000", "0.015000"];
-    for expected in each {
+    for run in 1..=3 {
         let charge = charged(&context, &told(0.25, 1), &["--session", "alone"]);
+        assert_eq!(charge.0, "0.250000", "{run}");
+    }
+    // One that leaves out what it did is charged what was heard of it, and nothing of former runs.
+    for expected in ["1.000000", "0.015000"] {
+        let charge = charged(&context, &told(1.0, 4), &["--session", "less"]);
         assert_eq!(charge.0, expected);
     }
 }

@@ -63,17 +63,19 @@ pub fn bill(results: &[ResultLine], before: ModelUsage, heard: Usage) -> Option<
             total: line.total,
         }
     });
-    let run = &mut bill.run;
     let is_growth = before != ModelUsage::default()
         && results.iter().any(|line| line.since_last_result.is_none());
-    if run.usage.is_empty() {
-        run.usage = heard;
-    } else if is_growth && run.usage.total_tokens() < heard.total_tokens() {
-        // It does not add up over runs: nothing of its total can be told from former ones.
-        *run = ModelUsage {
-            usage: heard,
-            cost: None,
-        };
+    let told = |part: ModelUsage| part.usage.total_tokens();
+    if is_growth && told(bill.run) < heard.total_tokens() {
+        // It counts each run alone, where its total is what was heard; else nobody knows what it counts.
+        if told(bill.total) == heard.total_tokens() {
+            bill.run = bill.total;
+        } else if told(bill.total) > 0 {
+            bill.run.cost = None;
+        }
+        bill.run.usage = heard;
+    } else if bill.run.usage.is_empty() {
+        bill.run.usage = heard;
     }
     Some(bill)
 }
@@ -281,14 +283,21 @@ mod tests {
                 vec![line(money(10), None)],
                 10,
                 10,
-                uncosted(10),
+                money(10),
             ),
             (
                 "each run alone, a longer one",
                 vec![line(money(25), None)],
                 10,
                 25,
-                uncosted(25),
+                money(25),
+            ),
+            (
+                "a reply that the total leaves out",
+                vec![line(money(100), None)],
+                100,
+                10,
+                uncosted(10),
             ),
             (
                 "a former run without a cost",
