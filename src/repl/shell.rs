@@ -19,13 +19,12 @@ impl Repl<'_> {
             Ok(status) => status,
             Err(code) => return Ok(Next::Leave(code)),
         };
-        if let Some(columns) = self.call.screen.columns() {
-            // A last line without an end stays above the prompt, which clears its own: at the beginning of a line
-            // this fills that line, elsewhere it ends on the next.
-            _ = render::styled_stdout(&format!("{}\r", " ".repeat(columns)));
-        }
         if !status.success() {
             render::aside(self.call.screen, &format!("{status}"));
+        } else if let Some(columns) = self.call.screen.columns() {
+            // A last line without an end stays above the prompt, which clears its own: at the beginning of a line
+            // this fills that line, elsewhere it ends on the next.
+            _ = render::styled_stdout(&" ".repeat(columns));
         }
         Ok(Next::Prompt)
     }
