@@ -201,16 +201,15 @@ impl Decoder {
         let id = delta.id.map(word).unwrap_or_default();
         let name = function.name.unwrap_or_default();
         let position = self.position(delta.index, &id, &name, &answer.calls);
-        let position = match position {
-            Some(position) => position,
-            None => {
-                let position = answer.add_call(ToolCall::default())?;
-                if let Some(index) = delta.index {
-                    self.by_index.insert(index, position);
-                }
-                self.last_arguments = Scanner::default();
-                position
+        let position = if let Some(position) = position {
+            position
+        } else {
+            let position = answer.add_call(ToolCall::default())?;
+            if let Some(index) = delta.index {
+                self.by_index.insert(index, position);
             }
+            self.last_arguments = Scanner::default();
+            position
         };
         let arguments = function.arguments.map(arguments).unwrap_or_default();
         if position + 1 == answer.calls.len() {
