@@ -124,7 +124,9 @@ fn find(
                 )));
             }
             let mut found = Found::default();
-            lines.into_iter().for_each(|lines| found.add(lines, stop));
+            if let Some(lines) = lines {
+                found.add(lines, stop);
+            }
             return Ok(found);
         }
         Err(error) => return Err(error),

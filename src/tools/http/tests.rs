@@ -288,7 +288,6 @@ async fn what_arrived_of_a_body_is_given() {
             context.http = Arc::new(HttpSettings {
                 allow: vec![address.clone()],
                 timeout: crate::providers::Seconds(1.0),
-                ..HttpSettings::default()
             });
             let request = json!({"url": format!("http://{address}/")});
             let outcome = run(&context, tool, request).await;

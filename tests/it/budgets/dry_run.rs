@@ -343,7 +343,7 @@ fn the_plan_and_the_run_refuse_alike() {
     assert_eq!(calls(), 0);
     context.write("orch.yaml", yaml + tasks);
     // The server counts more than was asked for: the budget is exceeded, and pays for nothing, not even for what is free.
-    context.orch(&all[0]).exits(0);
+    context.orch(all[0]).exits(0);
     let exceeded = "the budget `day` of 0.300000 USD is exceeded: 0.600000 spent";
     refuses(&["--model", "stub/free"], exceeded);
     assert_eq!(calls(), 1);
