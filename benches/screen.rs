@@ -11,6 +11,8 @@
     reason = "a measuring script: it starts processes, reads the clock and prints"
 )]
 
+#[path = "../tests/it/support/apart.rs"]
+mod apart;
 #[path = "support/shipped.rs"]
 mod shipped;
 #[path = "../tests/it/support/stub.rs"]

@@ -261,11 +261,12 @@ fn split_word(text: &str) -> (&str, &str) {
         .map_or((text, ""), |(word, rest)| (word, rest.trim()))
 }
 
-/// A name without the quotes around it.
+/// A name without the quotes around it. Quotes around nothing stay: they are no name, and not nothing either.
 fn unquoted(text: &str) -> &str {
     ['"', '\'']
         .into_iter()
         .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+        .filter(|name| !name.is_empty())
         .unwrap_or(text)
 }
 

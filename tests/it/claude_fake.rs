@@ -12,11 +12,13 @@ use orch::redact::Redactor;
 use orch::store::Store;
 
 use crate::claude_outcomes::Recording;
+use crate::support::apart::Apart;
 
 /// A directory with a fake CLI and a provider that runs it.
 pub struct Fake {
     pub directory: tempfile::TempDir,
     pub provider: Arc<ClaudeCli>,
+    _apart: Apart,
 }
 
 /// What a CLI does that goes on until a signal comes, once it has said what it does then.
@@ -74,6 +76,7 @@ cat > $D/prompt
         Self {
             directory,
             provider,
+            _apart: Apart::driver(),
         }
     }
 

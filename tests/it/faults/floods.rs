@@ -14,7 +14,7 @@ fn cut(name: &str, script: Vec<Step>, says: &'static str) -> Row {
         settings: &[("max_retries", "0")],
         says: vec![says],
         memory: Some(400),
-        ..failed(name, vec![script], 5, [("invalid_json", Charged::Estimate)])
+        ..failed(name, vec![script], 5, [("invalid_json", Charged::Held)])
     }
 }
 
@@ -62,7 +62,10 @@ fn an_answer_of_very_many_calls_is_refused_at_once() {
             many,
         ),
         Row {
-            ledger: vec![("answered", Charged::Told); 2],
+            ledger: vec![
+                ("answered", Charged::Beyond),
+                ("answered", Charged::Estimate),
+            ],
             ..answered(
                 "very many pieces of one call",
                 vec![
@@ -164,7 +167,11 @@ fn what_goes_back_verbatim_is_held_up_to_a_cap() {
     check_all(&[
         cut("details", flood(&details), long),
         cut("details of many values", flood(&lists), long),
-        anthropic(cut("a signature", flood(&signature), long)),
+        // A piece of its thoughts came.
+        anthropic(Row {
+            ledger: vec![("invalid_json", Charged::Estimate)],
+            ..cut("a signature", flood(&signature), long)
+        }),
         anthropic(cut("hidden thinking", flood(&redacted), long)),
     ]);
 }

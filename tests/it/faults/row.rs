@@ -27,6 +27,8 @@ pub enum Charged {
     Told,
     /// An estimate between nothing and what was held for it.
     Estimate,
+    /// An estimate of more than was asked for.
+    Beyond,
     /// Nobody knows what it cost: it stays at what was held for it.
     Held,
     /// Nothing or what was held for it: it depends on who was faster.
@@ -272,6 +274,7 @@ impl Entry {
             (_, _, 0) => Charged::Nothing,
             (_, "computed", 1_005_000_000_000) => Charged::Told,
             (_, "estimated", cost) if cost < self.held => Charged::Estimate,
+            (_, "estimated", _) => Charged::Beyond,
             _ => panic!("{} pico of {} by {}", self.cost, self.held, self.source),
         }
     }

@@ -1,5 +1,6 @@
 //! What every test needs: a directory with a configuration, the real binary, a model server.
 
+pub mod apart;
 pub mod stub;
 pub mod terminal;
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 
+use super::apart::Apart;
+
 /// Longer nothing is waited for: it is a bound against hangs, not a measure.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -17,6 +19,7 @@ pub struct Terminal {
     session: OsSession,
     keyboard: File,
     seen: Arc<Seen>,
+    _apart: Apart,
 }
 
 struct Seen {
@@ -40,6 +43,7 @@ impl Terminal {
         reason = "a command is made to be started"
     )]
     pub fn start(command: Command, columns: u16, rows: u16) -> Self {
+        let apart = Apart::terminal();
         // The terminal is as it should be before the program looks at it. The size is given to it from here, after
         // whoever made the terminal gave it one of its own, which may be later than the shell begins.
         let mut prepared = Command::new("/bin/sh");
@@ -91,6 +95,7 @@ impl Terminal {
             session,
             keyboard,
             seen,
+            _apart: apart,
         }
     }
 
