@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Ledger;
 use super::budget::{Budget, BudgetWarning, Standing};
 use super::rows::{self, Settlement};
-use super::settlement::{Basis, Charge, Ended, NOT_SENT, Outcome, Way, charge, counts_prompt};
+use super::settlement::{Basis, Charge, Ended, NOT_SENT, Outcome, Way, charge, is_count_of};
 use super::spent::Spent;
 use crate::store::{Durability, StoreError};
 use crate::usage::{CostSource, Meter, Usd};
@@ -177,7 +177,7 @@ impl Hold {
             prompt_tokens: reading
                 .reported
                 .map(|told| told.input_tokens)
-                .filter(|told| counts_prompt(*told, prompt_tokens)),
+                .filter(|told| is_count_of(*told, prompt_tokens)),
             note,
             warnings: ledger.warnings(standings, warn_at),
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::attempt::charged_tokens;
+use super::attempt::{charged_tokens, estimate_tokens};
 use crate::costs::prices::{Price, Pricing};
 use crate::usage::{CostSource, Reading, Usage, Usd};
 
@@ -91,13 +91,14 @@ pub(super) struct Basis {
 }
 
 impl Basis {
-    /// How many tokens a count of the prompt is measured by.
-    fn counted_prompt(&self) -> u64 {
-        match self.pricing {
-            Pricing::Known(_) => self.prompt_tokens,
-            // One is more than a count of nothing.
-            Pricing::Local | Pricing::Unpriced => self.prompt_tokens.min(1),
-        }
+    /// Whether a count of tokens is one, of a text that likely has so many. Where nothing is paid, whatever is told
+    /// may stand that is more than nothing.
+    fn believes(&self, tokens: u64, likely_tokens: u64) -> bool {
+        let likely_tokens = match self.pricing {
+            Pricing::Known(_) => likely_tokens,
+            Pricing::Local | Pricing::Unpriced => likely_tokens.min(1),
+        };
+        is_count_of(tokens, likely_tokens)
     }
 }
 
@@ -134,14 +135,14 @@ const MOST_TOKENS: u64 = 1_000_000_000;
 /// More than any call can cost, for the same reason.
 const MOST_COST: Usd = Usd::from_pico(100_000 * 1_000_000_000_000);
 
-/// By how much a prompt's likely tokens may exceed what was counted. Wide tables and rulers in it have up to thirty
+/// By how much the likely tokens of a text may exceed what was counted. Wide tables and rulers in it have up to thirty
 /// bytes a token, eight times what was taken for likely.
 const MOST_DENSE: u64 = 8;
 
-/// Whether this can be how many tokens a prompt has that likely has so many: some servers leave out what they have
+/// Whether this can be how many tokens a text has that likely has so many: some servers leave out what they have
 /// cached, or count nothing.
-pub(super) fn counts_prompt(input_tokens: u64, likely_tokens: u64) -> bool {
-    input_tokens.saturating_mul(MOST_DENSE) >= likely_tokens
+pub(super) fn is_count_of(tokens: u64, likely_tokens: u64) -> bool {
+    tokens.saturating_mul(MOST_DENSE) >= likely_tokens
 }
 
 /// Whether a vendor can have meant what it told; else it counts as not told at all.
@@ -153,7 +154,9 @@ fn is_plausible(usage: &Usage) -> bool {
 pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTime) -> Charge {
     let reported = reading
         .reported_cost
-        .filter(|cost| (Usd::ZERO..=MOST_COST).contains(cost));
+        .filter(|cost| (Usd::ZERO..=MOST_COST).contains(cost))
+        // Nothing is no cost of what has a price: some servers and gateways fill it in.
+        .filter(|cost| *cost > Usd::ZERO || basis.hold == Usd::ZERO);
     let told = reading.reported.filter(is_plausible);
     let list = |usage: &Usage| {
         let cost = |price: &Arc<Price>| price.cost(usage, basis.began, ended);
@@ -177,7 +180,8 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
         };
     }
     // Of what was cut, and of which nothing is told, nobody knows what it cost.
-    let is_untold = way == Way::Cut && reported.is_none() && !basis.subscription;
+    let is_told = reported.is_some() && !basis.doubts_cost;
+    let is_untold = way == Way::Cut && !is_told && !basis.subscription;
     let counted = told.is_some_and(|usage| usage.output_tokens > 0);
     // The head of an answer says nothing about it, nor does the text of one that was thought out before.
     let is_seen = counted
@@ -192,21 +196,18 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
             reported: None,
         };
     }
-    // A count of nothing for what was there is no count. Where nothing is paid, what is told may stand.
-    let leaves_out = |usage: &Usage| {
-        !counts_prompt(usage.input_tokens, basis.counted_prompt())
-            || (usage.output_tokens == 0 && reading.output_bytes > 0)
-    };
     let is_ended = matches!(way, Way::Whole | Way::Filled);
-    let is_whole = is_ended && told.is_some_and(|usage| !leaves_out(&usage));
+    let likely_output = estimate_tokens(reading.output_bytes);
+    let is_whole = is_ended
+        && told.is_some_and(|usage| {
+            basis.believes(usage.input_tokens, basis.prompt_tokens)
+                && basis.believes(usage.output_tokens, likely_output)
+        });
     let usage = match told {
         Some(usage) if is_whole => usage,
         told => estimate(basis, way, told.unwrap_or_default(), reading),
     };
     let computed = list(&usage);
-    // Nothing is no cost of what has a price: some servers and gateways fill it in.
-    let has_price = computed.is_some_and(|computed| computed > Usd::ZERO);
-    let reported = reported.filter(|cost| *cost > Usd::ZERO || !has_price);
     let (cost, source) = if basis.subscription {
         (Usd::ZERO, CostSource::Subscription)
     } else {
@@ -253,14 +254,16 @@ pub(super) fn charge(basis: &Basis, way: Way, reading: Reading, ended: SystemTim
 /// The tokens of an answer that was cut, or whose vendor did not tell them all: the prompt, and the larger of
 /// what was told and of what was received, or all that it may have written.
 fn estimate(basis: &Basis, way: Way, told: Usage, reading: Reading) -> Usage {
-    let input_tokens = if counts_prompt(told.input_tokens, basis.counted_prompt()) {
+    let input_tokens = if basis.believes(told.input_tokens, basis.prompt_tokens) {
         told.input_tokens
     } else {
         basis.prompt_tokens
     };
     let received = charged_tokens(reading.output_bytes);
+    let likely_output = estimate_tokens(reading.output_bytes);
+    let is_counted = told.output_tokens > 0 && basis.believes(told.output_tokens, likely_output);
     let output_tokens = match way {
-        Way::Whole | Way::Filled if told.output_tokens > 0 => told.output_tokens,
+        Way::Whole | Way::Filled if is_counted => told.output_tokens,
         Way::Filled => received.max(basis.max_output_tokens),
         Way::Whole if basis.hides_output => received.max(basis.max_output_tokens),
         Way::Whole | Way::Cut | Way::Never => told.output_tokens.max(received),

@@ -468,13 +468,14 @@ async fn a_vendor_that_tells_the_impossible_is_not_believed() {
         (tokens(0, 0), None, estimate),
         (tokens(0, 120), None, estimate),
         (tokens(1, 120), None, estimate),
+        (tokens(500, 1), None, estimate),
         (tokens(500, 0), None, estimate),
         (None, Some(usd("-3")), estimate),
         (None, Some(Usd::MAX), estimate),
         (
-            tokens(100, 5),
+            tokens(100, 20),
             Some(usd("-3")),
-            (usd("0.000105"), CostSource::Computed),
+            (usd("0.00012"), CostSource::Computed),
         ),
         (
             tokens(u64::MAX, 5),

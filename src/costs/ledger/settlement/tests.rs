@@ -84,6 +84,9 @@ fn a_count_that_no_prompt_of_its_size_can_have_is_none() {
     for input in [0, 1, 1_249] {
         assert_eq!(whole(told(input, 10)), estimated("0.0101"), "{input}");
     }
+    let long = |output| charged(&basis(), Way::Whole, reading(told(9_000, output), 3_000));
+    assert_eq!(long(94), computed("0.00994"));
+    assert_eq!(long(93), estimated("0.021"));
     // Nor is one that leaves out what came: 30 bytes are 12 tokens.
     assert_eq!(whole(told(9_000, 0)), estimated("0.00912"));
     assert_eq!(whole(None), estimated("0.01012"));
@@ -105,6 +108,22 @@ fn what_was_cut_before_anything_was_seen_stays_at_its_hold() {
         cut(&hides_output(), told(9_000, 500), 300),
         estimated("0.014")
     );
+    // A cost that is told in passing is none yet, and nothing is no cost.
+    for (cost, doubts_cost) in [("0", false), ("0", true), ("0.00001", true)] {
+        let basis = Basis {
+            doubts_cost,
+            ..basis()
+        };
+        let told = Reading {
+            reported_cost: Some(usd(cost)),
+            ..reading(None, 0)
+        };
+        assert_eq!(
+            charged(&basis, Way::Cut, told),
+            stays,
+            "{cost} {doubts_cost}"
+        );
+    }
     let subscribed = Basis {
         subscription: true,
         ..basis()
