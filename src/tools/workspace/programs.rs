@@ -22,6 +22,9 @@ const MOST_NAMES: usize = 20_000;
 /// How long they are looked for.
 const LOOKING: Duration = Duration::from_millis(50);
 
+/// How many directories are looked at however long that takes: on a busy machine a small workspace is known, too.
+const AT_LEAST: usize = 32;
+
 /// A program that ran, or runs.
 #[derive(Debug)]
 pub struct Program {
@@ -151,7 +154,7 @@ fn names(roots: &[PathBuf]) -> Vec<(PathBuf, Vec<OsString>)> {
     let (mut found, mut count) = (Vec::new(), 0);
     while let Some(directory) = directories.pop_front()
         && count < MOST_NAMES
-        && Instant::now() < until
+        && (found.len() < AT_LEAST || Instant::now() < until)
     {
         let mut names = Vec::new();
         let entries = std::fs::read_dir(&directory).into_iter().flatten();
