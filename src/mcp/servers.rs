@@ -95,7 +95,7 @@ impl Servers {
         tools::guarded(context, call, events, &guard, async |arguments| {
             let connection = connection
                 .ok_or_else(|| ToolError::refused(format!("there is no tool `{}`", call.name)))?;
-            let _running = context.workspace.running(|| call.name.clone());
+            let _running = context.workspace.running(|| call.name.clone()).await;
             let answer = connection.call(&call.name, arguments).await;
             answer.map(ToolOutput::from).map_err(ToolError::tell)
         })

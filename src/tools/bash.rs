@@ -48,7 +48,8 @@ pub(super) fn run(context: &ToolContext, value: Value) -> BoxFuture<'_, ToolAnsw
         }
         let _running = context
             .workspace
-            .running(|| context.redactor.mask_owned(said));
+            .running(|| context.redactor.mask_owned(said))
+            .await;
         let outcome = command.run(deadline).await.map_err(refusal)?;
         Ok(told(outcome, deadline, &context.redactor))
     })

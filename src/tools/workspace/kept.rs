@@ -3,16 +3,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Workspace;
-use super::programs::{Program, Running};
+use super::programs::{self, Names, Program, Running};
 use crate::sandbox::Policy;
 use crate::tools::{Before, Change, ToolError};
 
 /// Bytes of former contents that wait to be taken; of what comes beyond them only the name is kept.
 const MOST: usize = 128 * 1024 * 1024;
+
+/// How long it is waited for what is there before a command.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The changes of files that tools make, in order, whoever asked for them and however the run ended.
 #[derive(Clone, Default)]
@@ -41,9 +45,17 @@ impl Changes {
         std::mem::take(&mut self.lock().programs)
     }
 
-    pub(super) fn note_program(&self, policy: &Policy, words: String) -> Running {
-        let is_first = self.lock().programs.is_empty();
-        let (program, running) = Program::start(policy, words, is_first);
+    pub(super) async fn note_program(&self, policy: &Arc<Policy>, words: String) -> Running {
+        let before = if self.lock().programs.is_empty() {
+            let policy = Arc::clone(policy);
+            let looking = tokio::task::spawn_blocking(move || programs::names(&policy));
+            // A disk that does not answer holds no command up: what is removed is then not named.
+            let looked = tokio::time::timeout(PATIENCE, looking).await;
+            looked.ok().and_then(Result::ok).unwrap_or_default()
+        } else {
+            Names::new()
+        };
+        let (program, running) = Program::start(policy, words, before);
         self.lock().programs.push(program);
         running
     }

@@ -101,9 +101,9 @@ impl Workspace {
 
     /// Notes that a program runs, for as long as what is given back lives: what it changes is not kept. The words are
     /// shown and must be masked.
-    pub fn running(&self, words: impl FnOnce() -> String) -> Running {
+    pub async fn running(&self, words: impl FnOnce() -> String) -> Running {
         match &self.changes {
-            Some(changes) => changes.note_program(&self.policy, words()),
+            Some(changes) => changes.note_program(&self.policy, words()).await,
             None => Running::unnoticed(),
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
+use super::replace::is_temporary;
 use crate::sandbox::Policy;
 
 /// Entries that are looked at, at most.
@@ -25,13 +26,16 @@ const LOOKING: Duration = Duration::from_millis(50);
 /// How many directories are looked at however long that takes: on a busy machine a small workspace is known, too.
 const AT_LEAST: usize = 32;
 
+/// The names of files, by directory.
+pub(super) type Names = Vec<(PathBuf, Vec<OsString>)>;
+
 /// A program that ran, or runs.
 #[derive(Debug)]
 pub struct Program {
     words: String,
     roots: Vec<PathBuf>,
     /// The files that were there before, by directory, as far as they were looked at.
-    before: Vec<(PathBuf, Vec<OsString>)>,
+    before: Names,
     /// By the clock of files.
     from: SystemTime,
     until: Arc<OnceLock<SystemTime>>,
@@ -59,15 +63,14 @@ impl Drop for Running {
 }
 
 impl Program {
-    /// A program that begins now; `is_first` where none ran before it whose changes are told together with its own.
-    pub(super) fn start(policy: &Policy, words: String, is_first: bool) -> (Self, Running) {
+    /// A program that begins now; `before` is what [`names`] were there, or nothing where a program ran before it
+    /// whose changes are told together with its own.
+    pub(super) fn start(policy: &Policy, words: String, before: Names) -> (Self, Running) {
         let until = Arc::new(OnceLock::new());
-        let roots = [&policy.workspace].into_iter().chain(&policy.write);
-        let roots: Vec<PathBuf> = roots.cloned().collect();
         let program = Self {
             words,
-            before: if is_first { names(&roots) } else { Vec::new() },
-            roots,
+            before,
+            roots: roots(policy),
             from: now_of_files(),
             until: Arc::clone(&until),
         };
@@ -126,31 +129,33 @@ pub fn touched(programs: &[Program], others: &[&Path]) -> BTreeSet<PathBuf> {
     found
 }
 
-/// The files that were there before the programs ran and are gone. They are looked for once: what was known of them
-/// before is forgotten. Blocks for as long as the disk takes.
+/// The files that were there before the programs ran and are gone, whoever removed them: of what was removed only its
+/// directory has a time, and that of its last change. They are looked for once: what was known of them before is
+/// forgotten. Blocks for as long as the disk takes.
 pub fn removed(programs: &mut [Program]) -> BTreeSet<PathBuf> {
-    let take = |program: &mut Program| std::mem::take(&mut program.before);
-    let before: Vec<_> = programs.iter_mut().flat_map(take).collect();
-    let mut found = BTreeSet::new();
-    for (directory, names) in before {
-        // What others removed since has left a later mark.
-        let mut there = directory.ancestors().filter(|path| path.exists());
-        if there
-            .next()
-            .is_some_and(|directory| is_changed(programs, directory))
-        {
-            let paths = names.iter().map(|name| directory.join(name));
-            found.extend(paths.filter(|path| path.symlink_metadata().is_err()));
-        }
-    }
-    found
+    let before = programs
+        .iter_mut()
+        .flat_map(|program| std::mem::take(&mut program.before));
+    let paths = before.flat_map(|(directory, names)| {
+        let path = move |name| directory.join(name);
+        names.into_iter().map(path)
+    });
+    paths
+        .filter(|path| path.symlink_metadata().is_err())
+        .collect()
 }
 
-/// The names of the files below directories, the nearest first: as many as are found in a moment, since a command waits
-/// for it.
-fn names(roots: &[PathBuf]) -> Vec<(PathBuf, Vec<OsString>)> {
+/// Where a program may write.
+fn roots(policy: &Policy) -> Vec<PathBuf> {
+    let roots = [&policy.workspace].into_iter().chain(&policy.write);
+    roots.cloned().collect()
+}
+
+/// The names of the files where a program may write, the nearest first: as many as are found in a moment, since a
+/// command waits for it. Blocks for as long as the disk takes.
+pub(super) fn names(policy: &Policy) -> Names {
     let until = Instant::now() + LOOKING;
-    let mut directories: VecDeque<PathBuf> = roots.to_vec().into();
+    let mut directories = VecDeque::from(roots(policy));
     let (mut found, mut count) = (Vec::new(), 0);
     while let Some(directory) = directories.pop_front()
         && count < MOST_NAMES
@@ -163,7 +168,9 @@ fn names(roots: &[PathBuf]) -> Vec<(PathBuf, Vec<OsString>)> {
                 Ok(kind) if kind.is_dir() && entry.file_name() != ".git" => {
                     directories.push_back(entry.path());
                 }
-                Ok(kind) if !kind.is_dir() => names.push(entry.file_name()),
+                Ok(kind) if !kind.is_dir() && !is_temporary(&entry.file_name()) => {
+                    names.push(entry.file_name());
+                }
                 _ => {}
             }
         }
@@ -217,10 +224,10 @@ mod tests {
         while now_of_files() <= changed {
             std::hint::spin_loop();
         }
-        let (program, running) = Program::start(&policy, "a command".to_owned(), true);
+        let (program, running) = Program::start(&policy, "a command".to_owned(), names(&policy));
         assert_eq!(touched(&[program], &[]), BTreeSet::new());
         drop(running);
-        let (program, running) = Program::start(&policy, "a command".to_owned(), true);
+        let (program, running) = Program::start(&policy, "a command".to_owned(), names(&policy));
         std::fs::write(&path, "after").unwrap();
         drop(running);
         assert_eq!(touched(&[program], &[]), BTreeSet::from([path]));
@@ -233,22 +240,22 @@ mod tests {
         let settings = SandboxSettings::default();
         let policy = Policy::new(directory.path(), Path::new("/nonexistent"), &settings).unwrap();
         std::fs::create_dir_all(path("whole/sub")).unwrap();
-        std::fs::create_dir(path("other")).unwrap();
-        for name in ["gone", "stays", "whole/sub/x", "other/later"] {
+        // A tool that runs beside it writes a file just now.
+        let temporary = ".new.orch-0123abcd";
+        for name in ["gone", "stays", "whole/sub/x", temporary] {
             std::fs::write(path(name), "").unwrap();
         }
-        let (program, running) = Program::start(&policy, "a command".to_owned(), true);
-        let (second, also) = Program::start(&policy, "another".to_owned(), false);
+        let (program, running) = Program::start(&policy, "a command".to_owned(), names(&policy));
+        let (second, also) = Program::start(&policy, "another".to_owned(), Names::new());
         std::fs::remove_file(path("gone")).unwrap();
         std::fs::remove_dir_all(path("whole")).unwrap();
-        std::fs::write(path("new"), "").unwrap();
         drop((running, also));
+        // That tool ends after it, in the same directory.
         let ended = now_of_files();
-        // The next step of the clock.
         while now_of_files() <= ended {
             std::hint::spin_loop();
         }
-        std::fs::remove_file(path("other/later")).unwrap();
+        std::fs::rename(path(temporary), path("new")).unwrap();
         let mut programs = [program, second];
         let expected = BTreeSet::from([path("gone"), path("whole/sub/x")]);
         assert_eq!(removed(&mut programs), expected);

@@ -289,6 +289,21 @@ impl Workspace {
     }
 }
 
+/// What stands before the eight digits at the end of a temporary name.
+const TEMPORARY: &str = ".orch-";
+
+/// Whether this is the name of a file that takes another one, or is removed, in a moment.
+pub(super) fn is_temporary(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let digits = name
+        .len()
+        .checked_sub(8)
+        .and_then(|at| name.split_at_checked(at));
+    digits.is_some_and(|(before, digits)| {
+        before.ends_with(TEMPORARY.as_bytes()) && digits.iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
 /// A file under a name of its own, removed unless it takes another name.
 struct Temporary<'a> {
     directory: &'a OwnedFd,
@@ -305,7 +320,7 @@ impl<'a> Temporary<'a> {
         for _ in 0..8 {
             let mut unique = OsString::from(".");
             unique.push(OsStr::from_bytes(short));
-            unique.push(format!(".orch-{:08x}", fastrand::u32(..)));
+            unique.push(format!("{TEMPORARY}{:08x}", fastrand::u32(..)));
             let mode = Mode::from_raw_mode(0o666);
             match rustix::fs::openat(directory, &unique, flags | OFlags::CLOEXEC, mode) {
                 Ok(fd) => {
