@@ -1,5 +1,5 @@
-//! SIGINT, and SIGTERM with what else asks for the end: the first stops the run, which then ends in good order; the second ends the
-//! program at once.
+//! SIGINT, and SIGTERM with what else asks for the end: the first stops the run, which then ends in good order; the second
+//! ends the program at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;

@@ -19,8 +19,8 @@ use crate::support::{Context, Ran, Stub, agent_config, ran, stub, terminal::Term
 /// a bound against hangs, not a measure.
 const BOUND: Duration = Duration::from_mins(1);
 
-/// Bytes of an answer that no pipe holds.
-const LARGE: usize = 300_000;
+/// Bytes of an answer that no pipe holds, and that is within what a model is asked for at most.
+const LARGE: usize = 120_000;
 
 const SIGNALS: [(i32, i32); 2] = [(libc::SIGINT, 130), (libc::SIGTERM, 143)];
 
