@@ -3,11 +3,12 @@
 /// The variable that marks a child and every descendant that keeps its environment.
 pub const MARKER: &str = "ORCH_CHILD";
 
-/// A process.
+/// A process. Numbers of what stands outside of this process's container are 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
     pub(super) parent: i32,
+    pub(super) group: i32,
     pub(super) session: i32,
     /// Whether it ended and only waits to be reaped.
     pub(super) zombie: bool,
@@ -59,7 +60,8 @@ fn children(pid: i32) -> Vec<i32> {
         .collect()
 }
 
-fn process(pid: i32) -> Option<Process> {
+/// A process; `None` for one that is gone.
+pub(super) fn process(pid: i32) -> Option<Process> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let process = parse_stat(pid, &stat)?;
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -75,12 +77,6 @@ pub(super) fn start_time(pid: i32) -> Option<u64> {
     parse_stat(pid, &stat).map(|process| process.started)
 }
 
-/// The parent of a process; `None` where it cannot be seen.
-pub(super) fn parent(pid: i32) -> Option<i32> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(pid, &stat).map(|process| process.parent)
-}
-
 /// Whether this very process is there and has not ended.
 pub(super) fn runs(pid: i32, started: u64) -> bool {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -94,11 +90,13 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     let mut fields = rest.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
     let started = fields.nth(15)?.parse().ok()?;
     Some(Process {
         pid,
         parent,
+        group,
         session,
         zombie,
         started,
@@ -125,6 +123,7 @@ mod tests {
         let expected = Process {
             pid: 7,
             parent: 3,
+            group: 4,
             session: 5,
             zombie: false,
             started: 4242,

@@ -161,6 +161,7 @@ mod tests {
         Process {
             pid,
             parent,
+            group: session,
             session,
             zombie: false,
             started: 1,

@@ -216,3 +216,33 @@ fn a_session_without_a_shell_above_it_is_not_stopped() {
     terminal.line("/quit");
     terminal.ends(0);
 }
+
+#[test]
+fn the_first_session_of_a_container_is_not_stopped() {
+    let server = Stub::start(|seen| stub::text(&format!("heard {}", seen.last_text())));
+    let context = asking(&server);
+    let orch = context.command(&["--config", "orch.yaml"]);
+    // Its terminal's session and its group stand outside, where it has no number for them.
+    let mut container = Command::new("unshare");
+    container
+        .args(["--map-root-user", "--pid", "--fork", "--mount-proc"])
+        .arg(orch.get_program())
+        .args(orch.get_args())
+        .current_dir(context.work())
+        .env_clear()
+        .envs(
+            orch.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("TERM", "xterm");
+    let mut terminal = Terminal::start(container, 100, 30);
+    terminal.prompt("[a] >");
+    terminal.keys("half a line\x1a");
+    terminal.shows("there is no shell to return to");
+    terminal.typed("[a] > half a line");
+    terminal.keys("\r");
+    terminal.shows("heard half a line");
+    terminal.prompt("[a] >");
+    terminal.line("/quit");
+    terminal.ends(0);
+}
