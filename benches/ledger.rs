@@ -115,25 +115,27 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// One attempt; how long its hold took.
-async fn one(ledger: &Ledger, caps: &Caps, run_id: &str, turn: u32) -> Duration {
+/// One attempt; what it waited for.
+async fn one(ledger: &Ledger, caps: &Caps, run_id: &str, turn: u32) -> [Duration; 2] {
     of_agent(ledger, caps, (run_id, AGENT), turn).await
 }
 
-/// One attempt of an agent; how long its hold took.
+/// One attempt of an agent; how long it waited for its hold, and from the beginning for its leave to be sent.
 async fn of_agent(
     ledger: &Ledger,
     caps: &Caps,
     (run_id, agent): (&str, &str),
     turn: u32,
-) -> Duration {
+) -> [Duration; 2] {
     let attempt = attempt(run_id, agent, turn);
     let began = Instant::now();
     let hold = ledger
         .start_attempt(&attempt, caps, Arc::new(Meter::default()))
         .await
         .unwrap();
-    let waited = began.elapsed();
+    let held = began.elapsed();
+    hold.clearance().wait().await.unwrap();
+    let may_leave = began.elapsed();
     let outcome = Outcome {
         usage: Some(Usage {
             input_tokens: 300,
@@ -143,7 +145,7 @@ async fn of_agent(
         ..Outcome::default()
     };
     hold.settle(outcome).await.unwrap();
-    waited
+    [held, may_leave]
 }
 
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
@@ -245,7 +247,7 @@ fn throughput(state: &Path, in_flight: u32, attempts: u32) {
 }
 
 /// As many attempts as are due, none waiting for the one before, of ten agents of one run or, `apart`, each of a run of
-/// its own; prints what each hold took.
+/// its own; prints what each waited for its hold, and until it could be sent.
 fn paced(state: &Path, rate: u32, seconds: u32, apart: bool) {
     let ledger = ledger(state);
     let names: Vec<String> = if apart {
@@ -275,13 +277,13 @@ fn paced(state: &Path, rate: u32, seconds: u32, apart: bool) {
         }
         running.join_all().await
     });
-    for wait in waits {
-        println!("{}", wait.as_micros());
+    for [held, may_leave] in waits {
+        println!("{} {}", held.as_micros(), may_leave.as_micros());
     }
 }
 
-/// What four processes of this program print at once, in order, and how many that were a second.
-fn four(args: &[&str], path: &Path) -> (Vec<Duration>, f64) {
+/// The columns of what four processes of this program print at once, each in order, and how many lines a second.
+fn four(args: &[&str], path: &Path) -> (Vec<Vec<Duration>>, f64) {
     let began = Instant::now();
     let children: Vec<_> = (0..4)
         .map(|_| {
@@ -295,21 +297,21 @@ fn four(args: &[&str], path: &Path) -> (Vec<Duration>, f64) {
                 .unwrap()
         })
         .collect();
-    let mut waits: Vec<Duration> = children
-        .into_iter()
-        .flat_map(|child| {
-            let output = child.wait_with_output().unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
-            let waits: Vec<_> = text
-                .lines()
-                .map(|line| Duration::from_micros(line.parse().unwrap()))
-                .collect();
-            waits
-        })
-        .collect();
-    let per_second = waits.len() as f64 / began.elapsed().as_secs_f64();
-    waits.sort();
-    (waits, per_second)
+    let mut columns: Vec<Vec<Duration>> = Vec::new();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
+            for (at, number) in line.split(' ').enumerate() {
+                columns.resize(columns.len().max(at + 1), Vec::new());
+                columns[at].push(Duration::from_micros(number.parse().unwrap()));
+            }
+        }
+    }
+    let per_second = columns[0].len() as f64 / began.elapsed().as_secs_f64();
+    for column in &mut columns {
+        column.sort();
+    }
+    (columns, per_second)
 }
 
 /// The holds of four processes, beside what their disk takes.
@@ -326,7 +328,11 @@ fn four_processes(state: &Path, apart: bool) {
     let (syncs, _) = four(&["--overwrite"], &bare);
     for percent in [50, 99] {
         let what = format!("four processes that only write and sync: p{percent}");
-        line(&what, &format!("{:.0?}", percentile(&syncs, percent)), "");
+        line(
+            &what,
+            &format!("{:.0?}", percentile(&syncs[0], percent)),
+            "",
+        );
     }
     drop(ledger(state));
     let (waits, per_second) = four(more, state);
@@ -335,7 +341,19 @@ fn four_processes(state: &Path, apart: bool) {
     line(&what, &per_second, "2000");
     for (percent, aim) in [(50, "0.3 ms"), (90, ""), (99, "5 ms"), (100, "")] {
         let what = format!("four processes, {who}: p{percent} of a hold");
-        line(&what, &format!("{:.0?}", percentile(&waits, percent)), aim);
+        line(
+            &what,
+            &format!("{:.0?}", percentile(&waits[0], percent)),
+            aim,
+        );
+    }
+    for percent in [50, 99] {
+        let what = format!("  and until it is on the disk: p{percent}");
+        line(
+            &what,
+            &format!("{:.0?}", percentile(&waits[1], percent)),
+            "",
+        );
     }
 }
 

@@ -27,9 +27,9 @@ pub(crate) use ledger::holder::Holder;
 
 pub use check::{HeldAttempt, StoreCheck, WrongTotal, check_store};
 pub use ledger::{
-    Attempt, Budget, BudgetLeft, BudgetWarning, Caps, Charges, Earlier, Ended, Hold, Ledger,
-    LostAttempt, Outcome, OverBudget, PromptSize, Purpose, Refused, Scope, Settled, Spending,
-    Spent, Weight, estimate_tokens,
+    Attempt, Budget, BudgetLeft, BudgetWarning, Caps, Charges, Clearance, Earlier, Ended, Hold,
+    Ledger, LostAttempt, Outcome, OverBudget, PromptSize, Purpose, Refused, Scope, Settled,
+    Spending, Spent, Weight, estimate_tokens,
 };
 pub use prices::{Price, Prices, Pricing};
 pub use settings::{BudgetSettings, OnUnpriced, PriceOverride};

@@ -41,6 +41,7 @@ mod vectors;
 pub mod vendors;
 mod watch;
 
+use crate::costs::Clearance;
 pub use crate::costs::PriceOverride;
 pub(crate) use address::ollama as ollama_base_url;
 pub use aliases::{Alias, Resolved, available_models, resolve, resolve_among, resolve_fallback};
@@ -95,6 +96,11 @@ pub trait Provider: Send + Sync {
 
     /// Whether its replies come from a recording, which a run says.
     fn is_recorded(&self) -> bool {
+        false
+    }
+
+    /// Whether it waits for [`Request::clearance`] by itself, at the last moment; else it is asked only then.
+    fn waits_for_clearance(&self) -> bool {
         false
     }
 
@@ -185,6 +191,8 @@ pub struct Request {
     pub output_schema: Option<Value>,
     /// The same for every attempt of one logical call.
     pub idempotency_key: String,
+    /// The leave to send the attempt: nothing that may cost is sent without it.
+    pub clearance: Clearance,
     /// Time limits of one attempt.
     pub clocks: Clocks,
     /// Who takes the answer.

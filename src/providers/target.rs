@@ -126,6 +126,12 @@ impl Target {
         let is_long = body.len() > upload::ONE_WRITE;
         let again = is_long.then(|| sending.try_clone()).flatten();
         let first = sending.body(body.clone());
+        // All is ready to go; the disk has worked meanwhile.
+        if let Err(error) = request.clearance.wait().await {
+            let words = format!("nothing was sent: {error}");
+            let kind = FaultKind::Network { permanent: true };
+            return Err(self.fault(kind, words, &request.model));
+        }
         let mut sent = self.send(first, &request.model, watch).await;
         if let (Ok(Err(error)), Some(again)) = (&sent, again)
             && upload::is_cut(error)

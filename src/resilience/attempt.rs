@@ -142,6 +142,13 @@ pub fn worst_of_turns(price: &Price, link: &Link, prompt_tokens: u64, turns: u32
     price.worst_turns(first, u64::from(turns), growth)
 }
 
+fn ledger_is_late() -> Box<Failure> {
+    Box::new(Failure::late(
+        "the time was up while the ledger was busy",
+        None,
+    ))
+}
+
 impl Around<'_> {
     /// Makes one attempt. Dropping the future gives everything back: the ledger charges an estimate.
     pub(super) async fn attempt(
@@ -165,19 +172,12 @@ impl Around<'_> {
         // On the heap, since it is large and soon over, and ten thousand calls may be under way.
         let (ledger, caps, kept) = (self.ledger, &self.context.caps, Arc::clone(&meter));
         let held = Box::pin(async move { ledger.start_attempt(&attempt, caps, kept).await });
-        let held = match self.deadline {
-            Some(deadline) => timeout_at(deadline, held).await.ok(),
-            None => Some(held.await),
-        };
-        let mut hold = match held {
-            Some(Ok(hold)) => hold,
-            Some(Err(refused)) => return Attempted::NotMade(Box::new(Failure::of_ledger(refused))),
-            None => {
-                return Attempted::NotMade(Box::new(Failure::late(
-                    "the time was up while the ledger was busy",
-                    None,
-                )));
+        let mut hold = match self.in_time(held).await {
+            Ok(Ok(hold)) => hold,
+            Ok(Err(refused)) => {
+                return Attempted::NotMade(Box::new(Failure::of_ledger(refused)));
             }
+            Err(failure) => return Attempted::NotMade(failure),
         };
         if let Some(warning) = hold.take_warning() {
             tally.warnings.push(warning);
@@ -199,6 +199,7 @@ impl Around<'_> {
             Box::pin(self.settle(hold, outcome, tally)).await;
             return Attempted::HeldBack;
         }
+        request.clearance = hold.clearance();
         request.max_output_tokens = Some(hold.max_output_tokens());
         request.clocks = link.clocks;
         request.clocks.total = self
@@ -213,8 +214,14 @@ impl Around<'_> {
         );
         pass.sent();
         // On the heap, too: who waits in a line does not need it yet.
-        let asked = Box::pin(self.ask(&mut pass, link.provider.as_ref(), request, &meter));
-        let result = asked.await;
+        let asked = Box::pin(self.ask_with_leave(&mut pass, link, request, &meter));
+        let result = match asked.await {
+            Ok(result) => result,
+            Err(failure) => {
+                tally.attempts -= 1;
+                return Attempted::NotMade(failure);
+            }
+        };
         let now = Instant::now();
         match result {
             Ok(reply) => {
@@ -314,6 +321,46 @@ impl Around<'_> {
         // Whatever it may cost, one reply is under way before the first byte of it comes.
         attempt.most_unanswered = Some(own.worst_reply).filter(|worst| *worst > Usd::ZERO);
         Ok(())
+    }
+
+    /// Asks the provider, which sends nothing before its hold is on the disk.
+    ///
+    /// # Errors
+    /// When the hold does not get there, at least not in time: nothing was sent.
+    async fn ask_with_leave(
+        self,
+        pass: &mut Pass<'_>,
+        link: &Link,
+        request: &Request,
+        meter: &Meter,
+    ) -> Result<Result<Reply, ProviderError>, Box<Failure>> {
+        let (provider, clearance) = (link.provider.as_ref(), &request.clearance);
+        let of_store = |error| Box::new(Failure::of_ledger(costs::Refused::Store(error)));
+        if !provider.waits_for_clearance() {
+            let given = self.in_time(clearance.wait()).await?;
+            given.map_err(of_store)?;
+        }
+        let result = tokio::select! {
+            biased;
+            error = clearance.failure() => return Err(of_store(error)),
+            result = self.ask(pass, provider, request, meter) => result,
+        };
+        match result {
+            Err(error) if error.kind == FaultKind::Deadline && clearance.is_behind() => {
+                Err(ledger_is_late())
+            }
+            result => Ok(result),
+        }
+    }
+
+    /// Waits for the ledger, but not beyond the deadline.
+    async fn in_time<T>(self, waited: impl Future<Output = T>) -> Result<T, Box<Failure>> {
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline, waited)
+                .await
+                .map_err(|_| ledger_is_late()),
+            None => Ok(waited.await),
+        }
     }
 
     /// Asks the provider. Where others wait for what comes of it, they are told of the first byte.

@@ -1,22 +1,18 @@
-//! The write-ahead log: syncing it, and moving it into the database when nobody waits for that.
+//! The write-ahead log: moving it into the database when nobody waits for that.
 //!
 //! A log that is used again from its start is overwritten, which syncs faster than one that grows, for
 //! which blocks are allocated: so it starts anew from time to time and keeps its size.
 
 use std::cell::Cell;
-use std::ffi::{OsString, c_char, c_int, c_void};
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd as _};
-use std::os::unix::fs::FileExt;
+use std::ffi::{c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, ffi};
-use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
-use super::{StoreError, connection, migrations};
+use super::{connection, log_file, migrations};
 
 /// After how many commits of this process its log is moved.
 const COMMITS_PER_MOVE: u32 = 512;
@@ -33,28 +29,10 @@ const QUIET_PAGES: i64 = 64;
 /// need.
 const QUIET_SIZE: u64 = 288 << 10;
 
-/// Which file something is: its device and its number there.
-type FileId = (u64, u64);
-
-/// The header of a log, bytes.
-const LOG_HEADER: u64 = 32;
-
-/// What a log begins with, whatever the order of its bytes (sqlite.org/fileformat2.html, "WAL Header").
-const LOG_MAGIC: [u8; 3] = [0x37, 0x7f, 0x06];
-
 /// The log of an open database.
 #[derive(Debug)]
 pub(super) struct Log {
     database: PathBuf,
-    path: PathBuf,
-    /// Which file the database is.
-    id: Option<FileId>,
-    /// Opened to be synced.
-    file: Option<File>,
-    /// Whether anything was committed since the last sync.
-    is_behind: bool,
-    /// Once a sync failed nobody knows what reached the disk: no later one can be trusted.
-    broken: bool,
     commits: u32,
     /// How many pages it has, as the last commit found.
     pages: i64,
@@ -70,75 +48,12 @@ struct Mover {
 
 impl Log {
     pub(super) fn new(database: &Path) -> Self {
-        let mut name = OsString::from(database);
-        name.push("-wal");
         Self {
             database: database.to_owned(),
-            path: PathBuf::from(name),
-            id: look_at(database).ok().map(|found| found.id),
-            file: None,
-            is_behind: false,
-            broken: false,
             commits: 0,
             pages: 0,
             mover: None,
         }
-    }
-
-    /// Waits until everything committed so far by this process is on the disk. A transaction that
-    /// changed nothing costs no sync.
-    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        if self.broken {
-            return Err(StoreError::sync_failed());
-        }
-        if !self.is_behind {
-            return Ok(());
-        }
-        let file = match self.file.take() {
-            Some(file) => Ok(file),
-            None => File::open(&self.path),
-        };
-        let synced = file.and_then(|file| {
-            begin_to_write(&file);
-            // Looked at while the disk is at work.
-            let is_in_place = self.is_in_place(&file);
-            file.sync_data().map(|()| (file, is_in_place))
-        });
-        match synced {
-            Ok((_, false)) => {
-                self.broken = true;
-                Err(StoreError::gone())
-            }
-            Ok((file, true)) => {
-                self.file = Some(file);
-                self.is_behind = false;
-                Ok(())
-            }
-            Err(error) => {
-                self.broken = true;
-                Err(StoreError::io(&error))
-            }
-        }
-    }
-
-    /// Whether the next process that opens the database finds what this one has written: files can be
-    /// removed, replaced and emptied while they are open, and nothing else would tell.
-    fn is_in_place(&self, log: &File) -> bool {
-        let Ok(known) = look(log, "", AtFlags::EMPTY_PATH) else {
-            return false;
-        };
-        let mut magic = [0; LOG_MAGIC.len()];
-        // One that another process has just moved into the database is empty.
-        let has_header = known.size < LOG_HEADER
-            || (log.read_exact_at(&mut magic, 0).is_ok() && magic == LOG_MAGIC);
-        let is_database =
-            look_at(&self.database).is_ok_and(|found| found.size > 0 && Some(found.id) == self.id);
-        has_header && is_database && look_at(&self.path).is_ok_and(|found| found.id == known.id)
-    }
-
-    /// Notes that a transaction changes rows, before it is told whether it must be on the disk.
-    pub(super) fn changed(&mut self) {
-        self.is_behind = true;
     }
 
     /// Counts a commit that this thread has just done; has the log moved when it is time.
@@ -168,24 +83,10 @@ impl Log {
                 tracing::error!("the thread that moves the store's log panicked");
             }
         }
-        let size = look_at(&self.path).map_or(0, |found| found.size);
+        let size = log_file::size(&self.database);
         if self.pages > QUIET_PAGES || size > QUIET_SIZE {
             told(start_anew(connection));
         }
-    }
-}
-
-/// Has the disk begin with what a file has to be written, without waiting for it: the sync that follows waits for the
-/// rest. Where this cannot be done the sync does it all.
-///
-/// Source: sync_file_range(2); a length of 0 is the whole file.
-fn begin_to_write(file: &File) {
-    #[expect(unsafe_code, reason = "the library does not know this call")]
-    // SAFETY: the descriptor is open, and nothing but numbers is passed.
-    let code =
-        unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-    if code != 0 {
-        tracing::debug!("the file system writes files as a whole only");
     }
 }
 
@@ -198,36 +99,6 @@ fn start_anew(connection: &Connection) -> rusqlite::Result<()> {
         migrations::mark(connection)?;
     }
     Ok(())
-}
-
-/// What a file is and how long it is.
-struct Look {
-    id: FileId,
-    size: u64,
-}
-
-/// Looks at a file without asking for its times. Where the kernel keeps fine times only for files whose
-/// times somebody asks for, each question about them costs the next sync another write: that of the
-/// file's inode.
-///
-/// Source: docs.kernel.org/filesystems/multigrain-ts.html.
-fn look(
-    directory: impl AsFd,
-    path: impl rustix::path::Arg,
-    flags: AtFlags,
-) -> rustix::io::Result<Look> {
-    let found = statx(directory, path, flags, StatxFlags::INO | StatxFlags::SIZE)?;
-    Ok(Look {
-        id: (
-            makedev(found.stx_dev_major, found.stx_dev_minor),
-            found.stx_ino,
-        ),
-        size: found.stx_size,
-    })
-}
-
-fn look_at(path: &Path) -> rustix::io::Result<Look> {
-    look(CWD, path, AtFlags::empty())
 }
 
 impl Mover {
@@ -311,19 +182,5 @@ pub(super) fn watch(connection: &Connection) {
 fn told<E: std::fmt::Display>(moved: Result<(), E>) {
     if let Err(error) = moved {
         tracing::debug!(%error, "the store's log was not moved into the database");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_changed_nothing_is_not_synced() {
-        let mut log = Log::new(Path::new("/nowhere/orch.db"));
-        assert!(log.sync().is_ok());
-        log.changed();
-        assert!(log.sync().is_err(), "there is no log to sync");
-        assert!(log.sync().is_err(), "no later sync is trusted");
     }
 }

@@ -9,14 +9,18 @@ mod connection;
 mod error;
 mod index;
 mod log;
+mod log_file;
 pub mod migrations;
 pub mod schema;
+mod synced;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod writer;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use synced::Synced;
 pub use transaction::Transaction;
 
 use std::path::{Path, PathBuf};
@@ -183,11 +187,7 @@ impl Store {
                 return Err(StoreError::stuck());
             };
             inner.writer.give_up();
-            let stuck = StoreError::stuck();
-            Err(match &inner.path {
-                Some(path) => stuck.at(path),
-                None => stuck,
-            })
+            Err(at(StoreError::stuck(), inner.path.as_deref()))
         }
     }
 
@@ -211,14 +211,45 @@ impl Store {
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
         G: FnOnce(Result<T, StoreError>) + Send + 'static,
     {
+        self.inner.writer.submit(writer::Job {
+            durability,
+            work: self.work(job, finish),
+            synced: None,
+        });
+    }
+
+    /// Queues a job whose changes must be on the disk before something else happens, but not before its caller goes
+    /// on: `finish` runs as soon as they are committed, and what is returned waits for the disk.
+    pub(crate) fn submit_ahead<T, F, G>(&self, job: F, finish: G) -> Synced
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        G: FnOnce(Result<T, StoreError>) + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let path = self.inner.path.clone();
+        self.inner.writer.submit(writer::Job {
+            durability: Durability::Normal,
+            work: self.work(job, finish),
+            synced: Some(Box::new(move |result| {
+                // Who is gone has sent nothing.
+                drop(sender.send(result.map_err(|error| at(error, path.as_deref()))));
+            })),
+        });
+        Synced::when(self.answer(receiver))
+    }
+
+    fn work<T, F, G>(&self, job: F, finish: G) -> writer::Work
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        G: FnOnce(Result<T, StoreError>) + Send + 'static,
+    {
         let path = self.inner.path.clone();
         let finish = move |result: Result<T, StoreError>| {
-            finish(result.map_err(|error| match &path {
-                Some(path) => error.at(path),
-                None => error,
-            }));
+            finish(result.map_err(|error| at(error, path.as_deref())));
         };
-        let work: writer::Work = Box::new(move |transaction| {
+        Box::new(move |transaction| {
             match transaction.and_then(|transaction| job(transaction).map_err(StoreError::from)) {
                 Ok(value) => (
                     Keep::Yes,
@@ -226,8 +257,7 @@ impl Store {
                 ),
                 Err(error) => (Keep::No, Box::new(move |_| finish(Err(error)))),
             }
-        });
-        self.inner.writer.submit(writer::Job { durability, work });
+        })
     }
 
     /// Reads on a connection of its own: sees everything committed so far and nothing that is committed while
@@ -284,6 +314,14 @@ impl Store {
 /// The writer of a store that was closed, which may still be moving the log.
 #[derive(Debug, Default)]
 pub struct Tidying(#[expect(dead_code, reason = "held to be dropped")] Option<Writer>);
+
+/// An error with the file that it is about; a store in memory has none.
+fn at(error: StoreError, path: Option<&Path>) -> StoreError {
+    match path {
+        Some(path) => error.at(path),
+        None => error,
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

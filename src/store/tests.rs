@@ -124,6 +124,48 @@ fn stuck(directory: &Path) -> (Store, mpsc::Sender<()>) {
     (store, release)
 }
 
+#[tokio::test]
+async fn what_is_told_ahead_is_told_of_the_disk_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let ahead = |store: &Store, scope| {
+        let (sender, receiver) = oneshot::channel();
+        let tell = move |result| drop(sender.send(result));
+        (receiver, store.submit_ahead(insert(scope, 1), tell))
+    };
+    for store in [
+        Store::open(directory.path()).unwrap(),
+        Store::open_direct(directory.path()).unwrap(),
+        Store::in_memory().unwrap(),
+    ] {
+        store.write_detached(Durability::Normal, insert("other", 1));
+        let (committed, synced) = ahead(&store, "new");
+        assert_eq!(committed.await.unwrap(), Ok(()));
+        assert_eq!(synced.wait().await, Ok(()));
+        assert!(!synced.is_pending());
+        // One that cannot be done.
+        let (committed, synced) = ahead(&store, "new");
+        let refused = committed.await.unwrap().unwrap_err();
+        assert_eq!(refused.kind, StoreErrorKind::Statement);
+        assert_eq!(synced.wait().await, Ok(()), "nothing is to be on the disk");
+        store
+            .write(Durability::Full, |transaction| {
+                transaction.execute("DELETE FROM totals", []).map(drop)
+            })
+            .await
+            .unwrap();
+    }
+    // A file that no other process will find again.
+    let store = Store::open(directory.path()).unwrap();
+    let (_, synced) = ahead(&store, "kept");
+    assert_eq!(synced.wait().await, Ok(()));
+    fs::remove_file(directory.path().join("orch.db-wal")).unwrap();
+    let (committed, synced) = ahead(&store, "lost");
+    assert_eq!(committed.await.unwrap(), Ok(()));
+    let error = synced.wait().await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Gone);
+    assert!(synced.is_pending());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_does_not_answer_is_waited_for_a_minute_and_then_a_second_at_a_time() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,20 +1,23 @@
 //! The one thread that writes: jobs queued while a commit is under way share the next transaction.
 //!
 //! A commit does not sync. What must be durable is synced after the transaction has let go of the
-//! lock and before its caller hears of it, so that a disk's sync time never adds up over processes.
+//! lock, so that a disk's sync time never adds up over processes, and by another thread, so that the next commit does
+//! not wait for it. Its caller hears of it after that, or of the commit and then of the sync.
 
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rustix::thread::set_current_timer_slack;
 
 use super::log::Log;
+use super::log_file::{Behind, LogFile};
+use super::syncer::Syncer;
 use super::{Durability, StoreError, Transaction, lock};
 
 /// How many jobs one transaction may hold, so that the first of them does not wait for ever.
@@ -27,7 +30,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a write is waited for after that. A disk that answers again has done so long before.
 const LESS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Tells the caller of a job how its transaction ended.
+/// Tells the caller of a job how its transaction ended, or its sync.
 pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// A job's own part of a transaction, or why there is none; says whether its changes stay.
@@ -45,6 +48,34 @@ pub(super) enum Keep {
 pub(super) struct Job {
     pub(super) durability: Durability,
     pub(super) work: Work,
+    /// Who wants to hear of the sync, too.
+    pub(super) synced: Option<Finish>,
+}
+
+impl Job {
+    /// Tells that there was no transaction for it.
+    fn fail(self, error: &StoreError) {
+        (self.work)(Err(error.clone())).1(Err(error.clone()));
+        if let Some(told) = self.synced {
+            told(Err(error.clone()));
+        }
+    }
+}
+
+/// A job that was done, with what is to be told, and whom.
+struct EndedJob {
+    finish: Finish,
+    ended: Result<(), StoreError>,
+    synced: Option<(Finish, Result<(), StoreError>)>,
+}
+
+impl EndedJob {
+    fn tell(self) {
+        (self.finish)(self.ended);
+        if let Some((told, synced)) = self.synced {
+            told(synced);
+        }
+    }
 }
 
 /// Who writes.
@@ -54,6 +85,8 @@ pub(super) enum Writer {
     Thread {
         jobs: Option<Sender<Job>>,
         thread: Option<JoinHandle<()>>,
+        /// The thread that syncs for it.
+        syncing: Option<ThreadId>,
         /// Hears nothing until the thread has ended.
         ended: Mutex<Receiver<()>>,
         /// Its disk does not answer: nothing is waited for as long until it does.
@@ -73,18 +106,23 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         let (ends, ended) = mpsc::channel();
         let given_up = Arc::new(AtomicBool::new(false));
-        let (path, disk) = (path.to_owned(), Arc::clone(&given_up));
+        let file = LogFile::new(path);
+        let behind = file.behind().clone();
+        let syncer = Syncer::start(file, Arc::clone(&given_up))?;
+        let syncing = syncer.thread();
+        let path = path.to_owned();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .stack_size(1 << 20)
             .spawn(move || {
-                run(connection, &path, &queue, &disk);
+                run(connection, &path, &queue, &behind, syncer);
                 drop(ends);
             })
             .map_err(|error| StoreError::io(&error))?;
         Ok(Self::Thread {
             jobs: Some(jobs),
             thread: Some(thread),
+            syncing,
             ended: Mutex::new(ended),
             given_up,
         })
@@ -92,25 +130,31 @@ impl Writer {
 
     /// Queues a job, or does it at once and tells how it ended.
     pub(super) fn submit(&self, job: Job) {
-        let (work, error) = match self {
+        let (job, error) = match self {
             Self::Direct(direct) => {
-                let (finish, ended) = lock(direct).write(job);
-                return finish(ended);
+                let ended = lock(direct).write(job);
+                return ended.tell();
             }
             Self::Memory(memory) => {
-                let (finish, ended) = write_now(&mut lock(memory), job.work);
-                return finish(ended);
+                let (finish, committed) = write_now(&mut lock(memory), job.work);
+                let synced = job.synced.map(|told| (told, committed.clone()));
+                return EndedJob {
+                    finish,
+                    ended: committed,
+                    synced,
+                }
+                .tell();
             }
             Self::Thread {
                 jobs: Some(jobs), ..
             } => match jobs.send(job) {
                 Ok(()) => return,
-                Err(unsent) => (unsent.0.work, StoreError::closed()),
+                Err(unsent) => (unsent.0, StoreError::closed()),
             },
-            Self::Thread { jobs: None, .. } => (job.work, StoreError::closed()),
-            Self::Nobody => (job.work, StoreError::read_only()),
+            Self::Thread { jobs: None, .. } => (job, StoreError::closed()),
+            Self::Nobody => (job, StoreError::read_only()),
         };
-        work(Err(error.clone())).1(Err(error));
+        job.fail(&error);
     }
 
     /// Waits less for the thread, until its disk answers.
@@ -143,6 +187,7 @@ impl Drop for Writer {
         let Self::Thread {
             jobs,
             thread,
+            syncing,
             ended,
             ..
         } = self
@@ -150,9 +195,11 @@ impl Drop for Writer {
             return;
         };
         drop(jobs.take());
+        // Neither of them can wait for itself.
+        let this = std::thread::current().id();
         let Some(thread) = thread
             .take()
-            .filter(|thread| thread.thread().id() != std::thread::current().id())
+            .filter(|thread| thread.thread().id() != this && *syncing != Some(this))
         else {
             return;
         };
@@ -170,7 +217,13 @@ impl Drop for Writer {
 }
 
 /// Works until every sender is gone and the queue is empty.
-fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>, given_up: &AtomicBool) {
+fn run(
+    mut connection: Connection,
+    path: &Path,
+    jobs: &Receiver<Job>,
+    behind: &Behind,
+    syncer: Syncer,
+) {
     // Waiting for another process takes 0.05 ms at a time, which the kernel would double by default.
     let exact = set_current_timer_slack(NonZeroU64::new(1));
     if let Err(error) = exact {
@@ -178,10 +231,15 @@ fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>, given_up: 
     }
     let mut log = Log::new(path);
     while let Ok(first) = jobs.recv() {
-        transact(&mut connection, first, jobs, &mut log);
+        let changes = connection.total_changes();
+        let (finishes, ended) = transact(&mut connection, first, jobs);
+        if connection.total_changes() != changes {
+            behind.changed();
+        }
+        finishes.tell(ended, &syncer);
         log.committed();
-        given_up.store(false, Ordering::Release);
     }
+    drop(syncer);
     log.close(&connection);
 }
 
@@ -190,6 +248,7 @@ fn run(mut connection: Connection, path: &Path, jobs: &Receiver<Job>, given_up: 
 #[derive(Debug)]
 pub(super) struct Direct {
     connection: Connection,
+    file: LogFile,
     log: Log,
 }
 
@@ -197,29 +256,38 @@ impl Direct {
     pub(super) fn new(connection: Connection, path: &Path) -> Self {
         Self {
             connection,
+            file: LogFile::new(path),
             log: Log::new(path),
         }
     }
 
     /// Does a job; answers with what is to be told, and whom, once the writer is free again: who is
     /// told may have the next job.
-    fn write(&mut self, job: Job) -> (Finish, Result<(), StoreError>) {
+    fn write(&mut self, job: Job) -> EndedJob {
         let changes = self.connection.total_changes();
-        let (finish, ended) = write_now(&mut self.connection, job.work);
+        let (finish, committed) = write_now(&mut self.connection, job.work);
         if self.connection.total_changes() != changes {
-            self.log.changed();
+            self.file.behind().changed();
         }
-        let ended = match job.durability {
-            Durability::Full => ended.and_then(|()| self.log.sync()),
-            Durability::Normal => ended,
+        let synced = if job.durability == Durability::Full || job.synced.is_some() {
+            committed.clone().and_then(|()| self.file.sync())
+        } else {
+            committed.clone()
         };
         self.log.committed();
-        (finish, ended)
+        EndedJob {
+            finish,
+            ended: match job.durability {
+                Durability::Full => synced.clone(),
+                Durability::Normal => committed,
+            },
+            synced: job.synced.map(|told| (told, synced)),
+        }
     }
 
     /// Waits until what was written is on the disk.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        self.log.sync()
+        self.file.sync()
     }
 }
 
@@ -253,60 +321,85 @@ fn alone(transaction: Transaction<'_>, work: Work) -> (Finish, Result<(), StoreE
     (finish, ended)
 }
 
-/// One transaction with every job that waits.
-fn transact(connection: &mut Connection, first: Job, jobs: &Receiver<Job>, log: &mut Log) {
-    let changes = connection.total_changes();
-    let transaction = match Transaction::begin(connection) {
-        Ok(transaction) => transaction,
+/// One transaction with every job that waits; whom to tell of it, and how it ended.
+fn transact(
+    connection: &mut Connection,
+    first: Job,
+    jobs: &Receiver<Job>,
+) -> (Finishes, Result<(), StoreError>) {
+    let mut finishes = Finishes::default();
+    let ended = match Transaction::begin(connection) {
+        Ok(transaction) => match jobs.try_recv() {
+            Ok(second) => together(transaction, [first, second], jobs, &mut finishes),
+            Err(_) => finishes.add(first, |work| alone(transaction, work)),
+        },
         // What queued up behind the first has waited as long in vain.
         Err(error) => {
             let error = StoreError::from(error);
             for job in std::iter::once(first).chain(jobs.try_iter()) {
-                (job.work)(Err(error.clone())).1(Err(error.clone()));
+                finishes.add(job, |work| (work(Err(error.clone())).1, ()));
             }
-            return;
+            Err(error)
         }
     };
-    let Ok(second) = jobs.try_recv() else {
-        let durability = first.durability;
-        let (finish, ended) = alone(transaction, first.work);
-        if connection.total_changes() != changes {
-            log.changed();
-        }
-        return finish(match durability {
-            Durability::Full => ended.and_then(|()| log.sync()),
-            Durability::Normal => ended,
-        });
-    };
-    let mut finishes = vec![(first.durability, perform(&transaction, first.work))];
-    let mut next = Some(second);
-    while let Some(job) = next {
-        finishes.push((job.durability, perform(&transaction, job.work)));
-        // A full disk or a failing one undoes the whole transaction by itself.
-        next = if finishes.len() < BATCH && !transaction.is_autocommit() {
-            jobs.try_recv().ok()
-        } else {
-            None
-        };
+    (finishes, ended)
+}
+
+/// Does these jobs and every other that waits.
+fn together(
+    transaction: Transaction<'_>,
+    first: [Job; 2],
+    jobs: &Receiver<Job>,
+    finishes: &mut Finishes,
+) -> Result<(), StoreError> {
+    let mut more = jobs.try_iter().take(BATCH - first.len());
+    for job in first {
+        finishes.add(job, |work| (perform(&transaction, work), ()));
     }
-    if transaction.total_changes() != changes {
-        log.changed();
+    // A full disk or a failing one undoes the whole transaction by itself.
+    while !transaction.is_autocommit()
+        && let Some(job) = more.next()
+    {
+        finishes.add(job, |work| (perform(&transaction, work), ()));
     }
-    let ended = if transaction.is_autocommit() {
+    if transaction.is_autocommit() {
         Err(StoreError::undone())
     } else {
         transaction.commit().map_err(StoreError::from)
-    };
-    let (durable, quick): (Vec<_>, Vec<_>) = finishes
-        .into_iter()
-        .partition(|(durability, _)| *durability == Durability::Full);
-    for (_, finish) in quick {
-        finish(ended.clone());
     }
-    if !durable.is_empty() {
-        let ended = ended.and_then(|()| log.sync());
-        for (_, finish) in durable {
+}
+
+/// Whom a transaction tells, and when.
+#[derive(Default)]
+struct Finishes {
+    committed: Vec<Finish>,
+    synced: Vec<Finish>,
+}
+
+impl Finishes {
+    /// Does a job and notes who is told of it; answers with what else came of it.
+    fn add<T>(&mut self, job: Job, perform: impl FnOnce(Work) -> (Finish, T)) -> T {
+        let (finish, ended) = perform(job.work);
+        match job.durability {
+            Durability::Full => self.synced.push(finish),
+            Durability::Normal => self.committed.push(finish),
+        }
+        self.synced.extend(job.synced);
+        ended
+    }
+
+    fn tell(self, ended: Result<(), StoreError>, syncer: &Syncer) {
+        for finish in self.committed {
             finish(ended.clone());
+        }
+        match ended {
+            Ok(()) if self.synced.is_empty() => {}
+            Ok(()) => syncer.tell(self.synced),
+            Err(error) => {
+                for finish in self.synced {
+                    finish(Err(error.clone()));
+                }
+            }
         }
     }
 }

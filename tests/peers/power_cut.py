@@ -3,11 +3,11 @@
 
 usage: power_cut.py ORCH [--seed N]
 
-A library that is loaded into ORCH notes every write, truncation and sync of the store's two files, and every request to
-the model. From these notes the files are made as a disk may hold them after a power cut at each moment: what was synced,
-and of what was not, nothing, all, one file's alone, or some of its sectors. Each must be a sound database that has every
-request that was made by then in its ledger, totals that are the sum of its attempts, and every turn whose process had
-ended. At last the same is judged with one file's syncs left out: then faults must be found.
+A library that is loaded into ORCH notes every write, truncation and sync of the store's two files, and the body of every
+request to the model. From these notes the files are made as a disk may hold them after a power cut at each moment: what
+was synced, and of what was not, nothing, all, one file's alone, or some of its sectors. Each must be a sound database that
+has every request that was made by then in its ledger, totals that are the sum of its attempts, and every turn whose process
+had ended. At last the same is judged with one file's syncs left out: then faults must be found.
 
 Needs a C compiler, and an ORCH that loads libraries: not one that is linked statically. Fails with what was wrong first.
 """
@@ -79,12 +79,31 @@ int ftruncate64(int fd, off64_t size) {
     return done;
 }
 int ftruncate(int fd, off_t size) { return ftruncate64(fd, size); }
-static void sent(const void *data, size_t size) { if (size > 4 && !memcmp(data, "POST", 4)) note('P', 0, 0, 0, 0); }
-ssize_t send(int fd, const void *data, size_t size, int flags) { REAL(send); sent(data, size); return real(fd, data, size, flags); }
-ssize_t write(int fd, const void *data, size_t size) { REAL(write); sent(data, size); return real(fd, data, size); }
+// A server acts on a request once it has its body, which is a JSON object.
+static void sent(int fd, const struct iovec *parts, int count) {
+    int kind;
+    socklen_t size = sizeof kind;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size)) return;
+    for (int part = 0; part < count; part++) {
+        const char *data = parts[part].iov_base;
+        if (!parts[part].iov_len) continue;
+        if (*data == '{' || memmem(data, parts[part].iov_len, "\r\n\r\n{", 5)) return note('P', 0, 0, 0, 0);
+    }
+}
+#define ONE(data, size) &(struct iovec){(void *)data, size}, 1
+ssize_t send(int fd, const void *data, size_t size, int flags) {
+    REAL(send);
+    sent(fd, ONE(data, size));
+    return real(fd, data, size, flags);
+}
+ssize_t write(int fd, const void *data, size_t size) {
+    REAL(write);
+    sent(fd, ONE(data, size));
+    return real(fd, data, size);
+}
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     REAL(writev);
-    if (count > 0) sent(parts->iov_base, parts->iov_len);
+    sent(fd, parts, count);
     return real(fd, parts, count);
 }
 """

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Ledger;
 use super::budget::{Budget, BudgetWarning, Standing};
+use super::clearance::Clearance;
 use super::rows::{self, Settlement};
 use super::settlement::{Basis, Charge, Ended, NOT_SENT, Outcome, Way, charge, is_count_of};
 use super::spent::Spent;
@@ -16,8 +17,8 @@ use crate::usage::{CostSource, Meter, Usd};
 
 /// Money set aside for one attempt.
 ///
-/// Dropping it means that the attempt was cancelled: it is charged an estimate of what had come by
-/// then, or, where nothing had come at all, stays at its hold.
+/// Dropping it means that the attempt was cancelled: what was not sent is released, else it is charged an estimate of
+/// what had come by then, or, where nothing had come at all, stays at its hold.
 #[derive(Debug)]
 #[must_use = "dropping a hold cancels its attempt"]
 pub struct Hold {
@@ -32,6 +33,7 @@ pub struct Hold {
     meter: Arc<Meter>,
     spent: Arc<Spent>,
     warning: Option<String>,
+    clearance: Clearance,
     began: Instant,
 }
 
@@ -99,6 +101,7 @@ impl Hold {
             meter,
             spent,
             warning: None,
+            clearance: Clearance::default(),
             began: Instant::now(),
         }
     }
@@ -107,11 +110,18 @@ impl Hold {
         self.slot.clone()
     }
 
-    pub(super) fn open(&mut self, amount: Usd, max_output_tokens: u64, warning: Option<String>) {
+    pub(super) fn open(
+        &mut self,
+        amount: Usd,
+        max_output_tokens: u64,
+        warning: Option<String>,
+        clearance: Clearance,
+    ) {
         self.state = State::Open;
         self.basis.hold = amount;
         self.basis.max_output_tokens = max_output_tokens;
         self.warning = warning;
+        self.clearance = clearance;
     }
 
     /// Nothing was held.
@@ -134,14 +144,21 @@ impl Hold {
         self.warning.take()
     }
 
+    /// The leave to send the attempt.
+    pub fn clearance(&self) -> Clearance {
+        self.clearance.clone()
+    }
+
     /// Settles the attempt at what it was. Once this was polled, dropping it changes nothing.
     ///
     /// # Errors
     /// When the store cannot be written: the attempt then counts at its hold.
     pub async fn settle(mut self, outcome: Outcome) -> Result<Settled, StoreError> {
+        let never_left = self.clearance.revoke();
         let way = match &outcome.ended {
             Ended::Answered if outcome.filled => Way::Filled,
             Ended::Answered => Way::Whole,
+            Ended::Failed { .. } if never_left => Way::Never,
             Ended::Failed { .. } => Way::Cut,
             Ended::Refused { .. } => Way::Never,
         };
@@ -231,6 +248,7 @@ impl Drop for Hold {
         let (way, ended) = match self.state {
             State::Done => return,
             State::Pending => (Way::Never, NOT_SENT),
+            State::Open if self.clearance.revoke() => (Way::Never, NOT_SENT),
             State::Open => (Way::Cut, "cancelled"),
         };
         self.state = State::Done;
@@ -279,6 +297,48 @@ mod tests {
     use crate::costs::prices::Prices;
     use crate::store::{Store, StoreErrorKind};
 
+    fn seven_pico() -> Attempt {
+        Attempt {
+            run_id: "r".into(),
+            agent: "a".into(),
+            most: Some(Usd::from_pico(7)),
+            ..Attempt::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_did_not_leave_yet_costs_nothing_and_never_leaves() {
+        let ledger = Ledger::new(Store::in_memory().unwrap(), Arc::new(Prices::built_in()));
+        let (attempt, caps) = (seven_pico(), Caps::default());
+        let start = || ledger.start_attempt(&attempt, &caps, Arc::default());
+        let failed = Outcome {
+            ended: Ended::Failed {
+                class: "timeout".to_owned(),
+            },
+            ..Outcome::default()
+        };
+        let hold = start().await.unwrap();
+        let clearance = hold.clearance();
+        assert_eq!(ledger.run_cost("r").unwrap().held, Usd::from_pico(7));
+        drop(hold);
+        assert!(clearance.wait().await.is_err());
+        let hold = start().await.unwrap();
+        let clearance = hold.clearance();
+        let settled = hold.settle(failed.clone()).await.unwrap();
+        assert_eq!((settled.cost, settled.held), (Usd::ZERO, Usd::ZERO));
+        assert!(clearance.wait().await.is_err());
+        assert_eq!(ledger.run_cost("r"), Ok(Spending::default()));
+        // What has left may have cost it all.
+        let hold = start().await.unwrap();
+        hold.clearance().wait().await.unwrap();
+        let settled = hold.settle(failed).await.unwrap();
+        assert_eq!(settled.held, Usd::from_pico(7));
+        let hold = start().await.unwrap();
+        hold.clearance().wait().await.unwrap();
+        drop(hold);
+        assert_eq!(ledger.run_cost("r").unwrap().held, Usd::from_pico(14));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_hold_that_is_written_after_nobody_waits_for_it_is_released() {
         let directory = tempfile::tempdir().unwrap();
@@ -289,15 +349,8 @@ mod tests {
             let _is_sent = disk.recv().is_ok();
             Ok(())
         });
-        let attempt = Attempt {
-            run_id: "r".into(),
-            agent: "a".into(),
-            most: Some(Usd::from_pico(7)),
-            ..Attempt::default()
-        };
-        let meter = Arc::new(Meter::default());
-        let caps = Caps::default();
-        let refused = ledger.start_attempt(&attempt, &caps, meter).await;
+        let (attempt, caps) = (seven_pico(), Caps::default());
+        let refused = ledger.start_attempt(&attempt, &caps, Arc::default()).await;
         let Err(Refused::Store(error)) = refused else {
             panic!("the disk has not answered");
         };

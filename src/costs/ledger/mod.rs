@@ -2,6 +2,7 @@
 
 mod attempt;
 mod budget;
+mod clearance;
 mod earlier;
 mod hold;
 pub(super) mod holder;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use attempt::{Attempt, Purpose, estimate_tokens};
 pub use budget::{Budget, BudgetLeft, BudgetWarning, Caps, OverBudget, Refused, Scope};
+pub use clearance::Clearance;
 pub use earlier::Earlier;
 pub use hold::{Hold, Settled};
 pub use lost::LostAttempt;
@@ -29,7 +31,7 @@ use std::time::SystemTime;
 use super::OnUnpriced;
 use super::calendar::Day;
 use super::prices::{Asked, Price, Prices, Pricing};
-use crate::store::{Durability, Store, StoreError, StoreErrorKind};
+use crate::store::{Durability, Store, StoreError, StoreErrorKind, Transaction};
 use crate::usage::{Meter, Usd};
 use budget::{Ask, Share, Standing};
 use holder::Holder;
@@ -86,7 +88,8 @@ impl Ledger {
     }
 
     /// Holds the most that an attempt can cost against every budget that covers it: all of them or
-    /// none, in one transaction over all processes. The attempt is made while the hold lives.
+    /// none, in one transaction over all processes. The attempt is made while the hold lives, and sent once its
+    /// [`Hold::clearance`] is given.
     ///
     /// Dropping the future before it is done leaves nothing held. `meter` is what the provider
     /// writes while the attempt runs; it decides what a hold that is dropped is charged.
@@ -140,43 +143,42 @@ impl Ledger {
             (capped.clone(), caps.warn_at),
             (meter, Arc::clone(&attempt.spent)),
         );
-        // What holds nothing is worth no sync of the disk.
-        let durability = if ask.amount() == Usd::ZERO {
-            Durability::Normal
-        } else {
-            Durability::Full
-        };
+        let holds_nothing = ask.amount() == Usd::ZERO;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let (slot, written) = (hold.slot(), hold.slot());
-        self.store.submit(
-            durability,
-            move |transaction| {
-                let standings = rows::standings(transaction, capped)?;
-                let held = match among {
-                    0 | 1 => Usd::ZERO,
-                    _ => rows::total(transaction, &of_run)?.held,
-                };
-                match budget::admit(&ask, &standings, Share { among, held }, day) {
-                    Ok(granted) => {
-                        let id = rows::insert(transaction, &row, &scopes, granted.amount)?;
-                        slot.set(Some(id));
-                        Ok(Ok(granted))
-                    }
-                    Err(over) => Ok(Err(over)),
+        let job = move |transaction: &Transaction<'_>| {
+            let standings = rows::standings(transaction, capped)?;
+            let held = match among {
+                0 | 1 => Usd::ZERO,
+                _ => rows::total(transaction, &of_run)?.held,
+            };
+            match budget::admit(&ask, &standings, Share { among, held }, day) {
+                Ok(granted) => {
+                    let id = rows::insert(transaction, &row, &scopes, granted.amount)?;
+                    slot.set(Some(id));
+                    Ok(Ok(granted))
                 }
-            },
-            move |result| {
-                if result.is_err() {
-                    written.set(None);
-                }
-                // Who is gone has left word in the queue to release the row.
-                drop(sender.send(result));
-            },
-        );
+                Err(over) => Ok(Err(over)),
+            }
+        };
+        let tell = move |result: Result<_, StoreError>| {
+            if result.is_err() {
+                written.set(None);
+            }
+            // Who is gone has left word in the queue to release the row.
+            drop(sender.send(result));
+        };
+        // What holds nothing is worth no sync of the disk.
+        let clearance = if holds_nothing {
+            self.store.submit(Durability::Normal, job, tell);
+            Clearance::default()
+        } else {
+            Clearance::when(self.store.submit_ahead(job, tell))
+        };
         match self.store.answer(receiver).await {
             Ok(Ok(granted)) => {
                 let output_tokens = granted.output_tokens.unwrap_or(attempt.max_output_tokens);
-                hold.open(granted.amount, output_tokens, warning);
+                hold.open(granted.amount, output_tokens, warning, clearance);
                 Ok(hold)
             }
             Ok(Err(over)) => {

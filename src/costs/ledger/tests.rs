@@ -45,10 +45,21 @@ fn ledger() -> Ledger {
     Ledger::new(Store::in_memory().unwrap(), Arc::new(Prices::built_in()))
 }
 
+/// The hold of an attempt that is sent.
 async fn start(ledger: &Ledger, attempt: &Attempt, caps: &Caps) -> Result<Hold, Refused> {
-    ledger
-        .start_attempt(attempt, caps, Arc::new(Meter::default()))
-        .await
+    metered(ledger, attempt, caps, &Arc::default()).await
+}
+
+async fn metered(
+    ledger: &Ledger,
+    attempt: &Attempt,
+    caps: &Caps,
+    meter: &Arc<Meter>,
+) -> Result<Hold, Refused> {
+    let hold = ledger.start_attempt(attempt, caps, Arc::clone(meter));
+    let hold = hold.await?;
+    assert_eq!(hold.clearance().wait().await, Ok(()));
+    Ok(hold)
 }
 
 fn output(tokens: u64) -> Outcome {
@@ -155,20 +166,14 @@ async fn a_dropped_hold_is_charged_what_had_come_or_stays_held() {
     drop(start(&ledger, &asked, &caps).await.unwrap());
     assert_eq!(ledger.run_cost("r"), Ok(spending("0", "0.3")));
     // 3000 bytes had come, at 1.2 times 1000 tokens.
-    let meter = Arc::new(Meter::default());
-    let hold = ledger
-        .start_attempt(&asked, &caps, Arc::clone(&meter))
-        .await
-        .unwrap();
+    let meter = Arc::default();
+    let hold = metered(&ledger, &asked, &caps, &meter).await.unwrap();
     meter.received(3000);
     drop(hold);
     assert_eq!(ledger.run_cost("r"), Ok(spending("0.0012", "0.3")));
     // More was told than came.
-    let meter = Arc::new(Meter::default());
-    let hold = ledger
-        .start_attempt(&asked, &caps, Arc::clone(&meter))
-        .await
-        .unwrap();
+    let meter = Arc::default();
+    let hold = metered(&ledger, &asked, &caps, &meter).await.unwrap();
     meter.received(3000);
     meter.reported(output(5000).usage.unwrap());
     drop(hold);

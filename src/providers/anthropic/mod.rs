@@ -59,6 +59,10 @@ impl Provider for Messages {
         &self.target.endpoint
     }
 
+    fn waits_for_clearance(&self) -> bool {
+        true
+    }
+
     fn complete<'a>(
         &'a self,
         request: &'a Request,

@@ -101,6 +101,10 @@ impl Provider for Chat {
         true
     }
 
+    fn waits_for_clearance(&self) -> bool {
+        true
+    }
+
     fn complete<'a>(
         &'a self,
         request: &'a Request,

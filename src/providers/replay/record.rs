@@ -185,6 +185,10 @@ impl Provider for Recorder {
         self.inner.hides_reasoning()
     }
 
+    fn waits_for_clearance(&self) -> bool {
+        self.inner.waits_for_clearance()
+    }
+
     fn is_recorded(&self) -> bool {
         self.inner.is_recorded()
     }

@@ -5,6 +5,7 @@
 
 mod clocks;
 mod faults;
+mod leave;
 mod mutated;
 mod tables;
 mod wholes;

@@ -229,34 +229,40 @@ fn a_store_that_goes_away_ends_the_run_before_the_next_call() {
         ("its log emptied", empty_log),
         ("its log removed", remove_log),
     ] {
-        let context = Context::new();
-        let state = context.state();
-        let server = Stub::start(move |seen| {
-            if seen.number == 1 {
-                harm(&state);
-            }
-            stub::tool_calls(&[("c", "list_dir", serde_json::json!({}))])
-        });
-        let agent = "max_output_tokens: 5, tools: [list_dir]";
-        context.write(
-            "orch.yaml",
-            priced(&server.url(), 1000.0, 1000.0, "", agent),
-        );
-        let ended = context.orch(&ASK).exits(1);
-        assert!(
-            ended
-                .stderr
-                .contains("was removed or replaced while it was in use"),
-            "{name}: {ended:#?}"
-        );
-        let without_cause =
-            |line: &str| line.ends_with("the ledger could not be written to its end");
-        assert!(
-            !ended.stderr.lines().any(without_cause),
-            "{name}: {ended:#?}"
-        );
-        assert_eq!(server.chats().len(), 2, "{name}");
+        // The second has a writer's thread.
+        for asked in [&ASK[..], &["--all", "--prompt", "x"]] {
+            goes_away(name, harm, asked);
+        }
     }
+}
+
+fn goes_away(name: &str, harm: fn(&Path), asked: &[&str]) {
+    let context = Context::new();
+    let state = context.state();
+    let server = Stub::start(move |seen| {
+        if seen.number == 1 {
+            harm(&state);
+        }
+        stub::tool_calls(&[("c", "list_dir", serde_json::json!({}))])
+    });
+    let agent = "max_output_tokens: 5, tools: [list_dir]";
+    context.write(
+        "orch.yaml",
+        priced(&server.url(), 1000.0, 1000.0, "", agent),
+    );
+    let ended = context.orch(asked).exits(1);
+    assert!(
+        ended
+            .stderr
+            .contains("was removed or replaced while it was in use"),
+        "{name}: {ended:#?}"
+    );
+    let without_cause = |line: &str| line.ends_with("the ledger could not be written to its end");
+    assert!(
+        !ended.stderr.lines().any(without_cause),
+        "{name}: {ended:#?}"
+    );
+    assert_eq!(server.chats().len(), 2, "{name}");
 }
 
 /// The index of the log can be made anew: a copy without it is read whole.
