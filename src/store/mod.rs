@@ -2,7 +2,8 @@
 //! limits, children.
 //!
 //! May use the vocabulary only. Reading is synchronous and quick; writing goes through one thread
-//! that groups what is queued into one transaction. Many processes may use the file at once.
+//! that groups what is queued into one transaction, and another waits for the disk. Many processes
+//! may use the file at once.
 //! An area that keeps something here adds its tables in [`migrations`].
 
 mod connection;
@@ -38,7 +39,8 @@ pub const FILE_NAME: &str = "orch.db";
 /// When a write is reported as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// When it is on the disk: survives a power cut. For holds, sessions and journals.
+    /// When it is on the disk: survives a power cut. For sessions and journals; a hold is told of before that
+    /// (`submit_ahead`).
     Full,
     /// When it is committed: survives the death of the process. For what a power cut may take
     /// because the older state is the safe one, such as the settlement of a hold.
